@@ -1,0 +1,9 @@
+"""The one exception that is meant for the person at the keyboard."""
+
+
+class UserError(Exception):
+    """Something the user can mend: one sentence that says what is wrong, where, and what to do.
+
+    The command line prints it as ``error: …`` and exits with status 2; a library caller catches it
+    like any exception. Anything else that escapes is a defect of ours and shows its traceback.
+    """

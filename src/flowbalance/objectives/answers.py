@@ -1,0 +1,97 @@
+"""What an objective sees of a batch: log-probabilities, rewards and who shares a question."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A batch of N answers of at most T tokens, made of whole groups, or a micro-batch of one.
+
+    A group is the G answers that were sampled for one question. What a mask covers with 0 is never
+    read: padding may hold anything, infinities included.
+    """
+
+    mask: Tensor
+    """(N, T), 1 on the answer's tokens, the end token included."""
+    rewards: Tensor
+    """(N,), raw."""
+    groups: Tensor
+    """(N,) int64; answers to one question share a number. Any numbers, in any order."""
+    old_logprobs: Tensor
+    """(N, T), of the policy that sampled the answers."""
+    ref_logprobs: Tensor | None = None
+    """(N, T), of the reference."""
+    log_z: Tensor | None = None
+    """(N,), a log Z without gradient: running, offline, or what `estimate` found."""
+    share: Tensor | None = None
+    """(N,), 1 / how often the same answer occurs in its group; None is all ones."""
+    signal: Tensor | None = None
+    """(N,), filled by `prepare`: the normalised reward (balance) or the advantage (surrogate)."""
+    prior: Tensor | None = None
+    """(N,), filled by `prepare` (balance): Σ_t log π_ref, lifted where the choices say so."""
+
+    def __post_init__(self) -> None:
+        if self.mask.ndim != 2:
+            raise ValueError(f"mask must be (N, T), not {tuple(self.mask.shape)}")
+        for name in ("old_logprobs", "ref_logprobs"):
+            require_shape(name, getattr(self, name), tuple(self.mask.shape))
+        for name in ("rewards", "groups", "log_z", "share", "signal", "prior"):
+            require_shape(name, getattr(self, name), tuple(self.mask.shape[:1]))
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def __getitem__(self, index: Any) -> Answers:
+        """The chosen rows of every field; `index` is a slice, a mask or a tensor of row numbers."""
+        rows: dict[str, Any] = {}
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
+            rows[name] = None if value is None else value[index]
+        return Answers(**rows)
+
+    def replace(self, **changes: Tensor | None) -> Answers:
+        """The same answers with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(N,) |y|, the number of tokens; at least 1, so that an empty row divides nothing by 0."""
+        return self.mask.to(self.old_logprobs.dtype).sum(-1).clamp(min=1)
+
+    def token_sum(self, values: Tensor) -> Tensor:
+        """(N, T) -> (N,): Σ_t over the answer's own tokens."""
+        return torch.where(self.mask.bool(), values, 0.0).sum(-1)
+
+    def require_rewards(self) -> None:
+        """Refuse rewards that are not numbers: they would spoil the whole group."""
+        bad = (~torch.isfinite(self.rewards)).nonzero().flatten().tolist()
+        if bad:
+            raise ValueError(f"rewards must be finite, but rows {bad[:8]} are NaN or infinite")
+
+
+def require_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor that does not match the mask."""
+    if tensor is not None and tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} must be {shape} to match mask, not {tuple(tensor.shape)}")
+
+
+def divergences(logprobs: Tensor, answers: Answers) -> dict[str, Tensor]:
+    """How far the policy has moved, one number an answer.
+
+    ``kl_old``: mean_t (ρ_t − 1 − log ρ_t), ρ_t = π/π_old: nats a token; its expectation over
+    tokens drawn from π_old is KL(π_old ‖ π), and it is never negative.
+    ``kl_ref``: Σ_t log π/π_ref: nats an answer; its expectation over answers drawn from π is
+    KL(π ‖ π_ref). Only where the reference is known.
+    """
+    log_ratio = torch.where(answers.mask.bool(), logprobs.detach() - answers.old_logprobs, 0.0)
+    metrics = {"kl_old": (log_ratio.expm1() - log_ratio).sum(-1) / answers.lengths}
+    if answers.ref_logprobs is not None:
+        metrics["kl_ref"] = answers.token_sum(logprobs.detach() - answers.ref_logprobs)
+    return metrics

@@ -1,0 +1,209 @@
+"""The choices that make an objective, as checked, frozen values; the algebra is in `balance` and
+`surrogate`. Both families have the same methods, so that a trainer knows no algorithm by name."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from flowbalance.objectives import balance, surrogate
+from flowbalance.objectives.answers import Answers
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective asks of the trainer."""
+
+    reference: bool = False
+    """Log-probabilities of the reference, in `Answers.ref_logprobs`."""
+    log_z: Literal["head", "group", "running", "offline"] | None = None
+    """Where log Z comes from. `group`: `estimate` runs over the whole mini-batch first."""
+    shares: bool = False
+    """How often each answer occurs in its group, in `Answers.share`."""
+
+
+class Choices(BaseModel):
+    """Frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Balance(Choices):
+    """mean of w·g(δ), δ = log Z + s·(log π − γ·log π_ref) − β·r̃ (docs/objective.md)."""
+
+    log_z: Literal["head", "group", "leave-one-out", "running", "offline", "none"] = "head"
+    """Where log Z comes from: a learned head, the group's own mean, the mean of the group's other
+    answers, a running mean per question, reference samples drawn once, or 0."""
+    scale: Literal["mean", "sum", "constant"] = "mean"
+    """s, the factor of the log-probability: 1/|y|, 1, or 1/scale_length."""
+    scale_length: float | None = Field(default=None, gt=0)
+    """L of `scale: constant`, in tokens."""
+    reward: Literal["group", "centred", "raw"] = "group"
+    """Reward normalisation: (r − mean)/std of the group, r − mean, or r."""
+    importance: Literal["none", "sequence", "geometric", "token"] = "sequence"
+    """Level of the importance weight π/π_old: none, the product over tokens, its geometric mean, or
+    one weight a token."""
+    truncation: Literal["symmetric", "upper", "none"] = "symmetric"
+    """How the weight is bounded: to 1 ± epsilon, to at most cap, or not."""
+    epsilon: float = Field(default=0.2, gt=0, lt=1)
+    """Half-width of `truncation: symmetric`."""
+    cap: float = Field(default=10.0, gt=0)
+    """Largest weight of `truncation: upper`."""
+    regression: Literal["square", "linex", "cosh"] = "square"
+    """g: δ², 2(e^{αδ} − αδ − 1)/α², or 2(cosh δ − 1)."""
+    linex_alpha: float = -1.0
+    """α of `regression: linex`; −1 covers the target's modes, 1 punishes excess probability."""
+    inverse_temperature: float = Field(default=15.0, gt=0)
+    """β: how much a unit of reward weighs. Not a KL coefficient, but the inverse of one."""
+    reference_weight: float = Field(default=1.0, ge=0)
+    """γ: how much the reference counts as a prior; 0 leaves it out."""
+    running_rate: float = Field(default=0.1, gt=0, le=1)
+    """η of `log_z: running`: how fast a question's estimate follows new answers."""
+    prior_lift: float = Field(default=0.0, ge=0, le=1)
+    """How far log π_ref of a right answer is moved toward that of its group's best right answer; 1
+    asks for all of them alike (MARA)."""
+    right_reward: float = 1.0
+    """An answer is right, for prior_lift, from this reward on."""
+    duplicates: Literal["each", "once"] = "each"
+    """Whether an answer that was sampled k times in its group counts k times or once."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Balance:
+        _length_iff("scale", self.scale, "scale_length", self.scale_length)
+        if self.log_z == "offline":
+            if self.scale == "mean":
+                raise ValueError("log_z: offline needs scale: sum or constant, not mean")
+            if self.reward != "raw":
+                raise ValueError(f"log_z: offline needs reward: raw, not {self.reward}")
+            if self.prior_lift > 0:
+                raise ValueError("log_z: offline needs prior_lift: 0, as it depends on the group")
+        if self.log_z == "leave-one-out" and self.regression != "square":
+            raise ValueError(
+                f"log_z: leave-one-out needs regression: square, not {self.regression}, for which "
+                "log Z is no baseline; use log_z: group"
+            )
+        if self.prior_lift > 0 and self.reference_weight == 0:
+            raise ValueError("prior_lift above 0 needs reference_weight above 0")
+        if self.linex_alpha == 0:
+            raise ValueError("linex_alpha must not be 0; for its limit use regression: square")
+        if self.log_z == "none" and self.scale == "mean":
+            warnings.warn(
+                "log_z: none with scale: mean moves the fixed point, as log Z is no baseline "
+                "there; use log_z: group or head, or scale: sum or constant",
+                stacklevel=2,
+            )
+        return self
+
+    @property
+    def needs(self) -> Needs:
+        """What the trainer must provide."""
+        source = {"leave-one-out": "group", "none": None}.get(self.log_z, self.log_z)
+        return Needs(self.reference_weight > 0, source, self.duplicates == "once")
+
+    def prepare(self, answers: Answers) -> Answers:
+        """Once per rollout batch of whole groups: fill the normalised reward and the prior."""
+        return balance.prepare(answers, self)
+
+    def estimate(self, logprobs: Tensor, answers: Answers) -> Answers:
+        """Once per mini-batch of whole groups, log-probs without gradient: fill a group log Z."""
+        return balance.estimate(logprobs, answers, self)
+
+    def total(self, answers: Answers) -> Tensor | float:
+        """The mini-batch's denominator: its answers, copies counted once where asked."""
+        return balance.shares(answers, self).sum()
+
+    def loss(
+        self,
+        logprobs: Tensor,
+        answers: Answers,
+        total: Tensor | float,
+        log_z: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A micro-batch's part of the mini-batch's loss, and detached metrics (N,)."""
+        return balance.loss(logprobs, answers, total, self, log_z)
+
+    def own_log_z(self, logprobs: Tensor, answers: Answers) -> Tensor:
+        """(N,) βr̃ − s·(log π − γ·log π_ref): the log Z at which an answer's δ is 0. Detached."""
+        return -balance.rest(logprobs.detach(), answers, self)
+
+
+class Surrogate(Choices):
+    """aggregate of −min(ρA, clip(ρ)A) + c·KL(π ‖ π_ref) (docs/objective.md)."""
+
+    advantage: Literal["group", "centred", "leave-one-out"] = "group"
+    """A: (r − mean)/std of the group, r − mean, or r − mean of the others."""
+    ratio: Literal["token", "geometric"] = "token"
+    """ρ = π/π_old of each token, or its geometric mean over the answer."""
+    epsilon: float = Field(default=0.2, gt=0, lt=1)
+    """The ratio is clipped below 1 − epsilon."""
+    epsilon_high: float | None = Field(default=None, gt=0)
+    """The ratio is clipped above 1 + epsilon_high; epsilon where not given."""
+    aggregation: Literal["token-mean", "sequence-mean", "constant"] = "sequence-mean"
+    """Mean over all tokens, mean of the answers' means, or sum over tokens / aggregation_length."""
+    aggregation_length: float | None = Field(default=None, gt=0)
+    """L of `aggregation: constant`, in tokens."""
+    kl_coefficient: float = Field(default=0.0, ge=0)
+    """c: weight of the KL to the reference in the loss."""
+    kl_estimator: Literal["k2", "k3"] = "k3"
+    """½·d², or e^d − d − 1, with d = log π_ref − log π."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Surrogate:
+        _length_iff("aggregation", self.aggregation, "aggregation_length", self.aggregation_length)
+        return self
+
+    @property
+    def needs(self) -> Needs:
+        """What the trainer must provide."""
+        return Needs(reference=self.kl_coefficient > 0)
+
+    def prepare(self, answers: Answers) -> Answers:
+        """Once per rollout batch of whole groups: fill the advantage."""
+        return surrogate.prepare(answers, self)
+
+    def estimate(self, logprobs: Tensor, answers: Answers) -> Answers:
+        """Nothing to estimate: the answers as they are."""
+        del logprobs
+        return answers
+
+    def total(self, answers: Answers) -> Tensor | float:
+        """The mini-batch's denominator: its tokens, answers, or answers times a length."""
+        return surrogate.total(answers, self)
+
+    def loss(
+        self,
+        logprobs: Tensor,
+        answers: Answers,
+        total: Tensor | float,
+        log_z: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A micro-batch's part of the mini-batch's loss, and detached metrics (N,)."""
+        del log_z
+        return surrogate.loss(logprobs, answers, total, self)
+
+
+def _length_iff(choice: str, value: str, name: str, length: float | None) -> None:
+    if value == "constant" and length is None:
+        raise ValueError(f"{choice}: constant needs {name}, a number of tokens above 0")
+    if value != "constant" and length is not None:
+        raise ValueError(f"{name} is only for {choice}: constant, not {value}")
+
+
+def effective_inverse_temperature(
+    choices: Balance, length: float = 1.0, accuracy: float = 0.5
+) -> tuple[float, float]:
+    """β/s in nats, and the odds right : wrong e^{β/s} that it asks for, on top of the reference's.
+
+    For two answers of `length` tokens with rewards 1 and 0. `length` matters for `scale: mean`
+    only, whose tilt grows with it; `accuracy` p for `reward: group` only, where the normalised
+    rewards are 1/√(p(1 − p)) apart instead of 1.
+    """
+    s = {"mean": 1 / length, "sum": 1.0}.get(choices.scale, 1 / (choices.scale_length or 1.0))
+    gap = 1 / math.sqrt(accuracy * (1 - accuracy)) if choices.reward == "group" else 1.0
+    nats = choices.inverse_temperature * gap / s
+    return nats, math.exp(nats) if nats < 700 else math.inf
