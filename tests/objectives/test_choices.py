@@ -1,0 +1,178 @@
+"""Presets, refusals and what an objective asks of its trainer."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from flowbalance.objectives import (
+    PRESETS,
+    Answers,
+    Balance,
+    Needs,
+    Surrogate,
+    balance_loss,
+    effective_inverse_temperature,
+    surrogate_loss,
+)
+
+
+def tensors(n: int = 4, t: int = 3) -> dict[str, torch.Tensor]:
+    return {
+        "logprobs": -torch.rand(n, t),
+        "mask": torch.ones(n, t),
+        "rewards": torch.arange(n).float(),
+        "groups": torch.zeros(n).long(),
+    }
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_train(name: str) -> None:
+    """Each row survives its own validation and gives a finite loss with a gradient."""
+    objective = PRESETS[name].objective
+    assert type(objective).model_validate(objective.model_dump()) == objective
+    batch = tensors()
+    leaf = batch["logprobs"].requires_grad_()
+    ref = leaf.detach() - 0.1
+    answers = Answers(batch["mask"], batch["rewards"], batch["groups"], leaf.detach(), ref)
+    answers = objective.estimate(leaf.detach(), objective.prepare(answers))
+    log_z = torch.zeros(4) if objective.needs.log_z == "head" else None
+    loss, metrics = objective.loss(leaf, answers, objective.total(answers), log_z)
+    assert torch.autograd.grad(loss, leaf)[0].abs().sum() > 0
+    assert all(values.shape == (4,) and not values.requires_grad for values in metrics.values())
+
+
+def test_needs() -> None:
+    assert Balance().needs == Needs(reference=True, log_z="head", shares=False)
+    assert Balance(log_z="leave-one-out").needs.log_z == "group"
+    assert Balance(log_z="none", scale="sum").needs.log_z is None
+    assert Balance(log_z="running").needs.log_z == "running"
+    assert not Balance(reference_weight=0).needs.reference
+    assert Balance(duplicates="once").needs.shares
+    assert Surrogate().needs == Needs()
+    assert PRESETS["grpo"].objective.needs == Needs(reference=True)
+
+
+def test_without_reference_weight_no_reference_is_read() -> None:
+    choices = Balance(log_z="group", reference_weight=0)
+    loss, metrics = balance_loss(**tensors(), choices=choices)
+    assert loss.isfinite()
+    assert "kl_ref" not in metrics
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"log_z": "offline", "reward": "raw"}, "needs scale: sum or constant"),
+        ({"log_z": "offline", "scale": "sum"}, "needs reward: raw, not group"),
+        (
+            {"log_z": "offline", "scale": "sum", "reward": "raw", "prior_lift": 0.5},
+            "needs prior_lift: 0",
+        ),
+        ({"scale": "constant"}, "scale: constant needs scale_length"),
+        ({"scale_length": 5}, "scale_length is only for scale: constant, not mean"),
+        ({"log_z": "leave-one-out", "regression": "cosh"}, "needs regression: square"),
+        ({"prior_lift": 0.5, "reference_weight": 0}, "needs reference_weight above 0"),
+        ({"linex_alpha": 0}, "linex_alpha must not be 0"),
+        ({"inverse_temperature": 0}, "inverse_temperature"),
+        ({"epsilon": 1.5}, "epsilon"),
+        ({"beta": 3}, "beta"),
+        ({"log_z": "heads"}, "'leave-one-out'"),
+    ],
+)
+def test_balance_refuses(settings: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Balance(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"aggregation": "constant"}, "aggregation: constant needs aggregation_length"),
+        ({"aggregation_length": 5}, "only for aggregation: constant"),
+        ({"kl_estimator": "k1"}, "'k3'"),
+        ({"kl_coefficient": -1}, "kl_coefficient"),
+    ],
+)
+def test_surrogate_refuses(settings: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Surrogate(**settings)
+
+
+def test_no_log_z_with_mean_scale_warns() -> None:
+    with pytest.warns(UserWarning, match="moves the fixed point"):
+        Balance(log_z="none")
+
+
+def test_every_field_is_documented() -> None:
+    for model in (Balance, Surrogate):
+        for name, field in model.model_fields.items():
+            assert field.description, name
+
+
+@pytest.mark.parametrize("loss", [balance_loss, surrogate_loss])
+def test_hostile_tensors(loss) -> None:
+    batch = tensors()
+    extra = {"log_z": torch.zeros(4), "ref_logprobs": batch["logprobs"]}
+    extra = extra if loss is balance_loss else {}
+    rewards = batch["rewards"].clone()
+    rewards[2] = float("nan")
+    for changes, message in (
+        ({"rewards": rewards}, r"rows \[2\] are NaN"),
+        ({"rewards": torch.zeros(3)}, r"rewards must be \(4,\) to match mask, not \(3,\)"),
+        ({"groups": torch.zeros(4, 1).long()}, r"groups must be \(4,\)"),
+        ({"mask": torch.ones(4)}, r"mask must be \(N, T\)"),
+        ({"logprobs": torch.zeros(4, 2)}, r"logprobs must be \(4, 3\)|old_logprobs must be"),
+        ({"ref_logprobs": torch.zeros(4, 2)}, r"ref_logprobs must be \(4, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loss(**batch | extra | changes)
+
+
+def test_missing_tensors_are_named() -> None:
+    batch = tensors()
+    ref = batch["logprobs"]
+    for kwargs, message in (
+        ({"log_z": torch.zeros(4)}, "needs `ref_logprobs`"),
+        ({"ref_logprobs": ref}, "log_z: head needs `log_z`"),
+        ({"ref_logprobs": ref, "log_z": torch.zeros(1)}, r"log_z must be \(4,\)"),
+        ({"ref_logprobs": ref, "choices": Balance(duplicates="once")}, "needs `share`"),
+        ({"ref_logprobs": ref, "choices": Balance(log_z="running")}, "RunningLogZ.lookup"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            balance_loss(**batch, **kwargs)
+    with pytest.raises(ValueError, match="kl_coefficient above 0 needs `ref_logprobs`"):
+        surrogate_loss(**batch, choices=Surrogate(kl_coefficient=0.1))
+    answers = Answers(batch["mask"], batch["rewards"], batch["groups"], ref, ref)
+    with pytest.raises(ValueError, match="call prepare"):
+        Balance().loss(ref, answers, 4, torch.zeros(4))
+
+
+def test_effective_inverse_temperature() -> None:
+    plain = Balance(scale="sum", reward="raw", inverse_temperature=2.0)
+    assert effective_inverse_temperature(plain) == (2.0, math.exp(2.0))
+    long = Balance(scale="constant", scale_length=50, reward="raw", inverse_temperature=0.1)
+    assert effective_inverse_temperature(long)[0] == pytest.approx(5.0)
+    paper = Balance()  # 15 · 200 tokens · 1/√(¼·¾)
+    nats, odds = effective_inverse_temperature(paper, length=200, accuracy=0.25)
+    assert nats == pytest.approx(15 * 200 / math.sqrt(3 / 16))
+    assert odds == math.inf
+
+
+def test_a_gradient_left_on_the_reference_is_cut() -> None:
+    """log π − log π_ref of one tensor would otherwise have no gradient at all."""
+    batch = tensors()
+    leaf = batch["logprobs"].requires_grad_()
+    loss, _ = balance_loss(**batch, ref_logprobs=leaf - 0.1, choices=Balance(log_z="group"))
+    assert torch.autograd.grad(loss, leaf)[0].abs().sum() > 0
+
+
+def test_the_derivation_names_tests_that_exist() -> None:
+    here = Path(__file__).parent
+    named = set(re.findall(r"`(test_\w+)`", (here / "../../docs/objective.md").read_text()))
+    defined = set(re.findall(r"def (test_\w+)", "".join(p.read_text() for p in here.glob("*.py"))))
+    assert named
+    assert named <= defined
