@@ -1,0 +1,221 @@
+"""Several weighted reward functions as one: r = Σ_k w_k·r_k over the functions that apply.
+
+The functions are other people's code, so each call runs beside the main thread under a time
+limit, and whatever it does wrong becomes one sentence that names it. A function says `None` for
+"does not apply to this answer" (left out of the sum) and NaN for "applies, but I do not know" (the
+sum is unknown too: a correctness check that timed out must not leave the format bonus standing as
+if the answer were wrong).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+import numbers
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from flowbalance.errors import UserError
+
+LOG = logging.getLogger(__name__)
+NAN = float("nan")
+OURS = ("prompts", "completions", "completion_ids", "finished")
+
+
+@dataclass(frozen=True)
+class RewardResult:
+    """Rewards of N answers."""
+
+    total: list[float]
+    """(N,) weighted sums; NaN is unknown: no function applied, or one gave no finite number."""
+    parts: dict[str, list[float]]
+    """(N,) of each function, unweighted; NaN where it did not apply or gave no finite number."""
+
+
+def text_of(completion: str | list[dict[str, Any]]) -> str:
+    """A completion's text, whether it came as text or as the assistant's chat message."""
+    return completion if isinstance(completion, str) else completion[-1]["content"]
+
+
+class Rewards:
+    """Weighted reward functions, called together.
+
+    Async functions run concurrently on one event loop that lives as long as this object (clients
+    that they keep stay usable from step to step); the others run one after another.
+    """
+
+    def __init__(
+        self, functions: list[tuple[str, Callable, float]], timeout: float | None = 60.0
+    ) -> None:
+        """`functions` are (name, function, weight); `timeout` is in seconds for each call.
+
+        Raises UserError if there is none, a name comes twice or a weight is not finite.
+        """
+        names = [name for name, _, _ in functions]
+        if not functions:
+            raise UserError("there is no reward function; name one in reward.functions")
+        if len(set(names)) < len(names):
+            raise UserError(f"two reward functions have the same name: {', '.join(names)}")
+        for name, _, weight in functions:
+            if not math.isfinite(weight):
+                raise UserError(f"the weight of the reward {name!r} is {weight}; give a number")
+        self.functions = functions
+        self.timeout = timeout
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __call__(
+        self,
+        prompts: list[str | list[dict[str, Any]]],
+        completions: list[str],
+        columns: dict[str, list],
+        *,
+        completion_ids: list[list[int]],
+        finished: list[bool],
+    ) -> RewardResult:
+        """Score N answers; every list has N entries, `finished` is False where the limit cut.
+
+        Answers to chat prompts reach the functions as ``[{"role": "assistant", "content": …}]``.
+        Raises UserError for a function that raises, hangs, lacks a column that it asks for, or
+        returns anything but N numbers or Nones.
+        """
+        clash = [name for name in columns if name in OURS]
+        if clash:
+            raise UserError(f"the data column {clash[0]!r} has a name that rewards reserve; rename")
+        answers = [
+            text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
+            for prompt, text in zip(prompts, completions, strict=True)
+        ]
+        offered = {
+            "prompts": prompts,
+            "completions": answers,
+            "completion_ids": completion_ids,
+            "finished": finished,
+            **columns,
+        }
+        calls = {name: (f, _accepted(name, f, offered)) for name, f, _ in self.functions}
+        started = {
+            name: (self._start_async(f, arguments), time.monotonic())
+            for name, (f, arguments) in calls.items()
+            if _is_async(f)
+        }
+        returned = {}
+        for name, (f, arguments) in calls.items():
+            if name not in started:
+                returned[name] = self._wait(name, _start(f, arguments), time.monotonic())
+        for name, (future, since) in started.items():
+            returned[name] = self._wait(name, future, since)
+
+        known = [True] * len(prompts)
+        total, parts = [NAN] * len(prompts), {}
+        for name, _, weight in self.functions:
+            values = _numbers(name, returned[name], len(prompts))
+            parts[name] = [v if v is not None and math.isfinite(v) else NAN for v in values]
+            _report_unknown(name, values)
+            for at, value in enumerate(values):
+                if value is None:
+                    continue
+                known[at] &= math.isfinite(value)
+                total[at] = weight * value + (0.0 if math.isnan(total[at]) else total[at])
+        return RewardResult([t if k else NAN for t, k in zip(total, known, strict=True)], parts)
+
+    def _start_async(self, function: Callable, arguments: dict[str, Any]) -> Future:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(function(**arguments), self._loop)
+
+    def _wait(self, name: str, future: Future, since: float) -> Any:
+        """What the call returns, at most `timeout` seconds after it began."""
+        left = None if self.timeout is None else max(0.0, since + self.timeout - time.monotonic())
+        try:
+            error = future.exception(left)
+        except TimeoutError:
+            future.cancel()
+            raise UserError(
+                f"the reward {name!r} did not return within {self.timeout:g} s; "
+                "make it faster, or raise reward.timeout"
+            ) from None
+        if error is None:
+            return future.result()
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+        raise UserError(
+            f"the reward {name!r} raised {type(error).__name__}: {error}{place}"
+        ) from error
+
+
+def _start(function: Callable, arguments: dict[str, Any]) -> Future:
+    """Call in a daemon thread: one that hangs does not keep the process from ending."""
+    future: Future = Future()
+    future.set_running_or_notify_cancel()  # from here on cancel() does nothing: a thread runs on
+
+    def work() -> None:
+        try:
+            future.set_result(function(**arguments))
+        except BaseException as error:  # also SystemExit: a reward may not end the run unnamed
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
+
+
+def _is_async(function: Callable) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 (an object whose __call__ is async)
+    )
+
+
+def _accepted(name: str, function: Callable, offered: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that the function takes; UserError if it needs one that is not there."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # written in C, without a signature
+        return offered
+    for p in parameters:
+        if p.kind is p.POSITIONAL_ONLY:
+            raise UserError(f"the reward {name!r} must take {p.name!r} by name, not by position")
+        needed = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        if needed and p.name not in offered:
+            columns = ", ".join(n for n in offered if n not in OURS) or "none"
+            raise UserError(
+                f"the reward {name!r} needs the column {p.name!r}, which the data lack; "
+                f"there are: {columns}"
+            )
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return offered
+    taken = {p.name for p in parameters}
+    return {key: value for key, value in offered.items() if key in taken}
+
+
+def _numbers(name: str, returned: Any, count: int) -> list[float | None]:
+    """The returned values as floats; UserError unless they are `count` numbers or Nones."""
+    values = returned.tolist() if hasattr(returned, "tolist") else returned  # array or tensor
+    if not isinstance(values, list | tuple):
+        raise UserError(
+            f"the reward {name!r} must return a list with one number an answer, "
+            f"not {type(returned).__name__}"
+        )
+    if len(values) != count:
+        raise UserError(f"the reward {name!r} returned {len(values)} values for {count} answers")
+    for at, value in enumerate(values, 1):
+        if value is not None and not isinstance(value, numbers.Real):
+            raise UserError(
+                f"the reward {name!r} returned {value!r:.80} ({type(value).__name__}) for answer "
+                f"{at} of {count}; it must be a number or None"
+            )
+    return [None if value is None else float(value) for value in values]
+
+
+def _report_unknown(name: str, values: list[float | None]) -> None:
+    bad = [at for at, v in enumerate(values, 1) if v is not None and not math.isfinite(v)]
+    if bad:
+        place = f"answer {bad[0]} of {len(values)}"
+        text = "the reward %r gave %s for %s; such values, %d in this call, count as unknown"
+        LOG.warning(text, name, values[bad[0] - 1], place, len(bad))

@@ -1,0 +1,41 @@
+"""Built-in tasks: questions without a file, some with every right answer listed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Protocol
+
+from flowbalance.errors import UserError
+
+
+class Task(Protocol):
+    """A source of questions. The name of its reward function is the task's own name."""
+
+    def rows(self, split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
+        """`count` different questions of the split "train" or "test", as rows of a data set."""
+        ...
+
+
+class ListedTask(Task, Protocol):
+    """A task that can list all right answers, so that accuracy and diversity are exact."""
+
+    def row_solutions(self, columns: dict[str, Any]) -> dict[str, list[str]]:
+        """Canonical form → spellings of every right answer to a row."""
+        ...
+
+
+TASKS = {
+    "countdown": "flowbalance.tasks.countdown:Countdown",
+    "stories": "flowbalance.tasks.stories:Stories",
+}
+
+
+def get_task(name: str, options: dict[str, Any]) -> Task:
+    """The task of that name with its options."""
+    if name not in TASKS:
+        raise UserError(f"data.task: there is no task {name!r}; there are {', '.join(TASKS)}")
+    module, _, kind = TASKS[name].partition(":")
+    try:
+        return getattr(importlib.import_module(module), kind)(**options)
+    except TypeError as error:
+        raise UserError(f"data.task_options: {error}") from None

@@ -1,0 +1,334 @@
+"""Countdown: reach a target from a few numbers, written as a chain of steps.
+
+A question is ``9,6,3,9>33:`` (numbers, target); an answer is ``9-6=3,9*3=27,27+6=33``. The rules,
+which `Countdown.verify` and `Countdown.answers` share:
+
+- each step takes two of the values at hand, a given number or an earlier result, and states the
+  result; results are whole and positive, division is exact;
+- each given number is used at most once (a subset is allowed), each intermediate result exactly
+  once, and the last result is the target.
+
+Every right answer can be listed, so accuracy and diversity on this task are exact numbers, not
+estimates. Answers that differ only in the order of operands or of independent steps are one
+solution (`canonical`): ``3*9=27`` and ``9*3=27`` are, ``9-6=3`` and ``6-3=3`` are not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate, combinations_with_replacement, permutations
+from typing import Any, ClassVar
+
+from flowbalance.errors import UserError
+from flowbalance.rewards import text_of
+
+STEP = re.compile(r"([1-9][0-9]{0,8})([-+*/])([1-9][0-9]{0,8})=([1-9][0-9]{0,8})")
+COMMUTATIVE = "+*"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Numbers (in the order in which they are shown) and the target to reach."""
+
+    numbers: tuple[int, ...]
+    target: int
+
+    @property
+    def prompt(self) -> str:
+        """The text the policy is conditioned on: ``9,6,3,9>33:``."""
+        return f"{','.join(map(str, self.numbers))}>{self.target}:"
+
+    @property
+    def identity(self) -> tuple[tuple[int, ...], int]:
+        """What makes two questions the same: the multiset of numbers and the target."""
+        return tuple(sorted(self.numbers)), self.target
+
+
+def combine(left: int, operator: str, right: int) -> int | None:
+    """The result of one step, or None where the rules forbid it."""
+    if operator == "+":
+        return left + right
+    if operator == "*":
+        return left * right
+    if operator == "-":
+        return left - right if left > right else None
+    return left // right if left % right == 0 else None
+
+
+# An expression: a number, or (operator, expression, expression) with commuting operands in order.
+Expression = int | tuple[str, Any, Any]
+
+
+def _join(left: Expression, operator: str, right: Expression) -> Expression:
+    if operator in COMMUTATIVE and repr(right) < repr(left):
+        left, right = right, left
+    return operator, left, right
+
+
+def write(expression: Expression) -> str:
+    """An expression with brackets around every operation but the outermost: ``27+(2*3)``."""
+    if isinstance(expression, int):
+        return str(expression)
+    operator, *operands = expression
+    left, right = (write(o) if isinstance(o, int) else f"({write(o)})" for o in operands)
+    return f"{left}{operator}{right}"
+
+
+def parse(
+    text: str, numbers: Sequence[int], operators: str = "+-*"
+) -> tuple[Expression, int] | None:
+    """The canonical expression and the value that an answer works out; None if it breaks a rule.
+
+    An operand whose value is both a given number and a result not used yet is read as the result:
+    the result has to be used, the number need not be, so no right answer is lost by this reading.
+    """
+    given = Counter(numbers)
+    results: dict[int, list[Expression]] = {}
+
+    def take(value: int) -> Expression | None:
+        if results.get(value):
+            return results[value].pop()
+        if given[value] > 0:
+            given[value] -= 1
+            return value
+        return None
+
+    expression: Expression = 0
+    value = 0
+    for step in text.split(","):
+        match = STEP.fullmatch(step)
+        if match is None or match[2] not in operators:
+            return None
+        left, right, value = int(match[1]), int(match[3]), int(match[4])
+        first, second = take(left), take(right)
+        if first is None or second is None or combine(left, match[2], right) != value:
+            return None
+        expression = _join(first, match[2], second)
+        results.setdefault(value, []).append(expression)
+    unused = sum(map(len, results.values()))
+    return (expression, value) if unused == 1 else None
+
+
+def _chains(
+    given: Counter[int], results: Counter[int], operators: str, prefix: str
+) -> Iterator[tuple[int, str]]:
+    """(value, spelling) of every chain that goes on from `prefix` with these values at hand."""
+    at_hand = given + results
+    for left in at_hand:
+        for right in at_hand:
+            if left == right and at_hand[left] < 2:
+                continue
+            for operator in operators:
+                value = combine(left, operator, right)
+                if value is None:
+                    continue
+                next_given, next_results = given.copy(), results.copy()
+                for operand in (left, right):
+                    (next_results if next_results[operand] > 0 else next_given)[operand] -= 1
+                text = f"{prefix}{left}{operator}{right}={value}"
+                if next_results.total() == 0:
+                    yield value, text
+                if at_hand.total() > 2:
+                    next_results[value] += 1
+                    yield from _chains(+next_given, +next_results, operators, text + ",")
+
+
+@lru_cache(maxsize=1024)
+def _answers_by_target(numbers: tuple[int, ...], operators: str) -> dict[int, tuple[str, ...]]:
+    """Every right answer to every target of these (sorted) numbers, in one walk."""
+    found: dict[int, set[str]] = {}
+    for value, text in _chains(Counter(numbers), Counter(), operators, ""):
+        found.setdefault(value, set()).add(text)
+    return {target: tuple(sorted(texts)) for target, texts in found.items()}
+
+
+@lru_cache(maxsize=65536)
+def _values(numbers: tuple[int, ...], operators: str) -> frozenset[int]:
+    """Every value that some chain over a subset of these (sorted) numbers ends in."""
+    reached: set[int] = set()
+    for i, j in permutations(range(len(numbers)), 2):
+        rest = [n for k, n in enumerate(numbers) if k not in (i, j)]
+        for operator in operators:
+            value = combine(numbers[i], operator, numbers[j])
+            if value is not None:
+                reached.add(value)
+                reached |= _values(tuple(sorted([*rest, value])), operators)
+    return frozenset(reached)
+
+
+class Countdown:
+    """The task: which questions there are, which answers are right, which of them are the same.
+
+    `numbers` values of 1 … `largest` and a target from `targets` (inclusive); `operators` may add
+    "/" to "+-*". Questions fall into three disjoint splits, by a hash of the multiset of numbers
+    and the target: ``pretrain`` (demonstrations for a base model, 45 %), ``train`` (45 %) and
+    ``test`` (10 %).
+    """
+
+    SPLITS: ClassVar = {"pretrain": range(45), "train": range(45, 90), "test": range(90, 100)}
+
+    def __init__(
+        self,
+        numbers: int = 4,
+        largest: int = 9,
+        targets: tuple[int, int] = (10, 40),
+        operators: str = "+-*",
+    ) -> None:
+        if not 2 <= numbers <= 5:
+            raise UserError(f"Countdown takes 2 to 5 numbers a question, not {numbers}")
+        if not operators or set(operators) - set("+-*/"):
+            raise UserError(f"Countdown's operators are some of '+-*/', not {operators!r}")
+        if not 1 <= targets[0] <= targets[1]:
+            raise UserError(f"Countdown's targets run from low to high, at least 1, not {targets}")
+        self.numbers, self.largest = numbers, largest
+        self.targets, self.operators = targets, operators
+
+    def split_of(self, question: Question) -> str:
+        """The split that a question belongs to; the same on every machine, for every seed."""
+        digest = hashlib.blake2b(repr(question.identity).encode(), digest_size=8).digest()
+        bucket = int.from_bytes(digest, "big") % 100
+        return next(name for name, buckets in self.SPLITS.items() if bucket in buckets)
+
+    @cached_property
+    def _sizes(self) -> Counter[str]:
+        """How many different questions each split has."""
+        return Counter(
+            self.split_of(Question(numbers, target))
+            for numbers in combinations_with_replacement(range(1, self.largest + 1), self.numbers)
+            for target in _values(numbers, self.operators)
+            if self.targets[0] <= target <= self.targets[1]
+        )
+
+    def questions(self, split: str, count: int, seed: int = 0) -> list[Question]:
+        """`count` different solvable questions of a split, drawn with `seed`.
+
+        Numbers are drawn independently, in the order shown; the target uniformly; what cannot be
+        solved, belongs to another split or was drawn before is drawn again.
+        """
+        if split not in self.SPLITS:
+            raise UserError(f"Countdown has the splits {', '.join(self.SPLITS)}, not {split!r}")
+        if count > self._sizes[split]:
+            raise UserError(
+                f"Countdown has {self._sizes[split]} different questions in the split {split!r} "
+                f"with these settings, fewer than the {count} asked for"
+            )
+        draw = random.Random(f"countdown {split} {seed}")
+        drawn: dict[object, Question] = {}
+        while len(drawn) < count:
+            numbers = tuple(draw.randint(1, self.largest) for _ in range(self.numbers))
+            question = Question(numbers, draw.randint(*self.targets))
+            solvable = question.target in _values(tuple(sorted(numbers)), self.operators)
+            if solvable and self.split_of(question) == split:
+                drawn.setdefault(question.identity, question)
+        return list(drawn.values())
+
+    def answers(self, question: Question) -> tuple[str, ...]:
+        """Every right answer, in every spelling that `verify` accepts."""
+        by_target = _answers_by_target(tuple(sorted(question.numbers)), self.operators)
+        return by_target.get(question.target, ())
+
+    def verify(self, question: Question, text: str) -> bool:
+        """Whether a text is a right answer, to the letter; any text may be asked about."""
+        return self.canonical(question, text) is not None
+
+    def canonical(self, question: Question, text: str) -> str | None:
+        """The solution that a right answer spells, e.g. ``27+(3*2)`` as ``(2*3)+27``; else None."""
+        parsed = parse(text, question.numbers, self.operators)
+        if parsed is None or parsed[1] != question.target:
+            return None
+        return write(parsed[0])
+
+    def solutions(self, question: Question) -> dict[str, list[str]]:
+        """The right answers by solution: canonical form → its spellings."""
+        grouped: dict[str, list[str]] = {}
+        for answer in self.answers(question):
+            form = self.canonical(question, answer)
+            assert form is not None, f"{answer} is listed but not verified"
+            grouped.setdefault(form, []).append(answer)
+        return grouped
+
+    def row_solutions(self, columns: dict[str, Any]) -> dict[str, list[str]]:
+        """The solutions of a row that `rows` made."""
+        return self.solutions(Question(tuple(columns["numbers"]), columns["target"]))
+
+    def rows(self, split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
+        """Questions as the rows of a data set: the prompt, and what `reward` needs."""
+        return [
+            {
+                "prompt": question.prompt,
+                "numbers": list(question.numbers),
+                "target": question.target,
+                "operators": self.operators,
+            }
+            for question in self.questions(split, count, seed)
+        ]
+
+    def demonstrations(self, seed: int = 0, mistakes: float = 0.0) -> Iterator[tuple[str, str]]:
+        """Endless (prompt, answer) pairs over the ``pretrain`` split, to train a base model on.
+
+        The demonstrator writes a right answer with probability ∝ e^(−`effort`), so that some right
+        answers are far commoner than others; numbers are shown in a new random order each time.
+        A share `mistakes` of the answers reaches another target instead, as real corpora err.
+        """
+        draw = random.Random(f"countdown demonstrations {seed}")
+        questions = self.questions("pretrain", self._sizes["pretrain"], seed)
+        while True:
+            draw.shuffle(questions)
+            for question in questions:
+                shown = Question(
+                    tuple(draw.sample(question.numbers, len(question.numbers))), question.target
+                )
+                goal = question.target
+                if draw.random() < mistakes:
+                    goal = draw.choice(self._near_targets(question))
+                answers, weights = _demonstrator(
+                    tuple(sorted(question.numbers)), goal, self.operators
+                )
+                yield shown.prompt, draw.choices(answers, cum_weights=weights)[0]
+
+    def _near_targets(self, question: Question) -> list[int]:
+        """The targets next to the question's that its numbers reach (four at most)."""
+        by_target = _answers_by_target(tuple(sorted(question.numbers)), self.operators)
+        others = sorted(by_target.keys() - {question.target})
+        return sorted(others, key=lambda other: abs(other - question.target))[:4]
+
+
+def effort(answer: str) -> float:
+    """What an answer costs the demonstrator: steps, uncommon operators, small operands first."""
+    total = 0.0
+    for left, operator, right, _ in STEP.findall(answer):
+        total += 1.5 + {"+": 0.0, "*": 0.75, "-": 1.5, "/": 2.25}[operator]
+        total += 2.5 if int(left) < int(right) else 0.0
+        total += 1.5 if operator in "*/" and "1" in (left, right) else 0.0
+    return total
+
+
+@lru_cache(maxsize=65536)
+def _demonstrator(
+    numbers: tuple[int, ...], target: int, operators: str
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """The answers to a question with their cumulated weights e^(−effort)."""
+    answers = _answers_by_target(numbers, operators)[target]
+    return answers, tuple(accumulate(math.exp(-effort(answer)) for answer in answers))
+
+
+def reward(
+    completions: Sequence[Any],
+    numbers: Sequence[Sequence[int]],
+    target: Sequence[int],
+    operators: Sequence[str] | None = None,
+    **_: Any,
+) -> list[float]:
+    """1 for a right answer, else 0 (TRL's signature; the other arguments are data columns)."""
+    allowed = operators or ["+-*"] * len(completions)
+    return [
+        float(Countdown(operators=signs).verify(Question(tuple(given), goal), text_of(answer)))
+        for answer, given, goal, signs in zip(completions, numbers, target, allowed, strict=True)
+    ]
