@@ -1,0 +1,84 @@
+"""The number that an answer ends up with, and GSM8K's own solutions as the oracle."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from flowbalance.data import load_rows
+from flowbalance.rewards.math import final_number, gsm8k
+
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("48/2 = 24\n#### 72", 72),
+        ("#### 5\nWait.\n#### 6 apples", 6),
+        (r"so \boxed{4}. No: \boxed{5}", 5),
+        (r"\boxed{\frac{1}{2}}", Fraction(1, 2)),
+        (r"\boxed{x = -\dfrac{3}{4}}", Fraction(-3, 4)),
+        ("#### 7, and \\boxed{8}", 7),
+        ("The answer is 12. I had 30 before.", 12),
+        ("Answer: $1,234.50", Fraction("1234.5")),
+        ("**Answer:** **18**", 18),
+        ("answer is 3. Hm, the answer is: 4", 4),
+        ("First 3, then 4, so 10 - 3 = 7.", 7),
+        ("That is 1,000,000.", 1000000),
+        ("1,2,3", 3),
+        ("it costs \\$15\\%", 15),
+        ("-$5", -5),
+        ("the range 5-3", 3),
+        ("−8", -8),
+        ("3 / 4", Fraction(3, 4)),
+        (".5", Fraction(1, 2)),
+        ("72.", 72),
+        ("072.00", 72),
+        ("<think>9</think> 10", 10),
+        ("thought 9</think>#### 10", 10),
+        ("<think>the answer is 9", None),
+        ("#### none", None),
+        (r"\boxed{", None),
+        (r"\boxed{5", None),
+        ("no number", None),
+        ("", None),
+        ("1/0", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_final_number(text, number):
+    assert final_number(text) == number
+
+
+def test_scores():
+    completions = ["#### 72", "#### 71", [{"role": "assistant", "content": "72.0"}], "none", "72"]
+    answers = ["72", 72, 72.0, "72", "unknown"]
+    assert gsm8k(completions=completions, answer=answers, hint=[]) == [1.0, 0.0, 1.0, 0.0, None]
+
+
+def test_one_third_is_not_its_decimal():
+    assert gsm8k(["1/3", "0.333"], ["1/3", "1/3"]) == [1.0, 0.0]
+
+
+def test_long_answers_take_no_long_time():
+    """Linear in the length: an answer of a hundred thousand characters is no trap."""
+    for text in (
+        "1," * 50_000,
+        "-" * 100_000,
+        "\\boxed{" * 15_000,
+        "1/" * 50_000,
+        "\\frac{" * 15_000,
+    ):
+        final_number(text)
+
+
+@pytest.mark.skipif(not GSM8K.exists(), reason="the GSM8K file is not at hand")
+def test_gsm8k_solutions_are_right_and_only_they():
+    rows = load_rows(str(GSM8K))
+    solutions = [row["solution"] for row in rows]
+    assert gsm8k(solutions, [row["answer"] for row in rows]) == [1.0] * len(rows)
+    # The data set's original answer column holds the whole solution.
+    assert gsm8k(solutions, solutions) == [1.0] * len(rows)
+    shifted = [str(int(row["answer"].replace(",", "")) + 1) for row in rows]
+    assert gsm8k(solutions, shifted) == [0.0] * len(rows)

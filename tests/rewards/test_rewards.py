@@ -1,0 +1,293 @@
+"""Rewards by import path, their weighted sum, and everything a reward function can do wrong."""
+
+import asyncio
+import logging
+import math
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from flowbalance.errors import UserError
+from flowbalance.rewards import Rewards, load_reward, text_of
+
+
+def score(*functions, prompts=("p", "q"), completions=("one", "two"), timeout=5.0, **columns):
+    named = [f if isinstance(f, tuple) else (f.__name__, f, 1.0) for f in functions]
+    return Rewards(named, timeout=timeout)(
+        list(prompts),
+        list(completions),
+        columns,
+        completion_ids=[[1, 2], [3]],
+        finished=[True, False],
+    )
+
+
+def same(actual, expected):
+    assert [None if math.isnan(v) else v for v in actual] == pytest.approx(expected)
+
+
+# --- what functions are given ---------------------------------------------------------------
+
+
+def test_functions_get_what_they_name():
+    seen = {}
+
+    def everything(prompts, completions, **others):
+        seen.update(others, prompts=prompts, completions=completions)
+        return [0.0, 0.0]
+
+    def little(answer, finished):
+        return [float(a == "x") + f for a, f in zip(answer, finished, strict=True)]
+
+    result = score(everything, little, answer=["x", "y"], hint=["h", "i"])
+    same(result.parts["little"], [2.0, 0.0])
+    assert seen == {
+        "prompts": ["p", "q"],
+        "completions": ["one", "two"],
+        "completion_ids": [[1, 2], [3]],
+        "finished": [True, False],
+        "answer": ["x", "y"],
+        "hint": ["h", "i"],
+    }
+
+
+def test_answers_to_chat_prompts_are_chat_messages():
+    seen = []
+
+    def look(prompts, completions):
+        seen.extend(completions)
+        return [0, 0]
+
+    score(look, prompts=([{"role": "user", "content": "p"}], "q"))
+    assert seen == [[{"role": "assistant", "content": "one"}], "two"]
+    assert [text_of(c) for c in seen] == ["one", "two"]
+
+
+def test_missing_column_is_named():
+    def needs(completions, answer, level=1):
+        return [0.0, 0.0]
+
+    with pytest.raises(UserError, match=r"'needs' needs the column 'answer'.*there are: gold$"):
+        score(needs, gold=[1, 2])
+
+
+def test_reserved_column_and_positional_only_argument_are_refused():
+    def positional(completions, /):
+        return [0.0, 0.0]
+
+    with pytest.raises(UserError, match="data column 'finished' has a name that rewards reserve"):
+        Rewards([("f", positional, 1.0)])(
+            ["p"], ["a"], {"finished": [1]}, completion_ids=[[1]], finished=[True]
+        )
+    with pytest.raises(UserError, match="'positional' must take 'completions' by name"):
+        score(positional)
+
+
+# --- the sum --------------------------------------------------------------------------------
+
+
+def test_weights_none_and_unknown(caplog):
+    """Hand-computed: 2·1 + 0.5·0.4; None is left out; all None, or any NaN, is unknown."""
+    values = {
+        "a": [1.0, 1, None, None, math.nan, None],
+        "b": [0.4, None, True, None, 1.0, math.inf],
+    }
+    weights = {"a": 2.0, "b": 0.5}
+    functions = [(n, lambda completions, v=v: v, weights[n]) for n, v in values.items()]
+    with caplog.at_level(logging.WARNING):
+        result = Rewards(functions)(
+            ["p"] * 6, ["c"] * 6, {}, completion_ids=[[1]] * 6, finished=[True] * 6
+        )
+    same(result.total, [2.2, 2.0, 0.5, None, None, None])
+    same(result.parts["a"], [1.0, 1.0, None, None, None, None])
+    same(result.parts["b"], [0.4, None, 1.0, None, 1.0, None])
+    assert [r.getMessage() for r in caplog.records] == [
+        "the reward 'a' gave nan for answer 5 of 6; such values, 1 in this call, count as unknown",
+        "the reward 'b' gave inf for answer 6 of 6; such values, 1 in this call, count as unknown",
+    ]
+
+
+def test_arrays_and_their_scalars_are_taken():
+    numpy = pytest.importorskip("numpy")
+    array = numpy.array([1.0, 0.5], dtype="float32")
+    same(score(("f", lambda completions: array, 1.0)).total, [1.0, 0.5])
+    same(score(("f", lambda completions: list(array), 1.0)).total, [1.0, 0.5])
+
+
+# --- async and time -------------------------------------------------------------------------
+
+
+def test_async_functions_run_concurrently_on_one_lasting_loop():
+    """Each waits for the other: run one after another, they would never return."""
+    met = {}
+
+    def meeting(me, other):
+        async def f(completions):
+            met[me] = asyncio.get_running_loop()
+            while other not in met:
+                await asyncio.sleep(0.001)
+            return [1.0, 2.0]
+
+        return f
+
+    class Callable:
+        async def __call__(self, completions):
+            return [0.5, 0.5]
+
+    functions = [("a", meeting("a", "b"), 1.0), ("b", meeting("b", "a"), 1.0)]
+    rewards = Rewards([*functions, ("c", Callable(), 1.0)], timeout=5.0)
+    arguments = (["p", "q"], ["x", "y"], {})
+    for _ in range(2):
+        result = rewards(*arguments, completion_ids=[[1], [1]], finished=[True, True])
+        same(result.total, [2.5, 4.5])
+        met["loops"] = {met.pop("a"), met.pop("b")} | met.get("loops", set())
+    assert len(met["loops"]) == 1
+
+
+def test_a_hanging_function_ends_in_a_sentence():
+    release = threading.Event()
+
+    def hangs(completions):
+        release.wait()
+
+    async def sleeps(completions):
+        await asyncio.sleep(60)
+
+    for function in (hangs, sleeps):
+        start = time.monotonic()
+        with pytest.raises(UserError, match=rf"'{function.__name__}' did not return within 0.1 s"):
+            score(function, timeout=0.1)
+        assert time.monotonic() - start < 5
+    release.set()
+
+
+def test_a_hanging_function_does_not_keep_the_process():
+    code = (
+        "import time\n"
+        "from flowbalance.rewards import Rewards\n"
+        "def hangs(completions): time.sleep(600)\n"
+        "Rewards([('hangs', hangs, 1.0)], timeout=0.1)"
+        "(['p'], ['c'], {}, completion_ids=[[1]], finished=[True])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert "UserError: the reward 'hangs' did not return within 0.1 s" in run.stderr
+
+
+def test_no_timeout_waits():
+    def slow(completions):
+        time.sleep(0.05)
+        return [1.0, 1.0]
+
+    same(score(slow, timeout=None).total, [1.0, 1.0])
+
+
+# --- what functions do wrong ----------------------------------------------------------------
+
+
+def test_a_raising_function_is_named_with_the_place():
+    def broken(completions, answer):
+        return [a["missing"] for a in answer]
+
+    async def broken_too(completions):
+        raise TimeoutError("the judge is away")
+
+    def leaves(completions):
+        sys.exit(3)
+
+    with pytest.raises(UserError, match=r"'broken' raised KeyError: 'missing' \(.*, line \d+\)"):
+        score(broken, answer=[{}, {}])
+    with pytest.raises(UserError, match="'broken_too' raised TimeoutError: the judge is away"):
+        score(broken_too)
+    with pytest.raises(UserError, match="'leaves' raised SystemExit: 3"):
+        score(leaves)
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ([1.0], "'f' returned 1 values for 2 answers"),
+        ([1.0, 2.0, 3.0], "'f' returned 3 values for 2 answers"),
+        (None, "'f' must return a list with one number an answer, not NoneType"),
+        (1.0, "'f' must return a list with one number an answer, not float"),
+        (
+            [1.0, "0.5"],
+            r"'f' returned '0.5' \(str\) for answer 2 of 2; it must be a number or None",
+        ),
+        ([[1.0], [1.0]], r"'f' returned \[1.0\] \(list\) for answer 1 of 2"),
+    ],
+)
+def test_wrong_returns_are_refused(returned, message):
+    with pytest.raises(UserError, match=message):
+        score(("f", lambda completions: returned, 1.0))
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(UserError, match="there is no reward function"):
+        Rewards([])
+    with pytest.raises(UserError, match="the same name: f, f"):
+        Rewards([("f", len, 1.0), ("f", len, 2.0)])
+    with pytest.raises(UserError, match="the weight of the reward 'f' is nan"):
+        Rewards([("f", len, math.nan)])
+
+
+# --- by import path -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A current folder with modules of the user's own."""
+    (tmp_path / "own_reward_module.py").write_text(
+        "LEVEL = 3\ndef short(completions, **_):\n    return [1.0 for c in completions]\n"
+    )
+    (tmp_path / "own_broken_module.py").write_text("import a_module_that_is_not_there\n")
+    (tmp_path / "own_raising_module.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+def test_own_function_from_the_current_folder(folder):
+    assert load_reward("own_reward_module:short")(completions=["a", "b"]) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "countdown", "stories"])
+def test_built_in_names(name):
+    assert callable(load_reward(name))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("gsm9k", r"neither package.module:function nor built in \(countdown, gsm8k, stories\)"),
+        ("own_reward_module.py:", "neither package.module:function"),
+        ("no_such_module:f", "there is no module 'no_such_module', neither installed nor in "),
+        ("own_reward_module.deep:f", "there is no module 'own_reward_module.deep'|not a package"),
+        (
+            "own_broken_module:f",
+            "importing own_broken_module failed: ModuleNotFoundError: .*not_th",
+        ),
+        ("own_raising_module:f", "importing own_raising_module failed: ZeroDivisionError"),
+        ("own_reward_module:long", "own_reward_module has no 'long'; it has: short$"),
+        ("own_reward_module:LEVEL", "is a int, not a function"),
+    ],
+)
+def test_bad_paths_say_what_is_wrong(folder, path, message):
+    with pytest.raises(UserError, match=message):
+        load_reward(path)
+
+
+def test_the_documented_example_works(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    (tmp_path / "documented_rewards.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    right, brief = (load_reward(f"documented_rewards:{name}") for name in ("right", "brief"))
+    result = score(("right", right, 1.0), ("brief", brief, 0.2), answer=["one", "one"])
+    same(result.total, [1 + 0.2 * (1 - 2 / 200), 0.0])
+    same(result.parts["brief"], [0.99, None])
