@@ -14,7 +14,7 @@ three things; the reward asks that the rest comes back to them and closes proper
   the given words does not pay. The base model's own stories almost all have fresh = 1.
 
 Nobody can list the right answers here, so how different the stories of one opening are is measured
-by `diversity`. These models open each story with the begin-of-text token, and so end the one before
+by `flowbalance.evaluation.diversity`. These models open each story with the begin-of-text token, and so end the one before
 with it: it belongs to the stop tokens (``rollout.stop: ["<s>"]``).
 """
 
@@ -23,7 +23,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from itertools import combinations, pairwise, product
+from itertools import pairwise, product
 from typing import Any
 
 from flowbalance.errors import UserError
@@ -76,31 +76,33 @@ def _triples() -> dict[str, list[tuple[str, str, str]]]:
     return {"test": triples[:held_out], "train": triples[held_out:]}
 
 
-def rows(split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
-    """`count` different rows (`prompt`, `words`) of the split ``train`` or ``test``.
+class Stories:
+    """The task: openings with given words. No triple of words is in both splits."""
 
-    No triple of words is in both splits. Raises UserError for another split, or for more rows
-    than there are.
-    """
-    triples = _triples()
-    if split not in triples:
-        raise UserError(f"the stories task has the splits train and test, not {split!r}")
-    everything = list(product(triples[split], OPENINGS, NAMES))
-    if count > len(everything):
-        raise UserError(
-            f"the stories task has {len(everything)} different rows in the split {split!r}, "
-            f"fewer than the {count} asked for"
-        )
-    chosen = random.Random(f"stories {split} {seed}").sample(everything, count)
-    return [
-        {
-            "prompt": (START + opening).format(
-                name=name, animal=words[0], toy=words[1], place=words[2]
-            ),
-            "words": list(words),
-        }
-        for words, opening, name in chosen
-    ]
+    def rows(self, split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
+        """`count` different rows (`prompt`, `words`) of the split ``train`` or ``test``.
+
+        Raises UserError for another split, or for more rows than there are.
+        """
+        triples = _triples()
+        if split not in triples:
+            raise UserError(f"the stories task has the splits train and test, not {split!r}")
+        everything = list(product(triples[split], OPENINGS, NAMES))
+        if count > len(everything):
+            raise UserError(
+                f"the stories task has {len(everything)} different rows in the split {split!r}, "
+                f"fewer than the {count} asked for"
+            )
+        chosen = random.Random(f"stories {split} {seed}").sample(everything, count)
+        return [
+            {
+                "prompt": (START + opening).format(
+                    name=name, animal=words[0], toy=words[1], place=words[2]
+                ),
+                "words": list(words),
+            }
+            for words, opening, name in chosen
+        ]
 
 
 def reward(
@@ -125,13 +127,3 @@ def measure(text: str, words: Sequence[str], finished: bool) -> tuple[float, flo
     pairs = list(pairwise(written))
     fresh = min(1.0, len(set(pairs)) / len(pairs) / FRESH) if pairs else 1.0
     return used, float(ended), fresh
-
-
-def diversity(texts: Sequence[str]) -> float:
-    """How different texts are: the mean over pairs of 1 − Jaccard similarity of their word pairs.
-
-    1: no two share a word pair; 0: all the same. NaN for fewer than two texts.
-    """
-    sets = [set(pairwise(WORD.findall(text.lower()))) for text in texts]
-    distances = [1 - len(a & b) / len(a | b) if a | b else 0.0 for a, b in combinations(sets, 2)]
-    return sum(distances) / len(distances) if distances else float("nan")

@@ -1,0 +1,50 @@
+# Everything a newcomer runs. `make train` and `make test` make the environment first.
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+SEED ?= 0
+BIN := $(VENV)/bin
+# Each stamp is written last: what was interrupted is done again.
+CREATED := $(VENV)/.created
+INSTALLED := $(VENV)/.installed
+DEVELOPED := $(VENV)/.developed
+
+# Without a CUDA GPU in sight, PyTorch's CPU build is all that is needed; a plain `pip install
+# torch` would bring gigabytes of CUDA libraries. Override with TORCH=torch for a GPU.
+TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
+
+.PHONY: help train test lint format clean bench
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+train: $(INSTALLED) ## train FlowRL on Countdown from the built-in base model (SEED=0)
+	$(BIN)/flowbalance train recipes/countdown.yaml seed=$(SEED)
+
+test: $(DEVELOPED) ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(DEVELOPED) ## ruff and pyright
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+
+bench: $(INSTALLED) ## sampling against Transformers' generate; time and memory of a step
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/rollout.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py
+
+clean: ## remove the environment
+	rm -rf $(VENV)
+
+$(CREATED):
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(INSTALLED): pyproject.toml $(CREATED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(DEVELOPED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@

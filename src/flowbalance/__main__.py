@@ -1,0 +1,3 @@
+from flowbalance.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,99 @@
+"""`flowbalance`: train, pretrain, eval, sample, export, config."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowbalance.errors import UserError
+
+EPILOG = """\
+examples:
+  flowbalance train recipes/countdown.yaml seed=1
+  flowbalance train recipes/gsm8k.yaml model.path=MODEL data.train=gsm8k_train.jsonl
+  flowbalance train --resume runs/latest
+  flowbalance eval recipes/countdown.yaml model.path=runs/latest/checkpoint-000100
+  flowbalance sample runs/latest --prompt '3,7,8,2>31:'
+  flowbalance config train rollout
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="flowbalance",
+        description="FlowRL for any causal language model: post-training that matches the reward "
+        "distribution.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="post-train a model by a recipe")
+    train.add_argument("recipe", nargs="?", help="YAML file; see recipes/")
+    train.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. train.steps=50")
+    train.add_argument(
+        "--resume", metavar="RUN", type=Path, help="go on with a run's newest checkpoint"
+    )
+
+    pretrain = commands.add_parser("pretrain", help="train a small base model on demonstrations")
+    pretrain.add_argument("recipe", help="YAML file, e.g. recipes/countdown_base.yaml")
+    pretrain.add_argument("overrides", nargs="*", metavar="key=value")
+
+    evaluate = commands.add_parser("eval", help="measure a model on a recipe's held-out questions")
+    evaluate.add_argument("recipe", help="YAML file; model.path=… names the model")
+    evaluate.add_argument("overrides", nargs="*", metavar="key=value")
+
+    sample = commands.add_parser("sample", help="show answers of a checkpoint")
+    sample.add_argument("model", help="a run, a checkpoint, a model's folder or name")
+    sample.add_argument(
+        "--prompt", action="append", help="a question (repeatable); default: standard input"
+    )
+    sample.add_argument("-n", type=int, default=4, help="answers to each question (default 4)")
+    sample.add_argument("--temperature", type=float, default=1.0, help="default 1; 0 is greedy")
+    sample.add_argument("--top-p", type=float, default=1.0, help="default 1")
+    sample.add_argument("--max-tokens", type=int, default=256, help="default 256")
+    sample.add_argument("--stop", action="append", default=[], help="a token that ends an answer")
+    sample.add_argument("--chat", action="store_true", help="apply the chat template")
+    sample.add_argument("--seed", type=int, default=0, help="default 0")
+    sample.add_argument("--device", default="auto", help="auto, cpu, cuda (default auto)")
+
+    export = commands.add_parser(
+        "export", help="write a checkpoint as a plain model, a LoRA adapter merged in"
+    )
+    export.add_argument("model", help="a run or a checkpoint")
+    export.add_argument("folder", type=Path, help="where to write; must not exist")
+    export.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="of the file"
+    )
+
+    config = commands.add_parser("config", help="every field of a recipe with its meaning")
+    config.add_argument("kind", nargs="?", choices=["train", "pretrain"], default="train")
+    config.add_argument("search", nargs="?", help="only fields whose name contains this")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 if it went well, 2 with one sentence if the user can mend what went wrong."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        from flowbalance import commands
+
+        getattr(commands, options.command)(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Accuracy and diversity as exact numbers, where every right answer can be listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+# (prompts, answers) → (N,) summed log-probs of whole answers, end token included
+Scorer = Callable[[Sequence[str], Sequence[str]], Tensor]
+
+
+@dataclass(frozen=True)
+class ExactScores:
+    """Means over questions; p is the probability of being right, p_c that of solution c."""
+
+    accuracy: float  # p = Σ p_c: the summed probability of all listed right answers
+    pass_at_16: float  # 1 − (1 − p)^16
+    distinct_at_16: float  # Σ_c 1 − (1 − p_c)^16: distinct right solutions expected in 16 samples
+    effective_solutions: float  # exp H(p_c / p)
+
+    def table(self) -> dict[str, float]:
+        """Under the names used in metrics, summaries and tables."""
+        return {key.replace("_at_", "@"): value for key, value in asdict(self).items()}
+
+
+def exact_scores(
+    score: Scorer, prompts: Sequence[str], solutions: Sequence[dict[str, list[str]]]
+) -> ExactScores:
+    """Score every spelling of every solution of each question.
+
+    `solutions[i]` maps the canonical forms of question i to their spellings.
+    """
+    spellings = [
+        (question, form, text)
+        for question, forms in enumerate(solutions)
+        for form, texts in forms.items()
+        for text in texts
+    ]
+    logprobs = score([prompts[q] for q, _, _ in spellings], [text for _, _, text in spellings])
+    mass: list[dict[str, float]] = [dict.fromkeys(forms, 0.0) for forms in solutions]
+    for (question, form, _), probability in zip(
+        spellings, logprobs.double().exp().tolist(), strict=True
+    ):
+        mass[question][form] += probability
+    return combine(mass_of_question.values() for mass_of_question in mass)
+
+
+def combine(questions: Iterable[Iterable[float]]) -> ExactScores:
+    """Scores from the probability of each solution of each question."""
+    rows = []
+    for masses in questions:
+        p_c = torch.tensor(list(masses), dtype=torch.float64).clamp(0, 1)
+        p = p_c.sum().clamp(max=1)
+        share = p_c / p_c.sum().clamp(min=1e-300)
+        rows.append(
+            torch.stack(
+                [
+                    p,
+                    1 - (1 - p) ** 16,
+                    (1 - (1 - p_c) ** 16).sum(),
+                    torch.special.entr(share).sum().exp(),
+                ]
+            )
+        )
+    return ExactScores(*torch.stack(rows).mean(0).tolist())

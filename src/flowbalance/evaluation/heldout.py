@@ -1,0 +1,113 @@
+"""Held-out questions: exact scores where the right answers are listed, sampled ones elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from flowbalance.data import Prompt
+from flowbalance.evaluation.diversity import bigram_diversity
+from flowbalance.evaluation.exact import exact_scores
+from flowbalance.policy.policy import Policy
+from flowbalance.rewards import Rewards
+from flowbalance.rollout import Sampling
+from flowbalance.rollout.experience import Experience, reward, sample
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """1 − C(n−c, k)/C(n, k): the chance that k of n answers, c of them right, hold a right one
+    (Chen et al., arXiv 2107.03374, eq. 1)."""
+    return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The questions, and how they are scored. `solutions` where right answers are listed."""
+
+    prompts: list[Prompt]
+    solutions: list[dict[str, list[str]]] | None
+    rewards: Rewards
+    right: float
+    sampling: Sampling
+    num_generations: int
+    samples: int
+    seed: int
+    max_batch: int
+    budget: int
+
+    def evaluate(
+        self, policy: Policy, tokenizer: PreTrainedTokenizerBase
+    ) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """Scores by name, and rows with some of the answers."""
+        was_training = policy.training
+        policy.eval()
+        try:
+            if self.solutions is None:
+                scores, rows = self._sampled(policy, tokenizer, self.prompts)
+                return scores, rows[: self.samples]
+            _, rows = self._sampled(policy, tokenizer, self.prompts[: self.samples])
+            return self._exact(policy, tokenizer, self.solutions), rows
+        finally:
+            policy.train(was_training)
+
+    def _exact(
+        self,
+        policy: Policy,
+        tokenizer: PreTrainedTokenizerBase,
+        solutions: Sequence[dict[str, list[str]]],
+    ) -> dict[str, float]:
+        ids = {prompt.key: prompt.ids for prompt in self.prompts}
+
+        def score(keys: Sequence[str], texts: Sequence[str]) -> torch.Tensor:
+            end = [tokenizer.eos_token_id]
+            answers = [tokenizer.encode(text, add_special_tokens=False) + end for text in texts]
+            return policy.score([ids[key] for key in keys], answers, budget=self.budget).sum(1)
+
+        return exact_scores(score, list(ids), solutions).table()
+
+    def _sampled(
+        self, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt]
+    ) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        if not prompts:
+            return {}, []
+        n = self.num_generations
+        experience = sample(
+            policy, tokenizer, prompts, n, self.sampling, seed=self.seed, max_batch=self.max_batch
+        )
+        result = reward(experience, self.rewards)
+        rows = [
+            sample_row(experience, result.total, slice(i * n, (i + 1) * n))
+            for i in range(len(prompts))
+        ]
+        known = [[r for r in row["rewards"] if r is not None] for row in rows]
+        counts = [(len(k), sum(r >= self.right for r in k)) for k in known]
+        scores = {
+            "reward": fmean(r for k in known for r in k) if any(known) else math.nan,
+            "accuracy": fmean(c / m for m, c in counts if m) if any(known) else math.nan,
+            **{
+                f"pass@{k}": fmean(pass_at_k(m, c, k) for m, c in counts if m >= k)
+                for k in (2**power for power in range(1, 9))
+                if k <= n and any(m >= k for m, _ in counts)
+            },
+            "diversity": fmean(bigram_diversity(row["answers"]) for row in rows),
+            "length": experience.mask.sum(1).float().mean().item(),
+            "finished": experience.finished.float().mean().item(),
+            "unknown": fmean(math.isnan(total) for total in result.total),
+        }
+        return scores, rows
+
+
+def sample_row(experience: Experience, totals: Sequence[float], rows: slice) -> dict[str, Any]:
+    """A question with its answers, as a line of samples.jsonl; an unknown reward is null."""
+    return {
+        "prompt": experience.prompts[rows.start].text,
+        "answers": experience.texts[rows],
+        "rewards": [None if math.isnan(r) else r for r in totals[rows]],
+        "finished": experience.finished[rows].tolist(),
+    }

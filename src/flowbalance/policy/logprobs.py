@@ -1,0 +1,42 @@
+"""Per-token log-probs without ever holding (tokens × vocabulary) logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+
+def token_logprobs(
+    hidden: Tensor,
+    targets: Tensor,
+    project: Callable[[Tensor], Tensor],
+    *,
+    temperature: float = 1.0,
+    chunk: int = 4096,
+) -> Tensor:
+    """log softmax(project(h)/T)[target] for each of M tokens, `chunk` tokens at a time.
+
+    With gradients the logits of a chunk are computed again in backward, so that one chunk's
+    logits are all that is held: chunk × vocabulary × 4 bytes (a few times, in backward).
+
+    Shapes: hidden (M, H), targets (M,) → (M,) float32, in nats. `project` maps (m, H) to (m, V).
+    """
+
+    def one_chunk(states: Tensor, ids: Tensor) -> Tensor:
+        logits = project(states).float() / temperature  # (m, V)
+        picked = logits.gather(-1, ids[:, None])[:, 0]
+        return picked - logits.logsumexp(-1)
+
+    pieces = []
+    for states, ids in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+        if torch.is_grad_enabled():
+            piece = checkpoint(
+                one_chunk, states, ids, use_reentrant=False, preserve_rng_state=False
+            )
+        else:
+            piece = one_chunk(states, ids)
+        pieces.append(piece)
+    return torch.cat(pieces)

@@ -1,0 +1,159 @@
+"""The policy: a causal language model, its frozen reference and its partition head."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from flowbalance.errors import UserError
+from flowbalance.policy.heads import PartitionHead
+from flowbalance.policy.logprobs import token_logprobs
+from flowbalance.policy.tokens import Tokens, collate, micro_batches
+
+
+class Policy(nn.Module):
+    """π(y|x), log Zφ(x) and, frozen, π_ref(y|x); all log-probs are of the tempered policy.
+
+    `model` is any `AutoModelForCausalLM`, or a PEFT model around one: then the reference is the
+    model with the adapter switched off, and `reference` stays None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        head: PartitionHead | None = None,
+        reference: nn.Module | None = None,
+        temperature: float = 1.0,
+        chunk: int = 4096,
+        compute_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.head = head
+        self.reference = reference
+        if reference is not None:
+            reference.requires_grad_(False).eval()
+        self.temperature = temperature
+        self.chunk = chunk
+        self.compute_dtype = compute_dtype
+        self.adapted = hasattr(model, "disable_adapter")
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The precision of every forward pass, sampling included."""
+        lower = self.compute_dtype != torch.float32
+        return torch.autocast(self.device.type, dtype=self.compute_dtype, enabled=lower)
+
+    def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor | None]:
+        """Log-probs of the answers' tokens (B, T), 0 on padding, and log Zφ (B,) if there is a head."""
+        with self.autocast():
+            hidden, project = hidden_states(self.model, tokens.ids)
+            logprobs = self._answer_logprobs(hidden, project, tokens)
+            log_z = self.head(hidden, tokens.prompt_mask) if self.head is not None else None
+        return logprobs, log_z
+
+    @torch.no_grad()
+    def reference_logprobs(self, tokens: Tokens) -> Tensor:
+        """(B, T) log-probs under the frozen reference."""
+        with self.as_reference() as model, self.autocast():
+            hidden, project = hidden_states(model, tokens.ids)
+            return self._answer_logprobs(hidden, project, tokens)
+
+    @contextlib.contextmanager
+    def as_reference(self) -> Iterator[nn.Module]:
+        """The reference model, for scoring or sampling."""
+        if self.adapted:
+            training = self.model.training
+            self.model.eval()
+            with cast(Any, self.model).disable_adapter():
+                yield self.model
+            self.model.train(training)
+        elif self.reference is not None:
+            yield self.reference
+        else:
+            raise ValueError("this policy was built without a reference")
+
+    def _answer_logprobs(
+        self, hidden: Tensor, project: Callable[[Tensor], Tensor], tokens: Tokens
+    ) -> Tensor:
+        # The state that predicts an answer's t-th token stands one before it. Only these states
+        # meet the vocabulary: neither prompts nor padding cost logits.
+        mask = tokens.answer_mask  # (B, T)
+        rows, columns = mask.nonzero(as_tuple=True)
+        places = tokens.prompt_lengths[rows] + columns
+        picked = token_logprobs(
+            hidden[rows, places - 1],
+            tokens.ids[rows, places],
+            project,
+            temperature=self.temperature,
+            chunk=self.chunk,
+        )
+        return torch.zeros(mask.shape, device=mask.device).index_put((rows, columns), picked)
+
+    @torch.no_grad()
+    def score(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        *,
+        budget: int = 16384,
+        reference: bool = False,
+    ) -> Tensor:
+        """(N, T) log-probs of given answers, without gradient, at most `budget` tokens at a time."""
+        width = max(map(len, answers))
+        result = torch.zeros(len(answers), width, device=self.device)
+        lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
+        for rows in micro_batches(lengths, budget):
+            tokens = collate(
+                [prompts[i] for i in rows], [answers[i] for i in rows], device=self.device
+            )
+            scored = self.reference_logprobs(tokens) if reference else self(tokens)[0]
+            result[rows] = pad(scored, (0, width - tokens.width))
+        return result
+
+
+def hidden_states(model: nn.Module, ids: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Last-layer hidden states (B, S, H), and the map from states to logits over the vocabulary."""
+    language_model = cast(Any, model)
+    if hasattr(model, "get_base_model"):  # a PEFT model: its layers are adapted in place
+        language_model = language_model.get_base_model()
+    hidden = language_model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    output = language_model.get_output_embeddings()
+    config = language_model.config
+    # Three families scale or cap their logits after the projection (Cohere, Granite, Gemma 2).
+    scale = getattr(config, "logit_scale", None) or 1.0
+    scale /= getattr(config, "logits_scaling", None) or 1.0
+    cap = getattr(config, "final_logit_softcapping", None)
+
+    def project(states: Tensor) -> Tensor:
+        logits = output(states)
+        if scale != 1.0:
+            logits = logits * scale
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+    return hidden, project
+
+
+@torch.no_grad()
+def check_projection(model: nn.Module) -> None:
+    """Raise a UserError unless `hidden_states` reproduces the model's own logits."""
+    training = model.training
+    model.eval()
+    ids = torch.arange(1, 9, device=next(model.parameters()).device)[None]
+    hidden, project = hidden_states(model, ids)
+    own = cast(Any, model)(input_ids=ids, use_cache=False).logits
+    model.train(training)
+    if not torch.allclose(project(hidden).float(), own.float(), rtol=1e-3, atol=1e-3):
+        raise UserError(
+            f"{type(model).__name__} turns hidden states into logits in a way that the chunked "
+            "log-probs do not know; please report the architecture"
+        )

@@ -1,0 +1,113 @@
+"""What a person sees while a run goes on: a live line in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+console = Console(highlight=False, soft_wrap=True)
+
+PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, as short as may be: ``1:02:03``, ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Display:
+    """Progress over `total` steps, from `start` on; `update` shows a few named values beside it."""
+
+    def __init__(self, title: str, total: int, start: int = 0) -> None:
+        self.title, self.total, self.start = title, total, start
+        self.step = start
+        self.began = self.printed = time.monotonic()
+        self.values: dict[str, str] = {}
+        self.phase = ""
+        self.bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=console,
+        )
+        self.task = self.bar.add_task(title, total=total, completed=start)
+        self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if console.is_terminal:
+            self.live.stop()
+
+    @property
+    def left(self) -> str:
+        """Time left at the pace so far."""
+        done = self.step - self.start
+        if not done:
+            return "–"
+        return duration((time.monotonic() - self.began) / done * (self.total - self.step))
+
+    def now(self, phase: str) -> None:
+        """Name what is being done."""
+        self.phase = phase
+
+    def update(self, step: int, values: Mapping[str, str]) -> None:
+        self.step, self.values = step, dict(values)
+        self.bar.update(self.task, completed=step)
+        late = time.monotonic() - self.printed >= PLAIN_EVERY
+        if not console.is_terminal and (late or step in (self.start + 1, self.total)):
+            self.printed = time.monotonic()
+            shown = "  ".join(f"{name} {value}" for name, value in self.values.items())
+            console.print(f"step {step}/{self.total}  {shown}  left {self.left}")
+
+    def _render(self) -> Table:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(self.bar)
+        cells = [f"[dim]{name}[/dim] {value}" for name, value in self.values.items()]
+        grid.add_row(
+            "  ".join([*cells, f"[dim]left[/dim] {self.left}", f"[dim]{self.phase}[/dim]"])
+        )
+        return grid
+
+
+def before_after(before: Mapping[str, float], after: Mapping[str, float]) -> Table:
+    """The table at the end of a run."""
+    table = Table(title="held-out questions", title_justify="left")
+    for heading in ("", "before", "after", "change"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name in before:
+        old, new = before[name], after[name]
+        if name in PERCENT:
+            cells = f"{old:.1%}", f"{new:.1%}", f"{100 * (new - old):+.1f} points"
+        else:
+            cells = f"{old:.3f}", f"{new:.3f}", f"{new / old - 1:+.1%}" if old else "–"
+        table.add_row(name, *cells)
+    return table
+
+
+PERCENT = ("accuracy", "pass@16", "finished")
+
+
+def show_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """A list of facts, aligned."""
+    console.print(f"[bold]{title}[/bold]")
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        console.print(f"  {name:<{width}}  {value}")

@@ -1,0 +1,91 @@
+"""A rollout batch: questions → answers → rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from flowbalance.data import Prompt
+from flowbalance.policy.policy import Policy
+from flowbalance.rewards import RewardResult, Rewards
+from flowbalance.rollout.engine import generate
+from flowbalance.rollout.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Experience:
+    """N answers, G to each question, question by question."""
+
+    prompts: list[Prompt]  # (N,) the question of each answer
+    answers: list[list[int]]  # (N,) token ids, end token included
+    texts: list[str]  # (N,) without special tokens
+    logprobs: Tensor  # (N, T) as sampled
+    mask: Tensor  # (N, T)
+    finished: Tensor  # (N,) False: cut off at the limit
+
+    @property
+    def prompt_ids(self) -> list[tuple[int, ...]]:
+        return [prompt.ids for prompt in self.prompts]
+
+
+def sample(
+    policy: Policy,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    num_generations: int,
+    sampling: Sampling,
+    *,
+    seed: int,
+    max_batch: int,
+    reference: bool = False,
+    on_tokens: Callable[[int], None] | None = None,
+) -> Experience:
+    """Sample `num_generations` answers to each prompt from the policy, or from its reference."""
+
+    def run(model: torch.nn.Module):
+        with policy.autocast():
+            return generate(
+                model,  # pyright: ignore[reportArgumentType]
+                [prompt.ids for prompt in prompts],
+                num_generations,
+                sampling,
+                seed=seed,
+                max_batch=max_batch,
+                on_tokens=on_tokens,
+            )
+
+    if reference:
+        with policy.as_reference() as model:
+            rollout = run(model)
+    else:
+        rollout = run(policy.model)
+    lengths = rollout.mask.sum(1).tolist()
+    answers = [row[:length] for row, length in zip(rollout.tokens.tolist(), lengths, strict=True)]
+    spoken = [
+        ids[:-1] if ended else ids
+        for ids, ended in zip(answers, rollout.finished.tolist(), strict=True)
+    ]
+    return Experience(
+        prompts=[prompt for prompt in prompts for _ in range(num_generations)],
+        answers=answers,
+        texts=tokenizer.batch_decode(spoken, skip_special_tokens=True),
+        logprobs=rollout.logprobs,
+        mask=rollout.mask,
+        finished=rollout.finished,
+    )
+
+
+def reward(experience: Experience, rewards: Rewards) -> RewardResult:
+    """Score the answers; data columns reach the functions by name."""
+    names = dict.fromkeys(name for prompt in experience.prompts for name in prompt.columns)
+    return rewards(
+        [prompt.text for prompt in experience.prompts],
+        experience.texts,
+        {name: [p.columns.get(name) for p in experience.prompts] for name in names},
+        completion_ids=experience.answers,
+        finished=experience.finished.tolist(),
+    )

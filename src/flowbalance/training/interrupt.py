@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM: finish the step, save, and say how to go on."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Self
+
+from flowbalance.report.display import console
+
+
+class Interrupt:
+    """While active, the first signal sets `requested`; a second one ends the process at once."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.previous: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        for number in self.SIGNALS:
+            self.previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self._restore()
+        console.print(
+            f"\n{signal.Signals(number).name}: finishing this step, then saving; once more to "
+            "stop at once (finished checkpoints stay)"
+        )

@@ -1,0 +1,139 @@
+"""Learning from a rollout batch: mini-batches of whole groups, micro-batches under a token budget."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from flowbalance.config import OptimizerConfig
+from flowbalance.objectives import Answers, Balance, Surrogate
+from flowbalance.policy.policy import Policy
+from flowbalance.policy.tokens import collate, micro_batches
+
+Objective = Balance | Surrogate
+
+
+@dataclass
+class Learned:
+    """What one rollout batch taught: one number an answer and pass, and one an optimiser step."""
+
+    answers: dict[str, list[Tensor]] = field(default_factory=dict)  # each (n,)
+    losses: list[float] = field(default_factory=list)
+    grad_norms: dict[str, list[float]] = field(default_factory=dict)
+    skipped: int = 0  # optimiser steps left out because the loss or gradient was not finite
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        for name, values in metrics.items():
+            self.answers.setdefault(name, []).append(values)
+
+
+@dataclass
+class Learner:
+    """The parts that take optimiser steps."""
+
+    policy: Policy
+    objective: Objective
+    optimizer: AdamW
+    rates: LambdaLR
+    config: OptimizerConfig
+
+    def learn(
+        self,
+        answers: Answers,
+        prompt_ids: Sequence[Sequence[int]],
+        answer_ids: Sequence[Sequence[int]],
+        *,
+        seed: str,
+    ) -> Learned:
+        """All mini-batches and epochs over `answers`, which `objective.prepare` has been through."""
+        learned = Learned()
+        questions = int(answers.groups.max()) + 1
+        size = self.config.mini_batch_questions or questions
+        single = self.config.epochs == 1 and size >= questions
+        for epoch in range(self.config.epochs):
+            order = list(range(questions))
+            random.Random(f"{seed}/{epoch}").shuffle(order)
+            for start in range(0, questions, size):
+                chosen = torch.tensor(order[start : start + size], device=answers.groups.device)
+                rows = torch.isin(answers.groups, chosen).nonzero()[:, 0]
+                first = epoch == 0 and start == 0
+                self._mini_batch(
+                    answers[rows],
+                    [prompt_ids[i] for i in rows.tolist()],
+                    [answer_ids[i] for i in rows.tolist()],
+                    learned,
+                    unmoved=first,
+                    on_policy=single,
+                )
+        return learned
+
+    def _mini_batch(
+        self,
+        answers: Answers,
+        prompt_ids: Sequence[Sequence[int]],
+        answer_ids: Sequence[Sequence[int]],
+        learned: Learned,
+        *,
+        unmoved: bool,
+        on_policy: bool,
+    ) -> None:
+        """One optimiser step. `unmoved`: π is still π_old; `on_policy`: and the batch is used once."""
+        policy, width = self.policy, answers.mask.shape[1]
+        lengths = [len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)]
+        micros = micro_batches(lengths, self.config.micro_batch_tokens)
+        whole = len(micros) == 1
+        if not whole and self.objective.needs.log_z == "group":
+            # The estimate needs every answer of the group before the first gradient.
+            current = answers.old_logprobs
+            if not unmoved:
+                current = policy.score(
+                    prompt_ids, answer_ids, budget=self.config.micro_batch_tokens
+                )
+                current = nn.functional.pad(current, (0, width - current.shape[1]))
+            answers = self.objective.estimate(current, answers)
+        total = self.objective.total(answers)
+        policy.train()
+        loss_sum = 0.0
+        for rows in micros:
+            tokens = collate(
+                [prompt_ids[i] for i in rows],
+                [answer_ids[i] for i in rows],
+                width=width,
+                device=policy.device,
+            )
+            logprobs, log_z = policy(tokens)
+            micro = answers[torch.tensor(rows, device=policy.device)]
+            if on_policy:
+                # The ratio is exactly 1, whatever the sampler's arithmetic.
+                micro = micro.replace(old_logprobs=logprobs.detach())
+            if whole:
+                micro = self.objective.estimate(logprobs.detach(), micro)
+            loss, metrics = self.objective.loss(logprobs, micro, total, log_z)
+            loss.backward()
+            loss_sum += loss.item()
+            learned.add(metrics)
+        self._step(loss_sum, learned)
+
+    def _step(self, loss: float, learned: Learned) -> None:
+        parts: list[tuple[str, nn.Module]] = [("policy", self.policy.model)]
+        if self.policy.head is not None:
+            parts.append(("head", self.policy.head))
+        norms = {
+            name: float(clip_grad_norm_(part.parameters(), self.config.max_grad_norm))
+            for name, part in parts
+        }
+        if all(map(torch.isfinite, map(torch.tensor, [loss, *norms.values()]))):
+            self.optimizer.step()
+        else:
+            learned.skipped += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        learned.losses.append(loss)
+        for name, norm in norms.items():
+            learned.grad_norms.setdefault(name, []).append(norm)

@@ -1,0 +1,97 @@
+"""The numbers of a step, by name; docs/diagnose.md says how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from flowbalance.objectives import Answers
+from flowbalance.rewards import RewardResult
+from flowbalance.rollout.experience import Experience
+from flowbalance.training.learning import Learned
+
+
+def rollout_metrics(
+    experience: Experience, answers: Answers, result: RewardResult, right: float
+) -> dict[str, float]:
+    """What was sampled and how it was rewarded. Lengths in tokens, entropy in nats a token."""
+    rewards = answers.rewards
+    groups = int(answers.groups.max()) + 1
+    low = torch.full((groups,), torch.inf, device=rewards.device).scatter_reduce(
+        0, answers.groups, rewards, "amin"
+    )
+    high = torch.full((groups,), -torch.inf, device=rewards.device).scatter_reduce(
+        0, answers.groups, rewards, "amax"
+    )
+    parts = {
+        f"reward/{name}": nan_mean(torch.tensor(values)) for name, values in result.parts.items()
+    }
+    lengths = experience.mask.sum(1).float()
+    return {
+        "reward/mean": rewards.mean().item(),
+        "reward/std": rewards.std(correction=0).item(),
+        **(parts if len(parts) > 1 else {}),
+        "reward/unknown": torch.tensor(result.total).isnan().float().mean().item(),
+        "reward/equal_groups": (low == high).float().mean().item(),
+        "accuracy": (rewards >= right).float().mean().item(),
+        "answer/length": lengths.mean().item(),
+        "answer/cut_off": (~experience.finished).float().mean().item(),
+        # −log π of sampled tokens: an unbiased estimate of the policy's entropy per token
+        "policy/entropy": -(experience.logprobs.sum() / lengths.sum()).item(),
+    }
+
+
+def learning_metrics(learned: Learned) -> dict[str, float]:
+    """What was learned: averages over the step's answers, mini-batches and epochs."""
+    of = {name: torch.cat(values).float() for name, values in learned.answers.items()}
+    metrics = {
+        "loss": fmean(learned.losses),
+        **{f"grad_norm/{name}": fmean(norms) for name, norms in learned.grad_norms.items()},
+        "optimizer/skipped": float(learned.skipped),
+        "kl/old": of["kl_old"].mean().item(),
+    }
+    if "kl_ref" in of:
+        metrics["kl/reference"] = of["kl_ref"].mean().item()
+    ratio = of.get("weight", of.get("ratio"))
+    if ratio is not None:
+        cut = of.get("truncated", of.get("clipped"))
+        quantiles = ratio.quantile(torch.tensor([0.01, 0.99], device=ratio.device))
+        metrics |= {
+            "weight/mean": ratio.mean().item(),
+            "weight/p01": quantiles[0].item(),
+            "weight/p99": quantiles[1].item(),
+        }
+        if cut is not None:
+            metrics["weight/truncated"] = cut.mean().item()
+    if "residual" in of:
+        metrics |= {
+            "residual/mean": of["residual"].mean().item(),
+            "residual/abs": of["residual"].abs().mean().item(),
+            "log_z/used": of["log_z"].mean().item(),
+            "log_z/group": of["log_z_group"].mean().item(),
+        }
+    return metrics
+
+
+def nan_mean(values: Tensor) -> float:
+    """The mean of what is known; NaN if nothing is."""
+    return values[~values.isnan()].mean().item()
+
+
+def shown(metrics: Mapping[str, float]) -> dict[str, str]:
+    """The few that stand in the progress line."""
+    names = {
+        "reward": ("reward/mean", "{:.3f}"),
+        "pass": ("accuracy", "{:.1%}"),
+        "log Z": ("log_z/used", "{:.2f}"),
+        "KL ref": ("kl/reference", "{:.3f}"),
+        "tok/s": ("tokens_per_second", "{:.0f}"),
+    }
+    return {
+        label: form.format(metrics[name])
+        for label, (name, form) in names.items()
+        if metrics.get(name) is not None
+    }

@@ -1,0 +1,217 @@
+"""From a recipe to the parts of a run, and the facts that a run states at its start."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from flowbalance.config import DataConfig, HeadConfig, TrainConfig
+from flowbalance.data import Prompt, build_prompts, load_rows
+from flowbalance.errors import UserError
+from flowbalance.evaluation.heldout import HeldOut
+from flowbalance.objectives import Balance, effective_inverse_temperature
+from flowbalance.policy.loading import separator_id
+from flowbalance.policy.policy import Policy
+from flowbalance.rewards import Rewards, load_reward
+from flowbalance.rollout import Sampling
+from flowbalance.tasks import Task, get_task
+
+TASK_QUESTIONS = 4096  # training questions of a built-in task unless the recipe says otherwise
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The training questions, the held-out ones, and the task they come from, if any."""
+
+    train: list[Prompt]
+    test: list[Prompt]
+    task: Task | None
+
+
+def load_questions(
+    config: TrainConfig, tokenizer: PreTrainedTokenizerBase, *, training: bool = True
+) -> Questions:
+    """Read or make the questions and tokenize them."""
+    data, held_out = config.data, config.evaluation.questions
+    task = get_task(data.task, data.task_options) if data.task else None
+    if task is not None:
+        train = task.rows("train", data.train_questions or TASK_QUESTIONS) if training else []
+        test = task.rows("test", held_out)
+    else:
+        train = load_rows(data.train, data.train_split) if training and data.train else []
+        train = train[: data.train_questions]
+        test = load_rows(data.test, data.test_split)[:held_out] if data.test else []
+    head = config.head
+    return Questions(
+        train=tokenize(train, tokenizer, data, head) if training else [],
+        test=tokenize(test, tokenizer, data, head) if test else [],
+        task=task,
+    )
+
+
+def tokenize(
+    rows: list[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    data: DataConfig,
+    head: HeadConfig,
+) -> list[Prompt]:
+    """Rows as prompts, with the recipe's templates."""
+    return build_prompts(
+        rows,
+        tokenizer,
+        prompt_column=data.prompt_column,
+        system_prompt=data.system_prompt,
+        chat=data.chat,
+        chat_template=data.chat_template,
+        chat_template_kwargs=data.chat_template_kwargs,
+        prompt_template=data.prompt_template,
+        separator_id=separator_id(head, tokenizer),
+        max_prompt_length=data.max_prompt_length,
+        long_prompts=data.long_prompts,
+    )
+
+
+def build_rewards(config: TrainConfig) -> Rewards:
+    """The recipe's reward functions, or the task's own."""
+    weights = config.reward.functions or {str(config.data.task): 1.0}
+    functions = [(path, load_reward(path), weight) for path, weight in weights.items()]
+    return Rewards(functions, timeout=config.reward.timeout)
+
+
+def stop_ids(
+    stop: list[str | int], tokenizer: PreTrainedTokenizerBase, model: Any
+) -> tuple[int, ...]:
+    """All tokens that end an answer: the tokenizer's, the generation config's, the recipe's."""
+    found: set[int] = set()
+    for source in (tokenizer.eos_token_id, model.generation_config.eos_token_id):
+        if source is not None:
+            found |= {source} if isinstance(source, int) else set(source)
+    for token in stop:
+        ids = (
+            [token] if isinstance(token, int) else tokenizer.encode(token, add_special_tokens=False)
+        )
+        if len(ids) != 1:
+            raise UserError(
+                f"rollout.stop: {token!r} is {len(ids)} tokens of this tokenizer; only single "
+                "tokens can end an answer"
+            )
+        found.add(ids[0])
+    if not found:
+        raise UserError("rollout.stop: the tokenizer names no end token; name one here")
+    return tuple(sorted(found))
+
+
+def build_sampling(config: TrainConfig, tokenizer: PreTrainedTokenizerBase, model: Any) -> Sampling:
+    """How answers are sampled in training."""
+    return Sampling(
+        max_tokens=config.rollout.max_completion_length,
+        temperature=config.rollout.temperature,
+        stop_ids=stop_ids(config.rollout.stop, tokenizer, model),
+    )
+
+
+def build_held_out(
+    config: TrainConfig,
+    questions: Questions,
+    rewards: Rewards,
+    tokenizer: PreTrainedTokenizerBase,
+    policy: Policy,
+) -> HeldOut | None:
+    """The evaluation of the recipe; None where there are no questions or it is switched off."""
+    evaluation = config.evaluation
+    if not questions.test or not evaluation.every:
+        return None
+    solve = getattr(questions.task, "row_solutions", None)
+    return HeldOut(
+        prompts=questions.test,
+        solutions=[solve(prompt.columns) for prompt in questions.test] if solve else None,
+        rewards=rewards,
+        right=config.reward.right,
+        sampling=replace(
+            build_sampling(config, tokenizer, policy.model),
+            temperature=evaluation.temperature,
+            top_p=evaluation.top_p,
+        ),
+        num_generations=evaluation.num_generations,
+        samples=evaluation.samples,
+        seed=config.seed,
+        max_batch=config.rollout.max_batch,
+        budget=config.train.micro_batch_tokens,
+    )
+
+
+def facts(config: TrainConfig, policy: Policy, questions: Questions) -> list[tuple[str, str]]:
+    """What a person wants to know before the first step."""
+    parameters = sum(p.numel() for p in policy.model.parameters())
+    trained = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
+    rows = [
+        ("device", f"{device_name(policy.device)}, {str(policy.compute_dtype)[6:]} forward passes"),
+        ("model", f"{config.model.path}, {parameters:,} parameters, {trained:,} trained"),
+        ("questions", f"{len(questions.train):,} to train on, {len(questions.test):,} held out"),
+        ("memory", "about " + memory_text(config, policy, questions)),
+    ]
+    objective = config.build_objective()
+    if isinstance(objective, Balance):
+        nats, odds = effective_inverse_temperature(objective)
+        unit = " per token of the answer" if objective.scale == "mean" else ""
+        asked = f"{odds:,.3g} : 1" if math.isfinite(odds) else "beyond e^700 : 1"
+        rows.append(
+            (
+                "target",
+                f"β/s = {nats:.3g} nats{unit}: right : wrong = {asked}, times the reference's odds"
+                + (" (one token, half the group right)" if objective.scale == "mean" else ""),
+            )
+        )
+    return rows
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def memory_text(config: TrainConfig, policy: Policy, questions: Questions) -> str:
+    """The estimate, with its largest parts."""
+    parts = memory_estimate(config, policy, questions)
+    shown = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items())
+    return f"{sum(parts.values()) / GIB:.2f} GiB ({shown})"
+
+
+def memory_estimate(config: TrainConfig, policy: Policy, questions: Questions) -> dict[str, float]:
+    """Bytes by purpose; activations by the usual rule of 34 bytes × hidden × layers a token
+    (Korthikanti et al., arXiv 2205.05198, without attention matrices), the rest counted."""
+    model: Any = policy.model
+    shape = model.config.get_text_config()
+    trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    held = sum(p.numel() * p.element_size() for p in policy.parameters())
+    half = 2 if policy.compute_dtype != torch.float32 else 4
+    longest = max(len(prompt.ids) for prompt in questions.train or questions.test)
+    heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
+    size = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
+    rollouts = min(
+        config.rollout.max_batch, config.rollout.questions * config.rollout.num_generations
+    )
+    positions = longest + config.rollout.max_completion_length
+    layers = 1 if model.is_gradient_checkpointing else shape.num_hidden_layers
+    tokens = min(config.train.micro_batch_tokens, rollouts * positions)
+    return {
+        "weights": float(held),
+        "gradients and Adam": 12.0 * trained,
+        "sampling cache": 2.0
+        * half
+        * shape.num_hidden_layers
+        * heads
+        * size
+        * rollouts
+        * positions,
+        "activations": 17.0 * half * shape.hidden_size * layers * tokens
+        + half * shape.hidden_size * shape.num_hidden_layers * tokens,
+        "logits": 12.0 * min(config.model.logprob_chunk, tokens) * shape.vocab_size,
+    }

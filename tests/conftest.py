@@ -1,0 +1,75 @@
+"""Shared pieces: a tiny language model over Countdown's alphabet, a small recipe, the trial data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+import pytest
+import torch
+
+from flowbalance.config import ArchitectureConfig, TrainConfig, load
+from flowbalance.training.pretrain import ALPHABET, build_model, character_tokenizer
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+torch.set_num_threads(1)
+
+SHARED = Path(os.environ.get("FLOWBALANCE_SHARED", Path(__file__).parents[2] / "shared"))
+
+TINY = ArchitectureConfig(
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    max_position_embeddings=64,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random Llama of 5,000 parameters and the character tokenizer."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = character_tokenizer(ALPHABET, TINY.max_position_embeddings)
+    build_model(TINY, tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe(tiny_model: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
+    """A recipe for a few quick steps; arguments are overrides, ``key=value``."""
+
+    def make(*overrides: str) -> TrainConfig:
+        return load(
+            TrainConfig,
+            None,
+            [
+                f"model.path={tiny_model}",
+                f"output={tmp_path / 'run'}",
+                "data.task=countdown",
+                "data.train_questions=32",
+                "rollout.questions=4",
+                "rollout.num_generations=4",
+                "rollout.max_completion_length=10",
+                "reward.functions={tests.training.rewards:digits: 1.0}",
+                "train.steps=4",
+                "train.learning_rate=1e-3",
+                "train.warmup_steps=1",
+                "evaluation.every=0",
+                "checkpoint.every=0",
+                *overrides,
+            ],
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real data and models (FLOWBALANCE_SHARED); the test is skipped without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data here: {SHARED} (set FLOWBALANCE_SHARED) does not exist")
+    return SHARED

@@ -1,0 +1,24 @@
+"""Word-pair diversity on hand-computed texts."""
+
+from __future__ import annotations
+
+import math
+from itertools import permutations
+
+import pytest
+
+from flowbalance.evaluation.diversity import bigram_diversity as diversity
+
+
+def test_diversity_on_paper():
+    """ab bc | ab bd: 1 − 1/3. With a third, disjoint one: mean of 2/3, 1, 1."""
+    assert diversity(["a b c", "a b d"]) == pytest.approx(2 / 3)
+    assert diversity(["a b c", "A b, d", "x y"]) == pytest.approx((2 / 3 + 1 + 1) / 3)
+    assert diversity(["a b c"] * 3) == 0.0
+    assert diversity(["", ""]) == 0.0
+    assert math.isnan(diversity(["a b c"]))
+
+
+def test_diversity_ignores_order():
+    orders = permutations(["a b c", "a b d", "b c d"])
+    assert len({round(diversity(order), 12) for order in orders}) == 1

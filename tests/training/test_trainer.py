@@ -1,0 +1,263 @@
+"""The loop: it learns, resumes bit for bit, logs what it should, and stops with one sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from flowbalance.config import TrainConfig
+from flowbalance.errors import UserError
+from flowbalance.report.metrics import read_jsonl
+from flowbalance.training import checkpoint
+from flowbalance.training.run import open_run
+from flowbalance.training.trainer import Trainer
+
+Make = Callable[..., TrainConfig]
+
+
+def train(config: TrainConfig) -> Path:
+    return Trainer(config, open_run(config, "test")).run()
+
+
+def metrics(folder: Path) -> list[dict]:
+    return read_jsonl(folder.parent / "metrics.jsonl")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return AutoModelForCausalLM.from_pretrained(folder).state_dict()
+
+
+EVERY_LOG_Z = [
+    ("algorithm=flowrl",),
+    ("algorithm=flowrl-official",),
+    ("algorithm=tba",),
+    ("algorithm=rtb",),
+    ("algorithm=grpo",),
+    ("algorithm=tba", "objective={log_z: leave-one-out, duplicates: once}"),
+    ("algorithm=tba", "objective={log_z: running}"),
+    ("algorithm=tba", "objective={log_z: offline}"),
+    ("algorithm=tba", "objective={log_z: none}"),
+    ("algorithm=tba", "objective={reference_weight: 0}", "log.reference_kl=false"),
+]
+
+
+@pytest.mark.parametrize("overrides", EVERY_LOG_Z, ids=lambda o: " ".join(o))
+def test_every_objective_trains(recipe: Make, overrides: tuple[str, ...]) -> None:
+    folder = train(recipe(*overrides, "train.mini_batch_questions=2", "train.epochs=2"))
+    rows = metrics(folder)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        assert all(v is not None for v in row.values()), row
+        assert row["optimizer/skipped"] == 0
+    assert ("kl/reference" in rows[0]) == ("log.reference_kl=false" not in overrides)
+
+
+def test_reward_rises(recipe: Make) -> None:
+    folder = train(
+        recipe(
+            "algorithm=tba",
+            "objective={inverse_temperature: 20}",
+            "train.steps=40",
+            "train.learning_rate=5e-3",
+            "rollout.num_generations=8",
+        )
+    )
+    rewards = [row["reward/mean"] for row in metrics(folder)]
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("algorithm=flowrl", "head.dropout=0.1", "train.mini_batch_questions=2"),
+        ("algorithm=tba", "objective={log_z: running}", "train.schedule=cosine"),
+        ("algorithm=tba", "objective={log_z: offline}"),
+    ],
+    ids=lambda o: " ".join(o),
+)
+def test_resume_is_bit_for_bit(recipe: Make, tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    whole = train(recipe(*overrides, f"output={tmp_path / 'whole'}"))
+    half = recipe(*overrides, f"output={tmp_path / 'half'}", "checkpoint.every=2")
+    interrupted = Trainer(half, open_run(half, "test"))
+    one_step = interrupted._one_step
+
+    def stop_after_two(display):  # type: ignore[no-untyped-def]
+        if interrupted.step == 2:
+            raise KeyboardInterrupt
+        return one_step(display)
+
+    interrupted._one_step = stop_after_two
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.run()
+    run = tmp_path / "half"
+    resumed = Trainer(half, run, resume=checkpoint.latest_whole(run)).run()
+
+    assert resumed.name == whole.name == "checkpoint-000004"
+    ours, theirs = weights(resumed), weights(whole)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    state, expected = checkpoint.load_state(resumed), checkpoint.load_state(whole)
+    assert_equal(state, expected)
+    skip = ("seconds", "tokens_per_second")
+    for row, other in zip(metrics(resumed), metrics(whole), strict=True):
+        assert {k: v for k, v in row.items() if not k.startswith(skip)} == {
+            k: v for k, v in other.items() if not k.startswith(skip)
+        }
+
+
+def assert_equal(a: object, b: object) -> None:
+    """Nested states, tensors bit for bit."""
+    if isinstance(a, torch.Tensor):
+        assert isinstance(b, torch.Tensor)
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert isinstance(b, dict)
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert isinstance(b, list | tuple)
+        for x, y in zip(a, b, strict=True):
+            assert_equal(x, y)
+    else:
+        assert a == b
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(
+    recipe: Make, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    config = recipe("train.steps=50")
+    trainer = Trainer(config, open_run(config, "test"))
+    one_step = trainer._one_step
+
+    def interrupt_in_third(display):  # type: ignore[no-untyped-def]
+        if trainer.step == 2:
+            os.kill(os.getpid(), number)
+        return one_step(display)
+
+    trainer._one_step = interrupt_in_third
+    folder = trainer.run()
+    assert folder.name == "checkpoint-000003"
+    assert checkpoint.verify(folder) is None
+    assert f"--resume {config.output}" in capsys.readouterr().out.replace("\n", " ")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_on_policy_weights_are_one_and_off_policy_ones_are_not(recipe: Make) -> None:
+    alone = metrics(train(recipe("algorithm=flowrl")))
+    assert all(row["weight/p01"] == row["weight/p99"] == 1.0 for row in alone)
+    assert all(row["kl/old"] == 0.0 for row in alone)
+
+
+def test_off_policy_weights_move(recipe: Make) -> None:
+    rows = metrics(train(recipe("algorithm=flowrl", "train.epochs=3", "train.learning_rate=1e-2")))
+    assert any(row["weight/truncated"] > 0 for row in rows)
+    assert any(row["kl/old"] > 0 for row in rows)
+
+
+def test_micro_batches_change_nothing(recipe: Make, tmp_path: Path) -> None:
+    results = []
+    for budget in (16384, 40):
+        config = recipe(
+            "algorithm=tba",
+            f"train.micro_batch_tokens={budget}",
+            "train.mini_batch_questions=2",
+            f"output={tmp_path / str(budget)}",
+            "train.steps=2",
+        )
+        results.append(weights(train(config)))
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_equal_rewards_teach_a_surrogate_nothing(recipe: Make) -> None:
+    folder = train(
+        recipe("algorithm=grpo", "reward.functions={tests.training.rewards:constant: 1.0}")
+    )
+    assert all(row["reward/equal_groups"] == 1.0 for row in metrics(folder))
+    assert all(row["grad_norm/policy"] < 1e-6 for row in metrics(folder)[:1])
+
+
+def test_unknown_rewards_are_left_out_and_counted(recipe: Make) -> None:
+    folder = train(recipe("reward.functions={tests.training.rewards:half_unknown: 1.0}"))
+    assert all(row["reward/unknown"] == 0.5 for row in metrics(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("raises", "out of order"),
+        ("too_few", "1"),
+        ("unknown", "no reward function gave a number"),
+        ("hangs", "hangs"),
+    ],
+)
+def test_a_bad_reward_ends_in_a_sentence_and_keeps_the_checkpoint(
+    recipe: Make, name: str, says: str
+) -> None:
+    config = recipe("train.steps=1")
+    good = train(config)
+    bad = recipe(
+        "train.steps=2",
+        f"reward.functions={{tests.training.rewards:{name}: 1.0}}",
+        "reward.timeout=0.3",
+    )
+    with pytest.raises(UserError, match=says):
+        Trainer(bad, good.parent, resume=good).run()
+    assert checkpoint.verify(good) is None
+
+
+def test_a_nan_reward_is_unknown_and_the_run_goes_on(
+    recipe: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = train(recipe("reward.functions={tests.training.rewards:nan: 1.0}"))
+    assert all(row["reward/unknown"] == 1 / 16 for row in metrics(folder))
+    assert "nan" in caplog.text
+
+
+def test_a_loss_that_is_not_finite_leaves_the_weights_and_stops(recipe: Make) -> None:
+    config = recipe(
+        "algorithm=tba", "reward.functions={tests.training.rewards:huge: 1.0}", "train.steps=10"
+    )
+    trainer = Trainer(config, open_run(config, "test"))
+    before = {k: v.clone() for k, v in trainer.policy.model.state_dict().items()}
+    with pytest.raises(UserError, match=r"not finite in 3 steps.*learning_rate"):
+        trainer.run()
+    after = trainer.policy.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_evaluation_samples_and_summary(recipe: Make, tmp_path: Path) -> None:
+    folder = train(recipe("evaluation.every=2", "evaluation.questions=5", "evaluation.samples=2"))
+    run = folder.parent
+    names = {"accuracy", "pass@16", "distinct@16", "effective_solutions"}
+    summary = json.loads((run / "summary.json").read_text())
+    assert set(summary["before"]) == set(summary["after"]) == names
+    evaluated = [row["step"] for row in metrics(folder) if "test/accuracy" in row]
+    assert evaluated == [0, 2, 4]
+    samples = read_jsonl(run / "samples.jsonl")
+    assert [row["step"] for row in samples] == [0, 0, 2, 2, 4, 4]
+    assert all(len(row["answers"]) == len(row["rewards"]) == 16 for row in samples)
+    assert (run.parent / "latest").resolve() == run.resolve()
+    assert (run / "config.yaml").is_file()
+    assert math.isclose(summary["answers"], 4 * 16)
+
+
+def test_only_the_last_checkpoints_are_kept(recipe: Make) -> None:
+    folder = train(recipe("checkpoint.every=1", "checkpoint.keep=2"))
+    kept = [path.name for path in checkpoint.checkpoints(folder.parent)]
+    assert kept == ["checkpoint-000003", "checkpoint-000004"]
+
+
+def test_an_earlier_run_is_not_overwritten(recipe: Make) -> None:
+    train(recipe("train.steps=1"))
+    with pytest.raises(UserError, match="--resume"):
+        open_run(recipe("train.steps=1"), "test")
