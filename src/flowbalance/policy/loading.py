@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -14,70 +13,70 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from flowbalance.config import HeadConfig, LoraConfig, ModelConfig
+from flowbalance.config import HeadConfig, ModelConfig
 from flowbalance.errors import UserError
+from flowbalance.policy.adapters import base_of, is_adapter, load_adapter, new_adapter
 from flowbalance.policy.heads import PartitionHead
 from flowbalance.policy.policy import Policy, check_projection
 
 BUILTIN = "builtin:"
+ASSETS = Path(str(files("flowbalance"))) / "assets"
 HEAD_FILE = "partition_head.safetensors"
 
 
 def resolve(path: str) -> str:
-    """The folder of a built-in model; any other path or name as it is, a missing folder refused."""
+    """The folder of a model, absolute because an adapter's checkpoint keeps it; a name as it is."""
     if path.startswith(BUILTIN):
-        folder = Path(str(files("flowbalance") / "assets" / path.removeprefix(BUILTIN)))
-        if not folder.is_dir():
-            raise UserError(f"model.path: there is no built-in model {path!r}")
-        return str(folder)
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
-    if looks_local and not Path(path).expanduser().is_dir():
+        known = sorted(config.parent.name for config in ASSETS.glob("*/config.json"))
+        name = path.removeprefix(BUILTIN)
+        if name not in known:
+            listed = ", ".join(BUILTIN + each for each in known) or "none"
+            raise UserError(f"model.path: there is no built-in model {path!r}; there are: {listed}")
+        return str(ASSETS / name)
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return str(folder.resolve())
+    if path.startswith((".", "/", "~")) or path.count("/") != 1:
         raise UserError(f"model.path: there is no folder {path}")
-    return str(Path(path).expanduser()) if Path(path).expanduser().is_dir() else path
+    return path
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model."""
-    return _loaded(AutoTokenizer.from_pretrained, path, "tokenizer")
+    try:
+        return AutoTokenizer.from_pretrained(resolve(path))
+    except UserError:
+        raise
+    except Exception as error:  # the Rust library raises bare Exceptions for a damaged file
+        raise _cannot_load("tokenizer", path, error) from error
 
 
 def load_model(path: str, dtype: torch.dtype, attention: str = "sdpa") -> nn.Module:
     """A causal language model; a LoRA checkpoint comes as its base with the adapter merged in."""
     transformers_logging.disable_progress_bar()
     folder = resolve(path)
-    if (Path(folder) / "adapter_config.json").is_file():
-        return load_adapter(folder, dtype, attention).merge_and_unload()
-    return _loaded(
-        AutoModelForCausalLM.from_pretrained,
-        path,
-        "model",
-        dtype=dtype,
-        attn_implementation=attention,
-    )
-
-
-def load_adapter(folder: str, dtype: torch.dtype, attention: str = "sdpa") -> Any:
-    """A PEFT model: the adapter in a folder around the base model that it names."""
-    peft = _peft()
-    base = peft.PeftConfig.from_pretrained(folder).base_model_name_or_path
-    model = load_model(base, dtype, attention)
-    return peft.PeftModel.from_pretrained(model, folder, is_trainable=True)
-
-
-def _loaded(loader: Any, path: str, what: str, **arguments: Any) -> Any:
+    if is_adapter(folder):
+        base = load_model(base_of(folder), dtype, attention)
+        return load_adapter(base, folder).merge_and_unload()
+    load: Any = AutoModelForCausalLM.from_pretrained
     try:
-        return loader(resolve(path), **arguments)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"model.path: cannot load the {what} {path}: {reason}") from error
+        model, found = load(
+            folder, dtype=dtype, attn_implementation=attention, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        raise _cannot_load("model", path, error) from error
+    if missing := sorted(found["missing_keys"]):
+        # Transformers would go on with random numbers in their place.
+        raise UserError(
+            f"model.path: {path} lacks {len(missing)} of the weights that {type(model).__name__} "
+            f"has ({', '.join(missing[:3])} …); is it a whole causal language model?"
+        )
+    return model
 
 
-def _peft() -> Any:
-    try:
-        import peft
-    except ImportError:
-        raise UserError("LoRA needs PEFT; pip install 'flowbalance[lora]'") from None
-    return peft
+def _cannot_load(what: str, path: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:300]
+    return UserError(f"model.path: cannot load the {what} {path}: {reason}")
 
 
 def compute_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
@@ -98,39 +97,30 @@ def build_policy(
     tokenizer: PreTrainedTokenizerBase,
     checkpoint: Path | None = None,
 ) -> Policy:
-    """The policy to train: weights in float32 (with LoRA: the adapter's), reference frozen beside it.
+    """The policy to train: weights (with LoRA: the adapter's) in float32, all that is frozen in the
+    type of the forward pass.
 
     With a `checkpoint` the policy's weights and the head's come from there, the reference does not.
     """
     compute = compute_dtype(config, device)
-    start = str(checkpoint or config.path)
     separator = separator_id(head, tokenizer)
+    model: Any
+    frozen = None
     if config.lora is not None:
-        dtype = torch.float32 if compute == torch.float32 else compute
-        if checkpoint is None:
-            model = _adapt(load_model(config.path, dtype, config.attention), config.lora)
-        else:
-            model = load_adapter(start, dtype, config.attention)
-        frozen = None
+        model = _adapted(config, compute, separator, checkpoint)
     else:
-        model = load_model(start, torch.float32, config.attention)
-        frozen = _reference(config, model, compute, checkpoint) if reference else None
-    for each in (model, frozen):
-        if each is not None and separator is not None:
-            _make_room(each, separator)
-    check_projection(model)
-    if config.gradient_checkpointing or (
-        config.gradient_checkpointing is None and device.type == "cuda"
-    ):
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        if config.lora is not None:
-            model.enable_input_require_grads()
+        model = load_model(str(checkpoint or config.path), torch.float32, config.attention)
+        make_room(model, separator)
+        _switch_dropout_off(model)
+        if reference:
+            frozen = load_model(config.reference or config.path, compute, config.attention)
+            make_room(frozen, separator)
     partition = None
     if head is not None:
-        partition = PartitionHead(model.config.get_text_config().hidden_size, head)
+        partition = PartitionHead(model.get_output_embeddings().weight.shape[1], head)
         if checkpoint is not None:
             load_head(partition, checkpoint)
-    return Policy(
+    policy = Policy(
         model,
         head=partition,
         reference=frozen,
@@ -138,29 +128,57 @@ def build_policy(
         chunk=config.logprob_chunk,
         compute_dtype=compute,
     ).to(device)
+    with policy.autocast():  # and on the device: flash attention knows neither float32 nor a CPU
+        check_projection(model)
+        if frozen is not None:
+            check_projection(frozen)
+    recompute = config.gradient_checkpointing
+    if recompute or (recompute is None and device.type == "cuda"):
+        _recompute_activations(model)
+    return policy.train()
 
 
-def _reference(
-    config: ModelConfig, model: nn.Module, compute: torch.dtype, checkpoint: Path | None
-) -> nn.Module:
-    if config.reference is None and checkpoint is None:
-        return copy.deepcopy(model).to(compute)
-    return load_model(config.reference or config.path, compute, config.attention)
+def _adapted(
+    config: ModelConfig, dtype: torch.dtype, separator: int | None, checkpoint: Path | None
+) -> Any:
+    """The base model with a new adapter, or with a checkpoint's."""
+    assert config.lora is not None
+    if is_adapter(resolve(config.path)):
+        # Its checkpoints would name the first adapter's base, and so lose the first adapter.
+        raise UserError(
+            f"model.path: {config.path} is a LoRA checkpoint, and one adapter cannot stand on "
+            "another; merge it first with flowbalance export"
+        )
+    base: Any = load_model(config.path, dtype, config.attention)
+    if separator is not None and separator >= _vocabulary(base):
+        # Nothing but our own loader would know of a row added beneath an adapter.
+        raise UserError(
+            f"head.separator: the embeddings of {config.path} have no room for a new token, and a "
+            "LoRA checkpoint cannot add one; name a token that the model has, choose another "
+            "head.pooling, or train without model.lora"
+        )
+    _switch_dropout_off(base)
+    return new_adapter(base, config.lora) if checkpoint is None else load_adapter(base, checkpoint)
 
 
-def _adapt(model: nn.Module, lora: LoraConfig) -> Any:
-    peft = _peft()
-    settings = peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-    )
+def _switch_dropout_off(model: nn.Module) -> None:
+    """GPT-2 and its contemporaries drop out by default; the policy that is trained would then not
+    be the one that sampled. An adapter's dropout, put on later, is the recipe's own choice."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in list(vars(module).items()):
+            if "drop" in name and isinstance(value, float):  # given to attention as a number
+                setattr(module, name, 0.0)
+
+
+def _recompute_activations(model: Any) -> None:
+    named = hasattr(model, "activation_checkpointing_enable")  # since late in Transformers 5
+    name = "activation_checkpointing_enable" if named else "gradient_checkpointing_enable"
     try:
-        return peft.get_peft_model(model, settings)
+        getattr(model, name)({"use_reentrant": False})
     except ValueError as error:
-        raise UserError(f"model.lora.target_modules: {' '.join(str(error).split())}") from error
+        raise UserError(f"model.gradient_checkpointing: {error}; set it to false") from error
 
 
 def separator_id(head: HeadConfig | None, tokenizer: PreTrainedTokenizerBase) -> int | None:
@@ -169,12 +187,23 @@ def separator_id(head: HeadConfig | None, tokenizer: PreTrainedTokenizerBase) ->
         return None
     if head.separator not in tokenizer.get_vocab():
         tokenizer.add_tokens([head.separator], special_tokens=True)
-    return tokenizer.convert_tokens_to_ids(head.separator)
+    return cast(int, tokenizer.convert_tokens_to_ids(head.separator))
 
 
-def _make_room(model: Any, token: int) -> None:
-    if token >= model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(token + 1)
+@torch.no_grad()
+def make_room(model: Any, token: int | None) -> None:
+    """Give a token an embedding if it has none: the mean of all others, so that a policy, its
+    reference and a resumed run agree on it."""
+    rows = _vocabulary(model)
+    if token is None or token < rows:
+        return
+    model.resize_token_embeddings(token + 1, mean_resizing=False)
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        layer.weight[rows:] = layer.weight[:rows].mean(0)
+
+
+def _vocabulary(model: Any) -> int:
+    return model.get_input_embeddings().weight.shape[0]
 
 
 def save_head(head: PartitionHead, folder: Path) -> None:

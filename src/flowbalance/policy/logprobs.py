@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 
@@ -22,13 +23,13 @@ def token_logprobs(
     With gradients the logits of a chunk are computed again in backward, so that one chunk's
     logits are all that is held: chunk × vocabulary × 4 bytes (a few times, in backward).
 
-    Shapes: hidden (M, H), targets (M,) → (M,) float32, in nats. `project` maps (m, H) to (m, V).
+    Shapes: hidden (M, H), targets (M,) → (M,) float32, in nats. `project` maps (m, H) to float32
+    logits (m, V).
     """
 
     def one_chunk(states: Tensor, ids: Tensor) -> Tensor:
-        logits = project(states).float() / temperature  # (m, V)
-        picked = logits.gather(-1, ids[:, None])[:, 0]
-        return picked - logits.logsumexp(-1)
+        # The fused kernel holds one (m, V) less in backward than gather − logsumexp.
+        return -cross_entropy(project(states) / temperature, ids, reduction="none")
 
     pieces = []
     for states, ids in zip(hidden.split(chunk), targets.split(chunk), strict=True):
