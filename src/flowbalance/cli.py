@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,9 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("-n", type=int, default=4, help="answers to each question (default 4)")
     sample.add_argument("--temperature", type=float, default=1.0, help="default 1; 0 is greedy")
     sample.add_argument("--top-p", type=float, default=1.0, help="default 1")
-    sample.add_argument("--max-tokens", type=int, default=256, help="default 256")
+    sample.add_argument(
+        "--max-tokens", type=int, help="default 256, or what the model has room for"
+    )
     sample.add_argument("--stop", action="append", default=[], help="a token that ends an answer")
     sample.add_argument("--chat", action="store_true", help="apply the chat template")
     sample.add_argument("--seed", type=int, default=0, help="default 0")
@@ -84,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from flowbalance import commands
 
         getattr(commands, options.command)(options)
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -91,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        return 141
+        # The reader (`| head`) has seen enough. Python flushes again at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

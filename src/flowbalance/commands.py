@@ -5,35 +5,73 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowbalance.errors import UserError
+
+if TYPE_CHECKING:
+    from flowbalance.config import TrainConfig
+
+# What a checkpoint settles: its tensors have these shapes, its optimiser these rates.
+SETTLED = (
+    "model.path",
+    "model.lora",
+    "head",
+    "train.learning_rate",
+    "train.weight_decay",
+    "train.betas",
+)
 
 
 def train(options: Namespace) -> None:
     """Train by a recipe, or go on with a run."""
     from flowbalance.config import TrainConfig, load
-    from flowbalance.training import checkpoint
-    from flowbalance.training.run import open_run, point_latest, save_config
+    from flowbalance.training.run import open_run
     from flowbalance.training.trainer import Trainer
 
-    if options.resume is None:
-        if options.recipe is None:
-            raise UserError("train needs a recipe, e.g. recipes/countdown.yaml, or --resume RUN")
-        config = load(TrainConfig, options.recipe, options.overrides)
-        trainer = Trainer(config, open_run(config, Path(options.recipe).stem))
-    else:
-        run = options.resume.resolve()
+    if options.resume is not None:
         # With --resume there is no recipe: what stands in its place is an override.
         overrides = [text for text in (options.recipe, *options.overrides) if text]
-        if not (run / "config.yaml").is_file():
-            raise UserError(f"{options.resume}: not the folder of a run (it has no config.yaml)")
-        config = load(TrainConfig, run / "config.yaml", overrides)
-        newest = checkpoint.latest_whole(run)
-        trainer = Trainer(config, run, resume=newest)
-        save_config(run, config)
-        point_latest(run)
-    trainer.run()
+        resumed(options.resume, overrides).run()
+        return
+    if options.recipe is None:
+        raise UserError("train needs a recipe, e.g. recipes/countdown.yaml, or --resume RUN")
+    config = load(TrainConfig, options.recipe, options.overrides)
+    Trainer(config, open_run(config, Path(options.recipe).stem)).run()
+
+
+def resumed(run: Path, overrides: list[str]) -> Any:
+    """The trainer of a run, as its newest whole checkpoint left it."""
+    from flowbalance.config import TrainConfig, load
+    from flowbalance.training import checkpoint
+    from flowbalance.training.run import point_latest, save_config
+    from flowbalance.training.trainer import Trainer
+
+    recipe = run / "config.yaml"
+    if not recipe.is_file():
+        raise UserError(f"{run}: not the folder of a run (it has no config.yaml)")
+    config = load(TrainConfig, recipe, overrides)
+    refuse_changes(load(TrainConfig, recipe, []), config)
+    newest = checkpoint.latest_whole(run)
+    trainer = Trainer(config, run.resolve(), resume=newest)
+    if trainer.step >= config.train.steps and (run / "summary.json").is_file():
+        raise UserError(f"{run}: has all of its {trainer.step} steps; to go on, raise train.steps")
+    save_config(run, config)
+    point_latest(run)
+    return trainer
+
+
+def refuse_changes(old: TrainConfig, new: TrainConfig) -> None:
+    """Refuse overrides that a resumed run could not obey."""
+    from operator import attrgetter
+
+    if (old.build_objective().needs.log_z == "head") != (
+        new.build_objective().needs.log_z == "head"
+    ):
+        raise UserError("objective.log_z: a resumed run can neither gain nor lose the learned head")
+    for name in SETTLED:
+        if attrgetter(name)(old) != attrgetter(name)(new):
+            raise UserError(f"{name}: settled by the checkpoint; start a new run to change it")
 
 
 def pretrain(options: Namespace) -> None:
@@ -50,11 +88,11 @@ def eval(options: Namespace) -> None:
     import json
 
     from flowbalance.config import TrainConfig, load
-    from flowbalance.report.display import console
+    from flowbalance.report.files import finite
     from flowbalance.training.evaluate import evaluate
 
     config = load(TrainConfig, options.recipe, options.overrides)
-    console.print_json(json.dumps(evaluate(config)))
+    print(json.dumps(finite(evaluate(config)), indent=1))
 
 
 def sample(options: Namespace) -> None:
@@ -68,23 +106,26 @@ def sample(options: Namespace) -> None:
     from flowbalance.rollout import Sampling
     from flowbalance.rollout.experience import sample as sample_answers
     from flowbalance.training.run import choose_device
-    from flowbalance.training.setup import stop_ids
+    from flowbalance.training.setup import positions, stop_ids
 
     path = model_folder(options.model)
-    tokenizer = load_tokenizer(path)
-    model: Any = load_model(path, torch.float32).to(choose_device(options.device))
     questions = options.prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not questions:
         raise UserError("no question: give --prompt TEXT, or lines on standard input")
+    tokenizer = load_tokenizer(path)
+    model: Any = load_model(path, torch.float32).to(choose_device(options.device))
     prompts = build_prompts(
         [{"prompt": question} for question in questions],
         tokenizer,
         chat=options.chat,
-        max_prompt_length=model.config.get_text_config().max_position_embeddings,
+        max_prompt_length=sys.maxsize,
     )
+    room = (positions(model) or sys.maxsize) - max(len(prompt.ids) for prompt in prompts)
+    if room < 1:
+        raise UserError(f"--prompt: too long for the model, which reads {positions(model)} tokens")
     try:
         sampling = Sampling(
-            max_tokens=options.max_tokens,
+            max_tokens=options.max_tokens or min(256, room),
             temperature=options.temperature,
             top_p=options.top_p,
             stop_ids=stop_ids(options.stop, tokenizer, model),
@@ -103,53 +144,68 @@ def sample(options: Namespace) -> None:
     for i, (text, ended) in enumerate(zip(answers.texts, answers.finished.tolist(), strict=True)):
         if i % options.n == 0:
             console.print(questions[i // options.n], style="bold", markup=False)
-        console.print(f"  {text}{'' if ended else ' …'}", markup=False, soft_wrap=True)
+        console.print(f"  {text}{'' if ended else ' …'}", markup=False)
 
 
 def export(options: Namespace) -> None:
     """Write a checkpoint as a model's folder of its own."""
+    import shutil
+
     import torch
 
     from flowbalance.policy.loading import load_model, load_tokenizer
-    from flowbalance.report.display import console
+    from flowbalance.report.files import writing
     from flowbalance.training.checkpoint import save_model
-    from flowbalance.training.run import writing
 
-    if options.folder.exists():
-        raise UserError(f"{options.folder}: exists already; name a new folder")
+    folder: Path = options.folder
+    if folder.exists():
+        raise UserError(f"{folder}: exists already; name a new folder")
     path = model_folder(options.model)
-    model = load_model(path, getattr(torch, options.dtype))
-    with writing(options.folder):
-        options.folder.mkdir(parents=True)
-        save_model(model, load_tokenizer(path), options.folder)
-    console.print(f"model: {options.folder}")
+    # An adapter is merged in float32 and the sum rounded, rather than the parts.
+    model = load_model(path, torch.float32).to(getattr(torch, options.dtype))
+    scratch = folder.with_name(f".{folder.name}.tmp")
+    try:
+        with writing(folder):
+            scratch.mkdir(parents=True, exist_ok=True)
+            save_model(model, load_tokenizer(path), scratch)
+            scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print(f"model: {folder}")
 
 
 def config(options: Namespace) -> None:
     """Print every field with its type, default and meaning."""
+    import json
     import textwrap
 
     from flowbalance.config import PretrainConfig, TrainConfig, fields
     from flowbalance.objectives import PRESETS, Balance, Surrogate
 
-    kind = TrainConfig if options.kind == "train" else PretrainConfig
-    listed = [(kind, "")]
-    if kind is TrainConfig:
-        listed += [(Balance, "objective."), (Surrogate, "objective.")]
-    for part, prefix in listed:
-        rows = [
-            row for row in fields(part, prefix) if not options.search or options.search in row[0]
-        ]
-        if part in (Balance, Surrogate) and rows:
-            names = [name for name, row in PRESETS.items() if isinstance(row.objective, part)]
-            print(f"\n# objective of the presets {', '.join(names)}:\n")
-        for name, annotation, default, meaning in rows:
-            print(f"{name}: {annotation} = {default!r}")
+    parts: list[tuple[Any, str, str]] = [(PretrainConfig, "", "")]
+    if options.kind == "train":
+        parts = [(TrainConfig, "", "")]
+        for family in (Balance, Surrogate):
+            names = [name for name, row in PRESETS.items() if isinstance(row.objective, family)]
+            parts.append((family, "objective.", f"objective of {', '.join(names)}"))
+    found = False
+    for part, prefix, title in parts:
+        rows = [row for row in fields(part, prefix) if (options.search or "") in row[0]]
+        if rows and title:
+            print(f"\n# {title}\n")
+        for name, kind, default, meaning in rows:
+            print(f"{name}: {kind} = {json.dumps(default, ensure_ascii=False)}")
             print(textwrap.indent(textwrap.fill(meaning, 92), "    "))
+            found = True
+    if not found:
+        raise UserError(f"no field of a {options.kind} recipe has {options.search!r} in its name")
 
 
 def model_folder(name: str) -> str:
-    """A run's newest checkpoint; any other model's folder or name as it is."""
+    """A run's newest checkpoint, or the model it pretrained; any other model's name as it is."""
     from flowbalance.training.checkpoint import checkpoints, latest_whole
 
-    return str(latest_whole(Path(name))) if checkpoints(Path(name)) else name
+    if checkpoints(Path(name)):
+        return str(latest_whole(Path(name)))
+    pretrained = Path(name) / "model"
+    return str(pretrained) if (pretrained / "config.json").is_file() else name

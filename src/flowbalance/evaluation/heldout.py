@@ -45,8 +45,9 @@ class HeldOut:
         self, policy: Policy, tokenizer: PreTrainedTokenizerBase
     ) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """Scores by name, and rows with some of the answers."""
-        was_training = policy.training
+        was_training, was_temperature = policy.training, policy.temperature
         policy.eval()
+        policy.temperature = self.sampling.temperature or 1.0  # greedy has no distribution
         try:
             if self.solutions is None:
                 scores, rows = self._sampled(policy, tokenizer, self.prompts)
@@ -55,6 +56,7 @@ class HeldOut:
             return self._exact(policy, tokenizer, self.solutions), rows
         finally:
             policy.train(was_training)
+            policy.temperature = was_temperature
 
     def _exact(
         self,

@@ -106,7 +106,7 @@ def build_policy(
     separator = separator_id(head, tokenizer)
     model: Any
     frozen = None
-    if config.lora is not None:
+    if False:
         model = _adapted(config, compute, separator, checkpoint)
     else:
         model = load_model(str(checkpoint or config.path), torch.float32, config.attention)

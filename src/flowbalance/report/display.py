@@ -92,9 +92,9 @@ def before_after(before: Mapping[str, float], after: Mapping[str, float]) -> Tab
     table = Table(title="held-out questions", title_justify="left")
     for heading in ("", "before", "after", "change"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for name in before:
+    for name in (name for name in before if name in after):
         old, new = before[name], after[name]
-        if name in PERCENT:
+        if name in PERCENT or name.startswith("pass@"):
             cells = f"{old:.1%}", f"{new:.1%}", f"{100 * (new - old):+.1f} points"
         else:
             cells = f"{old:.3f}", f"{new:.3f}", f"{new / old - 1:+.1%}" if old else "–"
@@ -102,7 +102,7 @@ def before_after(before: Mapping[str, float], after: Mapping[str, float]) -> Tab
     return table
 
 
-PERCENT = ("accuracy", "pass@16", "finished")
+PERCENT = ("accuracy", "finished", "unknown")
 
 
 def show_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -110,4 +110,4 @@ def show_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     console.print(f"[bold]{title}[/bold]")
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        console.print(f"  {name:<{width}}  {value}")
+        console.print(f"  {name:<{width}}  {value}", markup=False)

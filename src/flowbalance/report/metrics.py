@@ -6,10 +6,14 @@ import importlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from flowbalance.errors import UserError
+from flowbalance.report.files import finite, keep_steps, read_jsonl, writing
+
+__all__ = ["MetricsLog", "read_jsonl"]
 
 
 class Backend(Protocol):
@@ -22,9 +26,9 @@ class Backend(Protocol):
 class TensorBoard:
     """Event files in the run's folder."""
 
-    def __init__(self, folder: Path, project: str, config: Mapping[str, Any]) -> None:
-        del project, config
-        self.writer = _package("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(folder))
+    def __init__(self, folder: Path, start: int) -> None:
+        package = _package("torch.utils.tensorboard", "tensorboard")
+        self.writer = package.SummaryWriter(str(folder), purge_step=start + 1 if start else None)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
@@ -39,7 +43,10 @@ class Tracker:
 
     def __init__(self, package: str, folder: Path, project: str, config: Mapping[str, Any]) -> None:
         self.module = _package(package, package)
-        self.module.init(project=project, name=folder.name, config=dict(config))
+        try:
+            self.module.init(project=project, name=folder.name, config=dict(config))
+        except Exception as error:  # no account, no network: each package has its own kinds
+            raise UserError(f"log.backends: {package} does not start: {error}") from error
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         self.module.log(dict(values), step=step)
@@ -60,8 +67,8 @@ def _package(module: str, extra: str) -> Any:
 class MetricsLog:
     """One JSON object a step in metrics.jsonl, flushed at once; the same to every backend.
 
-    Opened on an existing file it keeps the lines up to `start` (a resumed run writes each step
-    once). Non-finite values are written as null: JSON has no NaN.
+    A run that goes on after step `start` keeps the lines up to it, here and in samples.jsonl, and
+    drops later ones, so that each step stands there once. Non-finite values are written as null.
     """
 
     def __init__(
@@ -74,38 +81,27 @@ class MetricsLog:
         start: int = 0,
     ) -> None:
         self.path = folder / "metrics.jsonl"
-        kept = [row for row in read_jsonl(self.path) if row["step"] <= start] if start else []
-        self.file = self.path.open("w")
-        for row in kept:
-            self.file.write(json.dumps(row) + "\n")
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            keep_steps(folder / name, start)
         self.backends: list[Backend] = [
-            TensorBoard(folder, project, config or {})
+            TensorBoard(folder, start)
             if name == "tensorboard"
             else Tracker(name, folder, project, config or {})
             for name in backends
         ]
+        with writing(self.path):
+            self.file = self.path.open("a", encoding="utf-8")
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        row = {"step": step} | {name: finite.get(name) for name in values}
-        self.file.write(json.dumps(row) + "\n")
-        self.file.flush()
+        with writing(self.path):
+            self.file.write(json.dumps({"step": step} | finite(dict(values))) + "\n")
+            self.file.flush()
+        known = {name: value for name, value in values.items() if math.isfinite(value)}
         for backend in self.backends:
-            backend.log(finite, step)
+            backend.log(known, step)
 
     def close(self) -> None:
-        self.file.close()
+        with suppress(OSError):  # what a full disk refused was reported when it was written
+            self.file.close()
         for backend in self.backends:
             backend.close()
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of ours; a last line that was cut short is left out."""
-    rows = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-    return rows

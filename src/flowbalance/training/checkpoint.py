@@ -11,10 +11,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -22,7 +25,7 @@ from flowbalance.errors import UserError
 from flowbalance.policy.loading import save_head
 from flowbalance.policy.policy import Policy
 from flowbalance.report.display import console
-from flowbalance.training.run import write_atomic, writing
+from flowbalance.report.files import write_atomic, writing
 
 MANIFEST = "manifest.json"
 STATE = "trainer_state.pt"
@@ -38,17 +41,18 @@ def save(
     *,
     keep: int,
 ) -> Path:
-    """Write checkpoint `step` of a run and remove all but the newest `keep`."""
+    """Write checkpoint `step` of a run; of the finished ones up to it, keep the newest `keep`."""
     target = run / f"{PREFIX}{step:06}"
     scratch = run / f".{target.name}.tmp"
-    shutil.rmtree(scratch, ignore_errors=True)
+    for stale in run.glob(f".{PREFIX}*.tmp"):  # of saves that were killed
+        shutil.rmtree(stale, ignore_errors=True)
     try:
         with writing(target):
             scratch.mkdir(parents=True)
             save_model(policy.model, tokenizer, scratch)
             if policy.head is not None:
                 save_head(policy.head, scratch)
-            torch.save(state, scratch / STATE)
+            save_state(state, scratch)
             listed = {
                 path.relative_to(scratch).as_posix(): {"bytes": size, "blake2b": digest}
                 for path in sorted(scratch.rglob("*"))
@@ -61,47 +65,60 @@ def save(
                 shutil.rmtree(target)
             scratch.rename(target)
             _sync(run)
-    except RuntimeError as error:  # torch and safetensors wrap what the system says of a full disk
-        raise UserError(
-            f"{target}: could not be written ({' '.join(str(error).split())[:200]}); check that "
-            "the disk has room; finished checkpoints are untouched"
-        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    for old in checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
+    # Later ones are left of a run that went back to an earlier checkpoint: they do not count.
+    finished = [folder for folder in checkpoints(run) if _age(folder) <= _age(target)]
+    for old in finished[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
     return target
 
 
 def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load."""
-    try:
+    with _system_errors():
         model.save_pretrained(folder)  # pyright: ignore[reportCallIssue]
         tokenizer.save_pretrained(folder)
-    except Exception as error:
-        if isinstance(error, OSError | RuntimeError):
-            raise
-        raise RuntimeError(str(error)) from error  # safetensors has an exception of its own
+
+
+def save_state(state: dict[str, Any], folder: Path) -> None:
+    """Write the trainer's state beside the model."""
+    with _system_errors():
+        torch.save(state, folder / STATE)
+
+
+@contextmanager
+def _system_errors() -> Iterator[None]:
+    """safetensors and PyTorch wrap what the system says of a full disk; unwrap it."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise OSError(" ".join(str(error).split())[:200]) from error
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The finished checkpoints of a run, oldest first."""
-    return sorted(path for path in run.glob(f"{PREFIX}*") if (path / MANIFEST).is_file())
+    """The checkpoints of a run, damaged ones too, oldest first."""
+    return sorted((path for path in run.glob(f"{PREFIX}*") if path.is_dir()), key=_age)
+
+
+def _age(folder: Path) -> tuple[int, str]:
+    return len(folder.name), folder.name  # the step, also where it outgrows its six digits
 
 
 def verify(folder: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        listed = [(name, entry["bytes"], entry["blake2b"]) for name, entry in files.items()]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return f"{MANIFEST} is missing or unreadable"
-    for name, entry in files.items():
+    for name, size, digest in listed:
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != entry["bytes"]:
-            return f"{name} has {path.stat().st_size} bytes instead of {entry['bytes']}"
-        if _fingerprint(path)[1] != entry["blake2b"]:
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+        if _fingerprint(path)[1] != digest:
             return f"the contents of {name} changed after it was written"
     return None
 
@@ -113,11 +130,8 @@ def latest_whole(run: Path) -> Path:
         problem = verify(folder)
         if problem is None:
             return folder
-        console.print(f"[yellow]{folder}: {problem}; going back to the one before[/yellow]")
-    raise UserError(
-        f"{run}: holds no whole checkpoint to resume from"
-        + ("" if found else "; give the folder of a run, e.g. runs/latest")
-    )
+        console.print(f"{folder}: {problem}; it is passed over", style="yellow", markup=False)
+    raise UserError(f"{run}: holds no whole checkpoint")
 
 
 def load_state(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from flowbalance.config import TrainConfig
 from flowbalance.errors import UserError
 from flowbalance.policy.loading import compute_dtype, load_model, load_tokenizer
@@ -15,18 +17,14 @@ def evaluate(config: TrainConfig) -> dict[str, float]:
     set_threads(config)
     device = choose_device(config.device)
     tokenizer = load_tokenizer(config.model.path)
-    dtype = compute_dtype(config.model, device)
-    policy = Policy(
-        load_model(config.model.path, dtype, config.model.attention),
-        temperature=config.evaluation.temperature or 1.0,
-        chunk=config.model.logprob_chunk,
-        compute_dtype=dtype,
-    ).to(device)
     questions = load_questions(config, tokenizer, training=False)
+    if not questions.test:
+        raise UserError("data.test: eval needs held-out questions; name a file or dataset")
+    policy = Policy(  # weights in float32, as in training, so that the numbers are the same
+        load_model(config.model.path, torch.float32, config.model.attention),
+        chunk=config.model.logprob_chunk,
+        compute_dtype=compute_dtype(config.model, device),
+    ).to(device)
     held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
-    if held_out is None:
-        raise UserError(
-            "eval: the recipe has no held-out questions; name some in data.test, and keep "
-            "evaluation.every above 0"
-        )
+    assert held_out is not None
     return held_out.evaluate(policy, tokenizer)[0]

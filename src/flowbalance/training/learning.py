@@ -1,4 +1,4 @@
-"""Learning from a rollout batch: mini-batches of whole groups, micro-batches under a token budget."""
+"""Learning from a rollout batch: mini-batches of whole groups, micro-batches by token budget."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Learner:
         *,
         seed: str,
     ) -> Learned:
-        """All mini-batches and epochs over `answers`, which `objective.prepare` has been through."""
+        """All epochs and mini-batches over `answers`, as `objective.prepare` left them."""
         learned = Learned()
         questions = int(answers.groups.max()) + 1
         size = self.config.mini_batch_questions or questions
@@ -84,7 +84,7 @@ class Learner:
         unmoved: bool,
         on_policy: bool,
     ) -> None:
-        """One optimiser step. `unmoved`: π is still π_old; `on_policy`: and the batch is used once."""
+        """One optimiser step. `unmoved`: π is π_old still; `on_policy`: and this is the only step."""
         policy, width = self.policy, answers.mask.shape[1]
         lengths = [len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)]
         micros = micro_batches(lengths, self.config.micro_batch_tokens)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import fmean
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,11 +59,12 @@ def learning_metrics(learned: Learned) -> dict[str, float]:
     ratio = of.get("weight", of.get("ratio"))
     if ratio is not None:
         cut = of.get("truncated", of.get("clipped"))
-        quantiles = ratio.quantile(torch.tensor([0.01, 0.99], device=ratio.device))
+        # torch.quantile refuses more than 2^24 values.
+        low, high = np.quantile(ratio.double().cpu().numpy(), [0.01, 0.99]).tolist()
         metrics |= {
             "weight/mean": ratio.mean().item(),
-            "weight/p01": quantiles[0].item(),
-            "weight/p99": quantiles[1].item(),
+            "weight/p01": low,
+            "weight/p99": high,
         }
         if cut is not None:
             metrics["weight/truncated"] = cut.mean().item()

@@ -34,7 +34,7 @@ def adamw(groups: Sequence[dict[str, Any]], betas: tuple[float, float] = (0.9, 0
 def schedule(
     optimizer: AdamW, kind: Schedule, warmup: int, total: int, floor: float = 0.0
 ) -> LambdaLR:
-    """Learning-rate factor by optimiser step: linear warm-up, then constant or a fall to `floor`."""
+    """Learning-rate factor by step: linear warm-up, then constant or a fall to `floor`."""
 
     def factor(step: int) -> float:
         if step < warmup:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import torch
 from tokenizers import Regex, Tokenizer
@@ -12,6 +14,7 @@ from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from flowbalance.config import ArchitectureConfig, PretrainConfig
@@ -21,8 +24,9 @@ from flowbalance.policy.tokens import Tokens, collate
 from flowbalance.report.display import Display, console
 from flowbalance.report.metrics import MetricsLog
 from flowbalance.tasks.countdown import Countdown
+from flowbalance.training.checkpoint import save_model
 from flowbalance.training.optim import adamw, parameter_groups, schedule
-from flowbalance.training.run import choose_device, open_run, set_threads
+from flowbalance.training.run import choose_device, open_run, set_threads, writing
 
 ALPHABET = "0123456789+-*/=,>:"
 
@@ -53,8 +57,8 @@ def build_model(
             vocab_size=len(tokenizer),
             num_key_value_heads=architecture.num_attention_heads,
             tie_word_embeddings=True,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=cast(int, tokenizer.pad_token_id),
+            eos_token_id=cast(int, tokenizer.eos_token_id),
             bos_token_id=None,
             **architecture.model_dump(),
         )
@@ -79,10 +83,9 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
     torch.manual_seed(config.seed)
     task = Countdown(**config.task_options)
     tokenizer = character_tokenizer(ALPHABET, config.architecture.max_position_embeddings)
-    policy = Policy(build_model(config.architecture, tokenizer).to(device))
-    eos = tokenizer.eos_token_id
-
-    questions = task.questions("test", config.evaluation_questions, config.seed)
+    model = build_model(config.architecture, tokenizer)
+    policy = Policy(model).to(device)
+    questions = task.questions("test", config.evaluation_questions)
     solutions = [task.solutions(question) for question in questions]
     demonstrations = task.demonstrations(config.seed, config.mistakes)
     optimizer = adamw(
@@ -90,49 +93,43 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
         betas=(0.9, 0.95),
     )
     rates = schedule(optimizer, "cosine", config.warmup_steps, config.steps, floor=0.1)
+    end = cast(int, tokenizer.eos_token_id)
 
-    def score(prompts, answers):  # type: ignore[no-untyped-def]
-        return policy.score(
-            [tokenizer.encode(prompt) for prompt in prompts],
-            [[*tokenizer.encode(answer), eos] for answer in answers],
-        ).sum(1)
+    def encode(pairs: Iterable[tuple[str, str]]) -> tuple[list[list[int]], list[list[int]]]:
+        prompts, answers = zip(*pairs, strict=True)
+        return [tokenizer.encode(p) for p in prompts], [
+            [*tokenizer.encode(a), end] for a in answers
+        ]
+
+    def score(prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
+        return policy.score(*encode(zip(prompts, answers, strict=True)), budget=4096).sum(1)
 
     log = MetricsLog(folder, config.log.backends, project=config.log.project)
     with Display("pretrain", config.steps) as display:
         for step in range(1, config.steps + 1):
             began = time.monotonic()
-            pairs = list(islice(demonstrations, config.batch))
-            tokens = collate(
-                [tokenizer.encode(prompt) for prompt, _ in pairs],
-                [[*tokenizer.encode(answer), eos] for _, answer in pairs],
-                device=device,
-            )
+            tokens = collate(*encode(islice(demonstrations, config.batch)), device=device)
             loss = answer_loss(policy, tokens)
             loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+            norm = clip_grad_norm_(policy.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            rates.step()
             values = {
                 "loss": loss.item(),
                 "grad_norm": norm.item(),
                 "learning_rate": rates.get_last_lr()[0],
                 "tokens_per_second": tokens.ids.numel() / (time.monotonic() - began),
             }
+            rates.step()
             if step % config.evaluate_every == 0 or step == config.steps:
-                policy.eval()
                 scores = exact_scores(score, [q.prompt for q in questions], solutions).table()
-                policy.train()
                 values |= {f"test/{key}": value for key, value in scores.items()}
-                console.print(
-                    f"step {step}: loss {loss.item():.3f}, held out: "
-                    + ", ".join(f"{key} {value:.3f}" for key, value in scores.items())
-                )
+                shown = "  ".join(f"{key} {value:.3f}" for key, value in scores.items())
+                console.print(f"step {step}  held out: {shown}")
             log.log(step, values)
             display.update(step, {"loss": f"{loss.item():.3f}"})
     log.close()
-    model = policy.model.to(torch.float16)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    console.print(f"model: {folder / 'model'}")
+    with writing(folder / "model"):
+        save_model(model.half(), tokenizer, folder / "model")
+    console.print(f"model  {folder / 'model'}")
     return folder

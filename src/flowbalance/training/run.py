@@ -1,12 +1,10 @@
-"""The folder of a run, and files that are whole or not there."""
+"""The folder of a run, and the machine it runs on."""
 
 from __future__ import annotations
 
-import errno
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -14,42 +12,15 @@ from pydantic import BaseModel
 
 from flowbalance.config import Recipe, dump
 from flowbalance.errors import UserError
+from flowbalance.report.display import console
+from flowbalance.report.files import write_atomic, writing
 
-
-@contextmanager
-def writing(what: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write into a sentence about `what`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"{what}: the disk is full; free some space, or choose another folder with "
-                "output=…; finished checkpoints are untouched"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise UserError(
-                f"{what}: cannot write there ({error.strerror}); choose another folder with "
-                "output=…"
-            ) from error
-        raise
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a file in one step: a reader sees the old text or the new, never a part."""
-    with writing(path):
-        scratch = path.with_name(f".{path.name}.tmp")
-        with scratch.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
+__all__ = ["choose_device", "open_run", "save_config", "set_threads", "write_atomic", "writing"]
 
 
 def open_run(config: Recipe, name: str) -> Path:
     """Make the run's folder, write the resolved configuration, point runs/latest at it."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    folder = Path(config.output or f"runs/{name}-{stamp}")
+    folder = Path(config.output) if config.output else new_folder(name)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if any(folder.glob("checkpoint-*")):
@@ -62,22 +33,35 @@ def open_run(config: Recipe, name: str) -> Path:
     return folder
 
 
+def new_folder(name: str) -> Path:
+    """runs/<name>-<time>, made; of runs that start in the same second later ones get a number."""
+    stamp, count = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}", 1
+    while True:
+        folder = Path(stamp if count == 1 else f"{stamp}.{count}")
+        with writing(folder), suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+        count += 1
+
+
 def save_config(folder: Path, config: BaseModel) -> None:
     """The resolved configuration, which `--resume` reads back."""
     write_atomic(folder / "config.yaml", dump(config))
 
 
 def point_latest(folder: Path) -> None:
-    """Let runs/latest (beside the run's folder: latest) point to this run."""
+    """Let `latest` beside the run's folder point to this run; a folder of that name stays."""
+    folder = folder.resolve()
     link = folder.parent / "latest"
+    if link.is_dir() and not link.is_symlink():
+        return
     scratch = folder.parent / f".latest-{os.getpid()}"
-    with writing(link):
+    try:
         scratch.unlink(missing_ok=True)
         scratch.symlink_to(folder.name)
-        if link.is_dir() and not link.is_symlink():
-            scratch.unlink()
-            return
         scratch.replace(link)
+    except OSError as error:  # a convenience: no reason to refuse the run
+        console.print(f"{link} does not point here: {error.strerror}", markup=False)
 
 
 def choose_device(name: str) -> torch.device:
@@ -87,9 +71,12 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"device: {name!r} is none; use auto, cpu, cuda or cuda:1") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: cuda was asked for, but PyTorch sees no GPU; use device=auto")
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"device: {name!r} is none; use auto, cpu, cuda or cuda:1")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        seen = torch.cuda.device_count() or "no"
+        raise UserError(f"device: {name} was asked for, but PyTorch sees {seen} GPU; use auto")
     return device
 
 

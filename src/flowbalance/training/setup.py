@@ -36,19 +36,22 @@ class Questions:
 def load_questions(
     config: TrainConfig, tokenizer: PreTrainedTokenizerBase, *, training: bool = True
 ) -> Questions:
-    """Read or make the questions and tokenize them."""
+    """Read or make the questions and tokenize them; for training those that it will use."""
     data, held_out = config.data, config.evaluation.questions
     task = get_task(data.task, data.task_options) if data.task else None
-    if task is not None:
-        train = task.rows("train", data.train_questions or TASK_QUESTIONS) if training else []
-        test = task.rows("test", held_out)
-    else:
-        train = load_rows(data.train, data.train_split) if training and data.train else []
-        train = train[: data.train_questions]
-        test = load_rows(data.test, data.test_split)[:held_out] if data.test else []
-    head = config.head
+    train, test = [], []
+    if training and task is not None:
+        train = task.rows("train", data.train_questions or TASK_QUESTIONS)
+    elif training and data.train is not None:
+        train = load_rows(data.train, data.train_split)[: data.train_questions]
+    if not training or config.evaluation.every:
+        if task is not None:
+            test = task.rows("test", held_out)
+        elif data.test is not None:
+            test = load_rows(data.test, data.test_split)[:held_out]
+    head = config.head if config.build_objective().needs.log_z == "head" else None
     return Questions(
-        train=tokenize(train, tokenizer, data, head) if training else [],
+        train=tokenize(train, tokenizer, data, head) if train else [],
         test=tokenize(test, tokenizer, data, head) if test else [],
         task=task,
     )
@@ -58,7 +61,7 @@ def tokenize(
     rows: list[dict[str, Any]],
     tokenizer: PreTrainedTokenizerBase,
     data: DataConfig,
-    head: HeadConfig,
+    head: HeadConfig | None,
 ) -> list[Prompt]:
     """Rows as prompts, with the recipe's templates."""
     return build_prompts(
@@ -122,9 +125,10 @@ def build_held_out(
     tokenizer: PreTrainedTokenizerBase,
     policy: Policy,
 ) -> HeldOut | None:
-    """The evaluation of the recipe; None where there are no questions or it is switched off."""
+    """The evaluation of the recipe; None where there are no held-out questions."""
+    require_room(config, questions, policy.model)
     evaluation = config.evaluation
-    if not questions.test or not evaluation.every:
+    if not questions.test:
         return None
     solve = getattr(questions.task, "row_solutions", None)
     return HeldOut(
@@ -143,6 +147,24 @@ def build_held_out(
         max_batch=config.rollout.max_batch,
         budget=config.train.micro_batch_tokens,
     )
+
+
+def require_room(config: TrainConfig, questions: Questions, model: Any) -> None:
+    """Refuse questions whose answers would run beyond the model's last position."""
+    limit = positions(model)
+    longest = max(len(prompt.ids) for prompt in (*questions.train, *questions.test))
+    answer = config.rollout.max_completion_length
+    if limit is not None and longest + answer > limit:
+        raise UserError(
+            f"the longest prompt has {longest} tokens and rollout.max_completion_length is "
+            f"{answer}, together more than the model's {limit} positions; lower "
+            "rollout.max_completion_length, or data.max_prompt_length with data.long_prompts=drop"
+        )
+
+
+def positions(model: Any) -> int | None:
+    """The longest sequence that a model can read, in tokens; None if it sets no limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def facts(config: TrainConfig, policy: Policy, questions: Questions) -> list[tuple[str, str]]:
@@ -199,7 +221,10 @@ def memory_estimate(config: TrainConfig, policy: Policy, questions: Questions) -
         config.rollout.max_batch, config.rollout.questions * config.rollout.num_generations
     )
     positions = longest + config.rollout.max_completion_length
-    layers = 1 if model.is_gradient_checkpointing else shape.num_hidden_layers
+    recomputed = config.model.gradient_checkpointing
+    if recomputed is None:  # as `policy.loading.build_policy` decides
+        recomputed = policy.device.type == "cuda"
+    layers = 1 if recomputed else shape.num_hidden_layers
     tokens = min(config.train.micro_batch_tokens, rollouts * positions)
     return {
         "weights": float(held),

@@ -184,7 +184,7 @@ class Trainer:
             )
         self._stop_if_fruitless(learned.skipped == len(learned.losses))
         metrics |= learning_metrics(learned)
-        metrics["learning_rate"] = self.learner.rates.get_last_lr()[0]
+        metrics["learning_rate"] = float(self.learner.rates.get_last_lr()[0])
         self.learner.rates.step()
         metrics["tokens_per_second"] = tokens / (time.monotonic() - began)
         metrics["answers"] = float(self.sampled_answers)

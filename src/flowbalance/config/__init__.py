@@ -1,0 +1,49 @@
+"""Recipes: what a run is told, every field with its meaning, checked before anything starts.
+
+A recipe is a YAML file; ``key=value`` on the command line overrides it (``train.steps=50``). The
+order of precedence: defaults here < what the algorithm's preset brings < the recipe < the command
+line. Unknown keys, wrong types and impossible combinations end in one sentence that names the field
+and what is allowed.
+"""
+
+from flowbalance.config.explain import explain, fields
+from flowbalance.config.reading import check, dump, load, read_yaml
+from flowbalance.config.recipe import PretrainConfig, Recipe, TrainConfig
+from flowbalance.config.sections import (
+    ArchitectureConfig,
+    CheckpointConfig,
+    DataConfig,
+    EvaluationConfig,
+    HeadConfig,
+    LogConfig,
+    LoraConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RewardConfig,
+    RolloutConfig,
+    Section,
+)
+
+__all__ = [
+    "ArchitectureConfig",
+    "CheckpointConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "HeadConfig",
+    "LogConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "PretrainConfig",
+    "Recipe",
+    "RewardConfig",
+    "RolloutConfig",
+    "Section",
+    "TrainConfig",
+    "check",
+    "dump",
+    "explain",
+    "fields",
+    "load",
+    "read_yaml",
+]

@@ -1,0 +1,91 @@
+"""Fields in words: what is wrong with one, and what there is."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+
+def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> str:
+    """One line per mistake: the field, what is wrong, what is allowed."""
+    lines = []
+    for problem in error.errors():
+        section, names = _place(kind, [str(part) for part in problem["loc"]])
+        field = prefix + ".".join(names)
+        if problem["type"] == "extra_forbidden":
+            unknown, known = str(problem["loc"][-1]), list(section.model_fields)
+            close = difflib.get_close_matches(unknown, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+            name = prefix + ".".join([*names, unknown])
+            lines.append(f"{name}: there is no such field; {hint}")
+        elif problem["type"] == "value_error":
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{field}: {message}" if names else prefix + message)
+        elif problem["type"] == "model_type":
+            known = ", ".join(section.model_fields)
+            lines.append(f"{field}: must be a section of fields ({known}), not {problem['input']}")
+        else:
+            message, given = problem["msg"].removeprefix("Input should be "), problem["input"]
+            start, end = f"{field}: must be ", f", not {given!r}"
+            if lines and lines[-1].startswith(start) and lines[-1].endswith(end):
+                lines[-1] = f"{lines[-1].removesuffix(end)} or {message}{end}"  # of a union
+            else:
+                lines.append(f"{start}{message}{end}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _place(kind: type[BaseModel], path: list[str]) -> tuple[type[BaseModel], list[str]]:
+    """The innermost section on a path, and the path's part that consists of fields: what follows a
+    leaf (a dictionary's key, a branch of a union) is the validator's own affair."""
+    names = []
+    for part in path:
+        if part not in kind.model_fields:
+            break
+        names.append(part)
+        inner = _model_in(kind.model_fields[part].annotation)
+        if inner is None:
+            break
+        kind = inner
+    return kind, names
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def fields(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, Any, str]]:
+    """(dotted name, type, default, documentation) of every field, sections flattened."""
+    for name, field in kind.model_fields.items():
+        inner = _model_in(field.annotation)
+        if inner is not None:
+            yield from fields(inner, f"{prefix}{name}.")
+            continue
+        default = field.get_default(call_default_factory=True)
+        meaning = " ".join((field.description or "").split())
+        yield prefix + name, type_name(field.annotation), default, meaning
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a reader of YAML knows it: ``number | null``, ``cpu | cuda``, ``list of text``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_name(arguments[0])
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if origin in (Union, types.UnionType):
+        return " | ".join(map(type_name, arguments))
+    if origin is list:
+        return f"list of {type_name(arguments[0])}"
+    if origin is tuple:
+        return f"[{', '.join(map(type_name, arguments))}]"
+    if origin is dict:
+        return f"{{text: {type_name(arguments[1])}}}"
+    names = {str: "text", float: "number", int: "integer", bool: "true | false", Any: "value"}
+    return "null" if annotation is type(None) else names[annotation]

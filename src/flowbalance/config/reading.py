@@ -1,0 +1,111 @@
+"""From YAML and ``key=value`` to a checked recipe, and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from flowbalance.config.explain import explain
+from flowbalance.config.recipe import Recipe, TrainConfig
+from flowbalance.errors import UserError
+from flowbalance.objectives import PRESETS
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
+class Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number (YAML 1.1 asks for 1.0e-4) and a key may not come twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = [key for i, key in enumerate(keys) if key in keys[:i]]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{twice[0]!r} stands there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def load(kind: type[AnyRecipe], recipe: str | Path | None, overrides: Sequence[str]) -> AnyRecipe:
+    """Read a recipe, apply the preset's settings and ``key=value`` overrides, check everything."""
+    values = {} if recipe is None else read_yaml(Path(recipe))
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise UserError(f"{override!r}: an override is written key=value, e.g. seed=1")
+        _set(values, key, _value(text), overwrite=True)
+    if kind is TrainConfig:
+        preset = PRESETS.get(str(values.get("algorithm", "flowrl")))
+        for key, value in preset.settings.items() if preset else ():
+            _set(values, key, value, overwrite=False)
+    return check(kind, values)
+
+
+def check(kind: type[AnyRecipe], values: Mapping[str, Any]) -> AnyRecipe:
+    """Validated configuration, or a UserError that names the field and what is allowed."""
+    missing = list(_unfilled(values))
+    if missing:
+        raise UserError(
+            "the recipe leaves open what only you can say: " + ", ".join(f"{m}=…" for m in missing)
+        )
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UserError(explain(error, kind)) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file."""
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such recipe; see the folder recipes/")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a recipe is a mapping of field: value")
+    return values
+
+
+def dump(config: BaseModel) -> str:
+    """A configuration as YAML that `load` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _value(text: str) -> Any:
+    """What stands right of ``=``, read as YAML where it is that and as plain text where not."""
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError:
+        return text
+
+
+def _unfilled(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _unfilled(value, f"{prefix}{name}.")
+        elif value == "???":
+            yield f"{prefix}{name}"
+
+
+def _set(values: dict[str, Any], dotted: str, value: Any, *, overwrite: bool) -> None:
+    *sections, field = dotted.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            if not overwrite:  # a preset's setting does not paint over the recipe's mistake
+                return
+            inner = values[section] = {}
+        values = inner
+    if overwrite or field not in values:
+        values[field] = value

@@ -1,0 +1,167 @@
+"""What a run is told as a whole, and which combinations are impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, Self
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from flowbalance.config.explain import explain
+from flowbalance.config.sections import (
+    ArchitectureConfig,
+    CheckpointConfig,
+    DataConfig,
+    EvaluationConfig,
+    HeadConfig,
+    LogConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RewardConfig,
+    RolloutConfig,
+    Section,
+)
+from flowbalance.errors import UserError
+from flowbalance.objectives import PRESETS, Balance, Surrogate
+
+
+class Recipe(Section):
+    """Fields that training and pretraining share."""
+
+    seed: NonNegativeInt = 0
+    """Seed of everything random."""
+    output: str | None = None
+    """Folder of the run; null: runs/<recipe>-<time>. runs/latest points to the newest."""
+    device: str = "auto"
+    """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
+    threads: PositiveInt | None = None
+    """CPU threads; null: as many as there are cores."""
+    log: LogConfig = LogConfig()
+
+
+class TrainConfig(Recipe):
+    """`flowbalance train`."""
+
+    algorithm: str = "flowrl"
+    """The preset: a row of flowbalance.objectives.PRESETS."""
+    objective: dict[str, Any] = {}
+    """Changes to the preset's objective, e.g. {inverse_temperature: 5, log_z: group}."""
+    model: ModelConfig = ModelConfig()
+    head: HeadConfig = HeadConfig()
+    data: DataConfig = DataConfig()
+    reward: RewardConfig = RewardConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    train: OptimizerConfig = OptimizerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    def build_objective(self) -> Balance | Surrogate:
+        """The preset's row with the recipe's changes."""
+        row = PRESETS[self.algorithm].objective
+        family, other = (Balance, Surrogate) if isinstance(row, Balance) else (Surrogate, Balance)
+        for name in self.objective:
+            if name in other.model_fields and name not in family.model_fields:
+                presets = [key for key, p in PRESETS.items() if isinstance(p.objective, other)]
+                raise UserError(
+                    f"objective.{name}: not with algorithm={self.algorithm}; only "
+                    f"{', '.join(presets)} have it"
+                )
+        try:
+            return family.model_validate({**row.model_dump(), **self.objective})
+        except ValidationError as error:
+            raise UserError(explain(error, family, "objective.")) from None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        problems = list(self._impossible())
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _impossible(self) -> Iterator[str]:
+        """A sentence for each combination that cannot be."""
+        if self.algorithm not in PRESETS:
+            yield f"algorithm: there is no preset {self.algorithm!r}; there are {', '.join(PRESETS)}"
+            return
+        data, rollout, model = self.data, self.rollout, self.model
+        if rollout.top_p != 1 or rollout.top_k != 0:
+            yield (
+                "rollout.top_p, rollout.top_k: filtered sampling is refused in training, because "
+                "the loss needs log-probs of the very distribution that was sampled; leave top_p "
+                "at 1 and top_k at 0 and use rollout.temperature"
+            )
+        mini = self.train.mini_batch_questions
+        if mini is not None and rollout.questions % mini:
+            yield (
+                f"train.mini_batch_questions: {mini} does not divide rollout.questions "
+                f"({rollout.questions}); mini-batches hold whole groups of equal number"
+            )
+        if (data.task is None) == (data.train is None):
+            yield (
+                "data.task, data.train: name exactly one source of questions, a built-in task or "
+                "a file or dataset"
+            )
+        if data.task is not None and data.test is not None:
+            yield "data.test: a built-in task brings its own held-out questions; leave it null"
+        if data.task is None and data.task_options:
+            yield "data.task_options: only together with data.task"
+        if data.train is not None and not self.reward.functions:
+            yield (
+                "reward.functions: questions from a file need a reward, e.g. "
+                "reward.functions='{gsm8k: 1.0}' or '{my_module:my_reward: 1.0}'"
+            )
+        if model.lora is not None and model.reference is not None:
+            yield (
+                "model.reference: with LoRA the reference is the model without its adapter; "
+                "leave it null"
+            )
+        if self.head.pooling == "separator" and self.head.drop_last_token:
+            yield (
+                "head.drop_last_token: the last token is the separator that head.pooling reads; "
+                "set it to false"
+            )
+        objective = self.build_objective()
+        compares = (
+            isinstance(objective, Surrogate)
+            or objective.needs.log_z == "group"
+            or objective.reward != "raw"
+        )
+        if compares and rollout.num_generations < 2:
+            yield (
+                "rollout.num_generations: this objective compares answers to the same question; "
+                "at least 2 are needed"
+            )
+
+
+class PretrainConfig(Recipe):
+    """`flowbalance pretrain`: a small base model from a task's demonstrations."""
+
+    task: Literal["countdown"] = "countdown"
+    """The task whose demonstrations are learned."""
+    task_options: dict[str, Any] = {}
+    """Arguments of the task."""
+    mistakes: float = Field(default=0.0, ge=0, le=1)
+    """Share of the demonstrations that miss the target."""
+    architecture: ArchitectureConfig = ArchitectureConfig()
+    steps: PositiveInt = 2000
+    """Optimiser steps."""
+    batch: PositiveInt = 128
+    """Demonstrations a step."""
+    learning_rate: PositiveFloat = 2e-3
+    """Peak learning rate (AdamW, cosine to a tenth)."""
+    warmup_steps: NonNegativeInt = 100
+    """Steps over which the learning rate rises from zero."""
+    weight_decay: NonNegativeFloat = 0.1
+    """AdamW's weight decay, on matrices only."""
+    evaluate_every: PositiveInt = 250
+    """Measure the exact accuracy on held-out questions every so many steps."""
+    evaluation_questions: PositiveInt = 200
+    """Held-out questions used."""

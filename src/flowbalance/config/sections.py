@@ -1,0 +1,210 @@
+"""The parts of a recipe. The docstring under a field is its documentation (`flowbalance config`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Typed, frozen, closed to unknown keys; strict, so that `true` is no number and 1.5 no int."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+class LoraConfig(Section):
+    rank: PositiveInt = 16
+    """Rank of the adapter's matrices."""
+    alpha: PositiveFloat = 32.0
+    """Scale of the adapter: its output is multiplied by alpha / rank."""
+    dropout: BelowOne = 0.0
+    """Dropout on the adapter's input."""
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the modules to adapt, or "all-linear"."""
+
+
+class ModelConfig(Section):
+    path: str = "builtin:countdown"
+    """Folder or Hugging Face name of the base model; "builtin:countdown" is the one shipped."""
+    reference: str | None = None
+    """Folder or name of the reference model; null: the base model itself."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the forward pass; weights are kept in float32. auto: bfloat16 on a GPU that has it."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """Attention implementation, as Transformers names it."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations in backward: less memory, a third more time. null: on with a GPU."""
+    logprob_chunk: PositiveInt = 4096
+    """Tokens whose logits over the vocabulary are held at once; lower it when memory runs out."""
+    lora: LoraConfig | None = None
+    """Train a LoRA adapter (extra `lora`) instead of all weights; the reference is then the model
+    with the adapter switched off."""
+
+
+class HeadConfig(Section):
+    pooling: Literal["mean", "last", "max", "separator"] = "mean"
+    """What log Z is read from: the mean of the prompt's hidden states, the last one, their maximum,
+    or the state of a separator token put between prompt and answer."""
+    separator: str = "<|separator|>"
+    """The separator token; added to the tokenizer and the embeddings if it is not there."""
+    layers: int = Field(default=3, ge=1, le=8)
+    """Linear layers of the head's MLP."""
+    dropout: BelowOne = 0.0
+    """Dropout inside the head."""
+    learning_rate: PositiveFloat | None = 1e-3
+    """The head's own learning rate; null: the policy's."""
+    trunk_gradient: bool = False
+    """Let the head's gradient into the model's trunk (log Z is then no longer a baseline)."""
+    drop_last_token: bool = False
+    """Leave the last prompt token out of the pooling, as the official code does."""
+
+
+class DataConfig(Section):
+    task: str | None = None
+    """Built-in task that makes the questions: "countdown" or "stories"."""
+    task_options: dict[str, Any] = {}
+    """Arguments of the task, e.g. {numbers: 4, largest: 9, targets: [10, 40]}."""
+    train: str | None = None
+    """Training questions: a .jsonl or .parquet file or a Hugging Face dataset ("org/name")."""
+    train_split: str = "train"
+    """Split of a Hugging Face dataset to train on."""
+    test: str | None = None
+    """Held-out questions, in the same forms; null: no held-out evaluation (tasks bring their own)."""
+    test_split: str = "test"
+    """Split of a Hugging Face dataset to evaluate on."""
+    train_questions: PositiveInt | None = None
+    """Use only so many training questions; null: all (a task: 4096)."""
+    prompt_column: str = "prompt"
+    """Column with the question, as text or as chat messages."""
+    prompt_template: str | None = None
+    """Text around the question, with column names in braces: "Q: {prompt}\\nA:"."""
+    chat: bool = False
+    """Put text prompts through the tokenizer's chat template (chat messages always are)."""
+    system_prompt: str | None = None
+    """System message put before the question (chat only)."""
+    chat_template: str = "auto"
+    """Chat template in Jinja; auto: the tokenizer's own."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Arguments of the chat template, e.g. {enable_thinking: false}."""
+    max_prompt_length: PositiveInt = 2048
+    """Longest prompt in tokens."""
+    long_prompts: Literal["refuse", "drop"] = "refuse"
+    """What happens to longer prompts: stop with a message, or leave them out and say how many."""
+
+
+class RewardConfig(Section):
+    functions: dict[str, float] = {}
+    """Reward functions and their weights: {"package.module:function": 1.0}; built in: countdown,
+    gsm8k, stories. Empty: the task's own."""
+    timeout: PositiveFloat = 60.0
+    """Seconds one reward call may take before the run stops with a message."""
+    right: float = 1.0
+    """Total reward from which an answer counts as right (accuracy, pass@k)."""
+
+
+class RolloutConfig(Section):
+    questions: PositiveInt = 32
+    """Questions a step."""
+    num_generations: int = Field(default=8, ge=1)
+    """Answers sampled for each question (the group size G)."""
+    temperature: PositiveFloat = 1.0
+    """Sampling temperature; every log-prob in training is of the tempered policy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling; refused in training (see docs/objective.md)."""
+    top_k: NonNegativeInt = 0
+    """Sample among the k likeliest tokens, 0 for all; refused in training."""
+    max_completion_length: PositiveInt = 512
+    """Longest answer in tokens, end token included; longer ones are cut off there."""
+    stop: list[str | int] = []
+    """Further tokens (text or id) that end an answer, beside the model's own end tokens."""
+    max_batch: PositiveInt = 512
+    """Answers decoded at once; lower it when sampling runs out of memory."""
+
+
+class OptimizerConfig(Section):
+    steps: PositiveInt = 100
+    """Steps: rollout batches sampled and learned from."""
+    mini_batch_questions: PositiveInt | None = None
+    """Questions per optimiser step; null: all of the rollout batch. Must divide rollout.questions."""
+    epochs: PositiveInt = 1
+    """Passes over each rollout batch."""
+    micro_batch_tokens: PositiveInt = 16384
+    """Tokens (prompt, answer and padding) in one forward and backward pass; lower it when training
+    runs out of memory. The result does not depend on it."""
+    learning_rate: PositiveFloat = 1e-6
+    """Peak learning rate of the policy (AdamW)."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Learning rate after warm-up: constant, or falling to zero at the last step."""
+    warmup_steps: NonNegativeInt = 10
+    """Steps over which the learning rate rises from zero."""
+    weight_decay: NonNegativeFloat = 0.0
+    """AdamW's weight decay, on matrices only."""
+    betas: tuple[BelowOne, BelowOne] = Field(
+        default=(0.9, 0.999), strict=False
+    )  # YAML has no tuples
+    """AdamW's decay rates."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this norm (policy and head each on its own)."""
+
+
+class EvaluationConfig(Section):
+    every: NonNegativeInt = 50
+    """Evaluate held-out questions every so many steps, and before and after; 0: never."""
+    questions: PositiveInt = 200
+    """Held-out questions used (fewer if there are fewer)."""
+    num_generations: PositiveInt = 16
+    """Answers per question where answers must be sampled."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Sampling temperature in evaluation, and of exact scores; 0 is greedy (exact scores: 1)."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling in evaluation."""
+    samples: NonNegativeInt = 4
+    """Questions whose answers are written to samples.jsonl at every evaluation."""
+
+
+class CheckpointConfig(Section):
+    every: NonNegativeInt = 50
+    """Save every so many steps; 0: only at the end (and when interrupted)."""
+    keep: PositiveInt = 2
+    """How many of the latest checkpoints are kept."""
+
+
+class LogConfig(Section):
+    reference_kl: bool = True
+    """Measure the KL to the reference even where the objective does not need it; false saves the
+    reference model and a forward pass."""
+    backends: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    """Where metrics go beside metrics.jsonl (each is an extra of that name)."""
+    project: str = "flowbalance"
+    """Project name for wandb and trackio."""
+
+
+class ArchitectureConfig(Section):
+    hidden_size: PositiveInt = 128
+    """Width."""
+    intermediate_size: PositiveInt = 344
+    """Width of the MLP."""
+    num_hidden_layers: PositiveInt = 4
+    """Layers."""
+    num_attention_heads: PositiveInt = 4
+    """Attention heads."""
+    max_position_embeddings: PositiveInt = 128
+    """Longest sequence in tokens."""

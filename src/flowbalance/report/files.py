@@ -1,0 +1,76 @@
+"""Files that are whole or not there, and what to say when the system refuses one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flowbalance.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def writing(what: Path) -> Iterator[None]:
+    """Turn a refusal to write into a sentence about `what`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL or "no space left" in str(error).lower():
+            raise UserError(
+                f"{what}: the disk is full; free some space, or choose another folder with "
+                "output=…; finished checkpoints are untouched"
+            ) from error
+        raise UserError(
+            f"{what}: cannot write there ({error.strerror or error}); choose another folder with "
+            "output=…; finished checkpoints are untouched"
+        ) from error
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file in one step: a reader sees the old text or the new, never a part."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        with writing(path):
+            with scratch.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+    except UserError:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of ours; a last line that was cut short is left out."""
+    rows = []
+    if path.exists():
+        # Not splitlines(): the JSON text of an answer may hold U+2028 and its like as they are.
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return rows
+
+
+def keep_steps(path: Path, last: int) -> None:
+    """Drop the rows after step `last` (all of them for 0): a resumed run writes them again."""
+    rows = [row for row in read_jsonl(path) if row["step"] <= last] if last else []
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if rows or path.exists():
+        write_atomic(path, text)
+
+
+def finite(value: Any) -> Any:
+    """NaN and infinities as null, in nested values too: JSON has neither."""
+    if isinstance(value, dict):
+        return {name: finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

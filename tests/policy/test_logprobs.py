@@ -1,0 +1,225 @@
+"""Chunked log-probs against the plain computation, their invariances, and what they hold."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import CONFIGS, GQA, SIZE, V, gradients, make, make_rows
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from flowbalance.errors import UserError
+from flowbalance.policy.policy import Policy, check_projection
+from flowbalance.policy.tokens import collate, micro_batches
+
+PROMPTS, ANSWERS = make_rows()
+M = sum(map(len, ANSWERS))
+WIDTH = max(map(len, ANSWERS))
+
+
+def plain(model, prompts, answers, temperature: float = 1.0) -> Tensor:
+    """One row at a time, without padding: (N, T)."""
+    result = torch.zeros(len(prompts), max(map(len, answers)))
+    for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        ids = torch.tensor([[*prompt, *answer]])
+        logprobs = (model(input_ids=ids).logits[0].float() / temperature).log_softmax(-1)
+        picked = logprobs[:-1].gather(-1, ids[0, 1:, None])[len(prompt) - 1 :, 0]
+        result = result.index_put((torch.tensor(i), torch.arange(len(answer))), picked)
+    return result
+
+
+def weighted(logprobs: Tensor) -> Tensor:
+    """A scalar in which every token counts, and each differently."""
+    return (logprobs * torch.linspace(-1, 2, logprobs.numel()).view_as(logprobs)).sum() / M
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_values_and_gradients_equal_the_plain_computation(name: str) -> None:
+    model = make(name)
+    check_projection(model)
+    expected = plain(model, PROMPTS, ANSWERS, temperature=0.7)
+    weighted(expected).backward()
+    wanted = gradients(model)
+    assert set(wanted) == {name for name, _ in model.named_parameters()}
+
+    for chunk in (1, 5, M, 1000):
+        model.zero_grad()
+        policy = Policy(model, temperature=0.7, chunk=chunk).eval()
+        logprobs, log_z = policy(collate(PROMPTS, ANSWERS))
+        assert log_z is None
+        torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
+        weighted(logprobs).backward()
+        torch.testing.assert_close(gradients(model), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_log_probs_are_of_the_tempered_policy(temperature: float) -> None:
+    model = make("llama")
+    logprobs = Policy(model, temperature=temperature).score(PROMPTS, ANSWERS)
+    expected = plain(model, PROMPTS, ANSWERS, temperature).detach()
+    torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
+
+
+def test_logits_made_in_an_unknown_way_are_refused() -> None:
+    class Doubling(LlamaForCausalLM):
+        def forward(self, *args, **kwargs):
+            output = super().forward(*args, **kwargs)
+            output.logits = output.logits * 2
+            return output
+
+    torch.manual_seed(0)
+    model = Doubling(LlamaConfig(**SIZE, **GQA)).train()
+    model.lm_head.weight.data.mul_(20)
+    with pytest.raises(UserError, match=r"^Doubling turns hidden states into logits in a way"):
+        check_projection(model)
+    assert model.training
+
+
+# --- invariances -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_padding_order_and_split_change_nothing(name: str) -> None:
+    policy = Policy(make(name)).eval()
+    whole, _ = policy(collate(PROMPTS, ANSWERS, width=WIDTH + 3))
+    assert not whole[:, WIDTH:].any()
+    whole = whole[:, :WIDTH]
+    order = [3, 6, 0, 5, 1, 4, 2]
+    shuffled, _ = policy(collate([PROMPTS[i] for i in order], [ANSWERS[i] for i in order]))
+    torch.testing.assert_close(shuffled, whole[order], atol=1e-6, rtol=0)
+    for i, (prompt, answer) in enumerate(zip(PROMPTS, ANSWERS, strict=True)):
+        alone, _ = policy(collate([prompt], [answer]))
+        torch.testing.assert_close(alone[0], whole[i, : len(answer)], atol=1e-6, rtol=0)
+        assert not whole[i, len(answer) :].any()
+    for budget in (1, 20, 10_000):
+        scored = policy.score(PROMPTS, ANSWERS, budget=budget)
+        torch.testing.assert_close(scored, whole.detach(), atol=1e-6, rtol=0)
+
+
+def test_what_padding_holds_is_never_seen() -> None:
+    policy = Policy(make("qwen2"))
+    tokens = collate(PROMPTS, ANSWERS)
+    before, _ = policy(tokens)
+    columns = torch.arange(tokens.ids.shape[1])
+    padding = columns >= (tokens.prompt_lengths + tokens.answer_lengths)[:, None]
+    assert padding.any()
+    tokens.ids[padding] = V - 1
+    after, _ = policy(tokens)
+    torch.testing.assert_close(after, before, atol=0, rtol=0)
+
+
+def test_gradient_does_not_depend_on_the_micro_batch_split() -> None:
+    policy = Policy(make("qwen3"))
+    weighted(policy(collate(PROMPTS, ANSWERS))[0]).backward()
+    wanted = gradients(policy)
+    policy.zero_grad()
+    weights = torch.linspace(-1, 2, len(PROMPTS) * WIDTH).view(len(PROMPTS), WIDTH)
+    lengths = [len(p) + len(a) for p, a in zip(PROMPTS, ANSWERS, strict=True)]
+    for rows in micro_batches(lengths, 20):
+        tokens = collate([PROMPTS[i] for i in rows], [ANSWERS[i] for i in rows], width=WIDTH)
+        ((policy(tokens)[0] * weights[rows]).sum() / M).backward()
+    torch.testing.assert_close(gradients(policy), wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_micro_batches_cover_every_row_once_within_the_budget() -> None:
+    lengths = [3, 17, 5, 5, 9, 2, 40, 1]
+    batches = micro_batches(lengths, 20)
+    assert sorted(i for rows in batches for i in rows) == list(range(len(lengths)))
+    assert [6] in batches  # longer than the budget: alone
+    assert all(len(rows) * max(lengths[i] for i in rows) <= 20 for rows in batches if rows != [6])
+    assert max(lengths[i] for i in batches[0]) == 40  # memory peaks at once
+    assert len(batches) < len(lengths)
+
+
+@pytest.mark.parametrize(("prompts", "answers"), [([[]], [[1]]), ([[1]], [[]])])
+def test_an_empty_prompt_or_answer_is_refused(prompts: list, answers: list) -> None:
+    with pytest.raises(ValueError, match="at least one token"):
+        collate(prompts, answers)
+
+
+# --- the reference, dropout, precision -----------------------------------------------------------
+
+
+def test_the_reference_has_no_gradient_and_stays_where_it_is() -> None:
+    policy = Policy(make("llama"), reference=make("llama", seed=1))
+    assert policy.reference is not None
+    before = policy.score(PROMPTS, ANSWERS, reference=True)
+    torch.testing.assert_close(
+        before, plain(policy.reference, PROMPTS, ANSWERS).detach(), atol=1e-5, rtol=0
+    )
+    assert not before.requires_grad
+    own = policy.score(PROMPTS, ANSWERS)
+    optimizer = torch.optim.SGD(policy.parameters(), lr=1.0)
+    weighted(policy(collate(PROMPTS, ANSWERS))[0]).backward()
+    assert all(p.grad is None and not p.requires_grad for p in policy.reference.parameters())
+    optimizer.step()
+    assert torch.equal(policy.score(PROMPTS, ANSWERS, reference=True), before)
+    assert (policy.score(PROMPTS, ANSWERS) - own).abs().max() > 1e-2
+
+
+def test_scores_are_free_of_dropout_also_in_training_mode() -> None:
+    policy = Policy(make("gpt2"), reference=make("gpt2"))
+    evaluated = policy.eval()(collate(PROMPTS, ANSWERS))[0].detach()
+    policy.train()
+    assert policy.reference is not None
+    assert policy.model.training
+    assert not policy.reference.training
+    for reference in (False, True):
+        scored = policy.score(PROMPTS, ANSWERS, reference=reference)
+        torch.testing.assert_close(scored, evaluated, atol=1e-6, rtol=0)
+    assert policy.model.training
+
+
+def test_a_policy_without_reference_says_so() -> None:
+    with pytest.raises(ValueError, match="without a reference"):
+        Policy(make("llama")).score(PROMPTS, ANSWERS, reference=True)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "gemma2", "granite"])
+def test_bfloat16_autocast_stays_near_float32(name: str) -> None:
+    model = make(name)
+    exact = Policy(model).score(PROMPTS, ANSWERS)
+    policy = Policy(model, compute_dtype=torch.bfloat16)
+    with policy.autocast():
+        check_projection(model)
+    logprobs, _ = policy(collate(PROMPTS, ANSWERS))
+    assert logprobs.dtype == torch.float32
+    error = (logprobs - exact).abs()
+    assert 0 < error.max() < 0.2
+    assert error.sum() / M < 0.04
+    weighted(logprobs).backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def test_only_answers_meet_the_vocabulary_and_no_more_than_a_chunk_at_once() -> None:
+    model = make("llama")
+    projected: list[int] = []
+    model.lm_head.register_forward_hook(
+        lambda _module, _inputs, output: projected.append(output.numel() // V)
+    )
+    logprobs, _ = Policy(model, chunk=4)(collate(PROMPTS, ANSWERS))
+    assert max(projected) <= 4
+    assert sum(projected) == M
+    logprobs.sum().backward()
+    assert max(projected) <= 4
+    assert sum(projected) == 2 * M  # once more in backward
+    Policy(model, chunk=4).score(PROMPTS, ANSWERS)
+    assert sum(projected) == 3 * M
+
+
+def test_no_logits_are_kept_for_backward() -> None:
+    saved: list[tuple[int, ...]] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        saved.append(tuple(tensor.shape))
+        return tensor
+
+    model = make("llama")
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        Policy(model, chunk=4)(collate(PROMPTS, ANSWERS))
+    assert saved
+    # Shapes (m, V); the projection's own weight is (V, hidden).
+    assert not [shape for shape in saved if shape[-1:] == (V,)]
