@@ -85,9 +85,11 @@ def dump(config: BaseModel) -> str:
 def _value(text: str) -> Any:
     """What stands right of ``=``, read as YAML where it is that and as plain text where not."""
     try:
-        return yaml.load(text, Loader)
+        value = yaml.load(text, Loader)
     except yaml.YAMLError:
         return text
+    # "Note: be brief" is a sentence. Sections and lists are written in braces and brackets.
+    return text if isinstance(value, dict | list) and text.lstrip()[0] not in "{[" else value
 
 
 def _unfilled(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -52,7 +52,7 @@ class TrainConfig(Recipe):
 
     algorithm: str = "flowrl"
     """The preset: a row of flowbalance.objectives.PRESETS."""
-    objective: dict[str, Any] = {}
+    objective: dict[str, Any] = Field(default={})
     """Changes to the preset's objective, e.g. {inverse_temperature: 5, log_z: group}."""
     model: ModelConfig = ModelConfig()
     head: HeadConfig = HeadConfig()
@@ -89,7 +89,8 @@ class TrainConfig(Recipe):
     def _impossible(self) -> Iterator[str]:
         """A sentence for each combination that cannot be."""
         if self.algorithm not in PRESETS:
-            yield f"algorithm: there is no preset {self.algorithm!r}; there are {', '.join(PRESETS)}"
+            known = ", ".join(PRESETS)
+            yield f"algorithm: there is no preset {self.algorithm!r}; there are {known}"
             return
         data, rollout, model = self.data, self.rollout, self.model
         if rollout.top_p != 1 or rollout.top_k != 0:
@@ -146,7 +147,7 @@ class PretrainConfig(Recipe):
 
     task: Literal["countdown"] = "countdown"
     """The task whose demonstrations are learned."""
-    task_options: dict[str, Any] = {}
+    task_options: dict[str, Any] = Field(default={})
     """Arguments of the task."""
     mistakes: float = Field(default=0.0, ge=0, le=1)
     """Share of the demonstrations that miss the target."""

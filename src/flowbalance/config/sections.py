@@ -1,4 +1,4 @@
-"""The parts of a recipe. The docstring under a field is its documentation (`flowbalance config`)."""
+"""The parts of a recipe. The docstring under a field is what `flowbalance config` prints."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class ModelConfig(Section):
     reference: str | None = None
     """Folder or name of the reference model; null: the base model itself."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the forward pass; weights are kept in float32. auto: bfloat16 on a GPU that has it."""
+    """Type of the forward pass; weights are kept in float32. auto: bfloat16 on a GPU
+    that has it."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     """Attention implementation, as Transformers names it."""
     gradient_checkpointing: bool | None = None
@@ -87,7 +88,8 @@ class DataConfig(Section):
     train_split: str = "train"
     """Split of a Hugging Face dataset to train on."""
     test: str | None = None
-    """Held-out questions, in the same forms; null: no held-out evaluation (tasks bring their own)."""
+    """Held-out questions, in the same forms; null: no evaluation. Tasks bring their
+    own."""
     test_split: str = "test"
     """Split of a Hugging Face dataset to evaluate on."""
     train_questions: PositiveInt | None = None
@@ -143,7 +145,8 @@ class OptimizerConfig(Section):
     steps: PositiveInt = 100
     """Steps: rollout batches sampled and learned from."""
     mini_batch_questions: PositiveInt | None = None
-    """Questions per optimiser step; null: all of the rollout batch. Must divide rollout.questions."""
+    """Questions per optimiser step; null: all of the rollout batch. Must divide
+    rollout.questions."""
     epochs: PositiveInt = 1
     """Passes over each rollout batch."""
     micro_batch_tokens: PositiveInt = 16384

@@ -67,8 +67,8 @@ class HeldOut:
         ids = {prompt.key: prompt.ids for prompt in self.prompts}
 
         def score(keys: Sequence[str], texts: Sequence[str]) -> torch.Tensor:
-            end = [tokenizer.eos_token_id]
-            answers = [tokenizer.encode(text, add_special_tokens=False) + end for text in texts]
+            end: Any = tokenizer.eos_token_id
+            answers = [[*tokenizer.encode(text, add_special_tokens=False), end] for text in texts]
             return policy.score([ids[key] for key in keys], answers, budget=self.budget).sum(1)
 
         return exact_scores(score, list(ids), solutions).table()

@@ -59,9 +59,11 @@ def load_model(path: str, dtype: torch.dtype, attention: str = "sdpa") -> nn.Mod
         base = load_model(base_of(folder), dtype, attention)
         return load_adapter(base, folder).merge_and_unload()
     load: Any = AutoModelForCausalLM.from_pretrained
+    # Unasked, Transformers takes SDPA for every family that can have it (Gemma 2 cannot).
+    kernel = None if attention == "sdpa" else attention
     try:
         model, found = load(
-            folder, dtype=dtype, attn_implementation=attention, output_loading_info=True
+            folder, dtype=dtype, attn_implementation=kernel, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise _cannot_load("model", path, error) from error
@@ -106,7 +108,7 @@ def build_policy(
     separator = separator_id(head, tokenizer)
     model: Any
     frozen = None
-    if False:
+    if config.lora is not None:
         model = _adapted(config, compute, separator, checkpoint)
     else:
         model = load_model(str(checkpoint or config.path), torch.float32, config.attention)

@@ -275,29 +275,38 @@ class Countdown:
 
         The demonstrator writes a right answer with probability ∝ e^(−`effort`), so that some right
         answers are far commoner than others; numbers are shown in a new random order each time.
-        A share `mistakes` of the answers reaches another target instead, as real corpora err.
+        A share `mistakes` of the answers slips once in its arithmetic, as real corpora do.
         """
         draw = random.Random(f"countdown demonstrations {seed}")
         questions = self.questions("pretrain", self._sizes["pretrain"], seed)
         while True:
             draw.shuffle(questions)
             for question in questions:
-                shown = Question(
-                    tuple(draw.sample(question.numbers, len(question.numbers))), question.target
-                )
-                goal = question.target
-                if draw.random() < mistakes:
-                    goal = draw.choice(self._near_targets(question))
+                numbers = draw.sample(question.numbers, len(question.numbers))
                 answers, weights = _demonstrator(
-                    tuple(sorted(question.numbers)), goal, self.operators
+                    tuple(sorted(numbers)), question.target, self.operators
                 )
-                yield shown.prompt, draw.choices(answers, cum_weights=weights)[0]
+                answer = draw.choices(answers, cum_weights=weights)[0]
+                if draw.random() < mistakes:
+                    answer = slip(answer, draw)
+                yield Question(tuple(numbers), question.target).prompt, answer
 
-    def _near_targets(self, question: Question) -> list[int]:
-        """The targets next to the question's that its numbers reach (four at most)."""
-        by_target = _answers_by_target(tuple(sorted(question.numbers)), self.operators)
-        others = sorted(by_target.keys() - {question.target})
-        return sorted(others, key=lambda other: abs(other - question.target))[:4]
+
+def slip(answer: str, draw: random.Random) -> str:
+    """The answer with one step's result off by a little, and worked out from there as it was."""
+    steps = STEP.findall(answer)
+    at = draw.randrange(len(steps))
+    wrong: dict[int, int] = {}
+    written = []
+    for i, step in enumerate(steps):
+        left, right = (wrong.pop(int(value), int(value)) for value in (step[0], step[2]))
+        value = combine(left, step[1], right) or int(step[3])
+        if i == at:
+            value += draw.choice([off for off in (-10, -2, -1, 1, 2, 10) if value + off > 0])
+        if value != int(step[3]):
+            wrong[int(step[3])] = value
+        written.append(f"{left}{step[1]}{right}={value}")
+    return ",".join(written)
 
 
 def effort(answer: str) -> float:

@@ -91,7 +91,8 @@ def stop_ids(
 ) -> tuple[int, ...]:
     """All tokens that end an answer: the tokenizer's, the generation config's, the recipe's."""
     found: set[int] = set()
-    for source in (tokenizer.eos_token_id, model.generation_config.eos_token_id):
+    sources: list[Any] = [tokenizer.eos_token_id, model.generation_config.eos_token_id]
+    for source in sources:
         if source is not None:
             found |= {source} if isinstance(source, int) else set(source)
     for token in stop:

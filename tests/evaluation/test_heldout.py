@@ -1,0 +1,83 @@
+"""Held-out questions of a file, sampled: every score recomputed from the rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from flowbalance.config import TrainConfig
+from flowbalance.evaluation.heldout import HeldOut
+from flowbalance.policy.loading import load_model, load_tokenizer
+from flowbalance.policy.policy import Policy
+from flowbalance.training.setup import build_held_out, build_rewards, load_questions
+
+
+@pytest.fixture
+def built(
+    recipe: Callable[..., TrainConfig], tmp_path: Path
+) -> Callable[..., tuple[HeldOut, Policy, object]]:
+    def make(*overrides: str) -> tuple[HeldOut, Policy, object]:
+        import torch
+
+        rows = [{"prompt": f"{i},2>{i}:", "answer": str(i)} for i in range(1, 6)]
+        path = tmp_path / "test.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        config = recipe(
+            "data.task=null", f"data.train={path}", f"data.test={path}",
+            "data.train_questions=null", "evaluation.every=1", "evaluation.questions=4",
+            "evaluation.num_generations=4", "evaluation.samples=2", "reward.right=0.5", *overrides,
+        )  # fmt: skip
+        tokenizer = load_tokenizer(config.model.path)
+        policy = Policy(load_model(config.model.path, torch.float32), temperature=2.0)
+        questions = load_questions(config, tokenizer)
+        held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
+        assert held_out is not None
+        return held_out, policy, tokenizer
+
+    return make
+
+
+def test_sampled_scores(built) -> None:  # type: ignore[no-untyped-def]
+    held_out, policy, tokenizer = built()
+    policy.train()
+    scores, rows = held_out.evaluate(policy, tokenizer)
+    assert policy.training  # as it was
+    assert policy.temperature == 2.0
+    assert len(rows) == 2
+    assert held_out.evaluate(policy, tokenizer) == (scores, rows)  # its seed is its own
+    _, everything = held_out._sampled(policy.eval(), tokenizer, held_out.prompts)
+    rewards = [row["rewards"] for row in everything]
+    right = [sum(r >= 0.5 for r in group) for group in rewards]
+    assert scores["reward"] == pytest.approx(fmean(r for group in rewards for r in group))
+    assert scores["accuracy"] == pytest.approx(fmean(c / 4 for c in right))
+    for k in (2, 4):
+        expected = fmean(1 - math.comb(4 - c, k) / math.comb(4, k) for c in right)
+        assert scores[f"pass@{k}"] == pytest.approx(expected)
+    assert "pass@8" not in scores
+    assert scores["finished"] == fmean(f for row in everything for f in row["finished"])
+    assert scores["unknown"] == 0.0
+    assert 1 <= scores["length"] <= 10
+
+
+def test_unknown_rewards_are_left_out(built) -> None:  # type: ignore[no-untyped-def]
+    held_out, policy, tokenizer = built(
+        "reward.functions={tests.training.rewards:half_unknown: 1.0}"
+    )
+    scores, rows = held_out.evaluate(policy, tokenizer)
+    assert scores["unknown"] == 0.5
+    assert all(row["rewards"][1::2] == [None, None] for row in rows)
+    assert "pass@2" in scores
+    assert "pass@4" not in scores  # nobody knows four rewards of a question
+
+
+def test_nothing_known(built) -> None:  # type: ignore[no-untyped-def]
+    held_out, policy, tokenizer = built("reward.functions={tests.training.rewards:unknown: 1.0}")
+    scores, _ = held_out.evaluate(policy, tokenizer)
+    assert math.isnan(scores["reward"])
+    assert math.isnan(scores["accuracy"])
+    assert scores["unknown"] == 1.0

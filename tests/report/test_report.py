@@ -1,0 +1,193 @@
+"""Where numbers go, and what a person sees."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import io
+import json
+import math
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flowbalance.errors import UserError
+from flowbalance.report import display
+from flowbalance.report.display import Display, before_after, duration, show_rows
+from flowbalance.report.metrics import MetricsLog, read_jsonl
+
+
+def test_metrics_are_written_at_once_and_nan_is_null(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path)
+    log.log(1, {"loss": 0.5, "reward/mean": math.nan, "grad_norm": math.inf})
+    expected = {"step": 1, "loss": 0.5, "reward/mean": None, "grad_norm": None}
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == expected
+    log.close()
+
+
+def test_a_resumed_log_keeps_what_came_before(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path)
+    for step in range(5):
+        log.log(step, {"loss": float(step)})
+    log.close()
+    (tmp_path / "samples.jsonl").write_text('{"step": 0}\n{"step": 2}\n{"step": 4}\n')
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')
+    log = MetricsLog(tmp_path, start=2)
+    log.log(3, {"loss": 30.0})
+    log.close()
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [(row["step"], row["loss"]) for row in rows] == [(0, 0), (1, 1), (2, 2), (3, 30)]
+    assert [row["step"] for row in read_jsonl(tmp_path / "samples.jsonl")] == [0, 2]
+
+
+def test_a_run_from_the_start_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"step": 1}\n')
+    MetricsLog(tmp_path).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = MetricsLog(tmp_path)
+
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    log.file.close()
+    log.file = Full()
+    with pytest.raises(UserError, match=r"metrics\.jsonl: the disk is full"):
+        log.log(1, {"loss": 1.0})
+    monkeypatch.setattr(Full, "close", Full.flush)
+    log.close()
+
+
+def test_tensorboard(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = MetricsLog(tmp_path, ["tensorboard"])
+    for step in (1, 2):
+        log.log(step, {"loss": step / 2, "reward/mean": math.nan})
+    log.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 0.5), (2, 1.0)]
+    assert events.Tags()["scalars"] == ["loss"]
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    calls: list[tuple] = []
+    stand_in = types.ModuleType(name)
+    stand_in.init = lambda **k: calls.append(("init", k))  # type: ignore[attr-defined]
+    stand_in.log = lambda v, step: calls.append(("log", v, step))  # type: ignore[attr-defined]
+    stand_in.finish = lambda: calls.append(("finish",))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, stand_in)
+    log = MetricsLog(tmp_path, [name], project="p", config={"seed": 3})
+    log.log(7, {"loss": 0.5, "nothing": math.nan})
+    log.close()
+    settings = {"project": "p", "name": tmp_path.name, "config": {"seed": 3}}
+    assert calls == [("init", settings), ("log", {"loss": 0.5}, 7), ("finish",)]
+
+
+def test_a_tracker_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = types.ModuleType("wandb")
+
+    def init(**_: object) -> None:
+        raise RuntimeError("api_key not configured")
+
+    stand_in.init = init  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", stand_in)
+    with pytest.raises(UserError, match=r"log\.backends: wandb does not start: api_key"):
+        MetricsLog(tmp_path, ["wandb"])
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
+def test_a_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def missing(module: str) -> None:
+        raise ImportError(module)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(UserError, match=rf"{name} is not installed; pip install 'flowbalance\["):
+        MetricsLog(tmp_path, [name])
+
+
+# --- what a person sees ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3599, "59:59"), (3600, "1:00:00"), (36061, "10:01:01")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def screen(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> io.StringIO:
+    out = io.StringIO()
+    console = Console(
+        file=out, force_terminal=terminal, width=100, highlight=False, soft_wrap=True, color_system=None
+    )
+    monkeypatch.setattr(display, "console", console)
+    return out
+
+
+def test_plain_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = screen(monkeypatch, terminal=False)
+    with Display("tba", 4) as shown:
+        for step in (1, 2, 3, 4):
+            shown.now("rollout")
+            shown.update(step, {"reward": f"{step / 10:.3f}"})
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("step 1/4  reward 0.100  left 0:")
+    assert lines[-1] == "step 4/4  reward 0.400  left 0:00"
+    assert len(lines) == 2  # the others came within ten seconds
+
+
+def test_plain_lines_come_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = screen(monkeypatch, terminal=False)
+    now = [0.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    shown = Display("tba", 100, start=10)
+    assert shown.left == "–"
+    for step in range(11, 21):
+        now[0] += 4.0
+        shown.update(step, {})
+    # The first, then each one that comes ten seconds or more after the last printed.
+    steps = [line.split("/")[0] for line in out.getvalue().splitlines()]
+    assert steps == ["step 11", "step 14", "step 17", "step 20"]
+    assert shown.left == duration(4.0 * 80)
+
+
+def test_a_live_line_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = screen(monkeypatch, terminal=True)
+    with Display("tba", 4) as shown:
+        shown.now("learning")
+        shown.update(3, {"reward": "0.250", "log Z": "1.50"})
+    text = out.getvalue()
+    for part in ("tba", "3/4", "reward 0.250", "log Z 1.50", "left 0:0", "learning"):
+        assert part in text
+
+
+def test_the_table_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = screen(monkeypatch, terminal=False)
+    before = {"accuracy": 0.3, "pass@8": 0.8, "effective_solutions": 2.0, "diversity": 0.0, "x": 1}
+    after = {"accuracy": 0.41, "pass@8": 0.79, "effective_solutions": 1.5, "diversity": 0.5}
+    display.console.print(before_after(before, after))
+    text = out.getvalue()
+    rows = {line.split()[1]: line for line in text.splitlines() if line.startswith("│")}
+    assert rows["accuracy"].split("│")[2:5] == [" 30.0% ", " 41.0% ", " +11.0 points "]
+    assert "-1.0 points" in rows["pass@8"]
+    assert "-25.0%" in rows["effective_solutions"]
+    assert "–" in rows["diversity"]
+    assert "x" not in rows  # measured only before: a resumed run may ask for other scores
+
+
+def test_facts_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = screen(monkeypatch, terminal=False)
+    show_rows("run", [("model", "runs/[a]/x"), ("device", "CPU")])
+    assert out.getvalue() == "run\n  model   runs/[a]/x\n  device  CPU\n"

@@ -1,0 +1,85 @@
+"""The house: arrows point down, the command line starts fast, files stay readable."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flowbalance
+
+SOURCE = Path(flowbalance.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+BELOW = {
+    # package: what of ours it may import
+    "objectives": {"objectives"},
+    "rewards": {"rewards", "errors", "tasks"},
+    "tasks": {"tasks", "errors", "rewards"},
+    "rollout": {"rollout", "policy", "data", "rewards", "errors"},
+    "policy": {"policy", "config", "errors"},
+    "report": {"report", "errors"},
+    "evaluation": {"evaluation", "policy", "rollout", "rewards", "data", "errors"},
+    "config": {"config", "objectives", "errors"},
+    "data": {"errors"},
+    "errors": set(),
+}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, at its top or inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def files_of(part: str) -> list[Path]:
+    path = SOURCE / part
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+@pytest.mark.parametrize("part", BELOW)
+def test_arrows_point_down(part: str) -> None:
+    for path in files_of(part):
+        ours = {name.split(".")[1] for name in imports(path) if name.startswith("flowbalance.")}
+        assert ours <= BELOW[part], f"{path.name} imports {ours - BELOW[part]}"
+
+
+@pytest.mark.parametrize("part", ["rewards", "tasks"])
+def test_rewards_and_tasks_know_no_tensors(part: str) -> None:
+    for path in files_of(part):
+        outer = {name.split(".")[0] for name in imports(path)}
+        assert not outer & {"torch", "transformers"}, path.name
+
+
+def modules_after(code: str) -> set[str]:
+    """What a fresh interpreter has imported after running some code."""
+    code += "\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    loaded = modules_after(
+        "from flowbalance.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    )
+    assert "flowbalance.cli" in loaded
+    assert not loaded & {"torch", "transformers", "pydantic", "yaml", "rich"}
+
+
+def test_objectives_alone_import_nothing_else_of_ours() -> None:
+    loaded = modules_after("import flowbalance.objectives")
+    ours = {name for name in loaded if name.startswith("flowbalance.")}
+    assert all(name.startswith("flowbalance.objectives") for name in ours)
+    assert "transformers" not in loaded
+
+
+def test_files_stay_readable() -> None:
+    lengths = {path.name: len(path.read_text().splitlines()) for path in FILES}
+    assert {name: n for name, n in lengths.items() if n > 350} == {}
