@@ -157,7 +157,10 @@ def test_all_mistakes_are_named_at_once() -> None:
         ("- a\n- b", "recipe.yaml: a recipe is a mapping"),
         ("train: {steps: 1}\ntrain: {epochs: 2}", "'train' stands there twice"),
         ("train:\n", "train: must be a section of fields"),
-        ("model:\n  path: ???\ndata:\n  train: ???", "only you can say: model.path=…, data.train=…"),
+        (
+            "model:\n  path: ???\ndata:\n  train: ???",
+            "only you can say: model.path=…, data.train=…",
+        ),
     ],
 )
 def test_recipes_that_cannot_be_read(tmp_path: Path, text: str, says: str) -> None:

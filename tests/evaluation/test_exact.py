@@ -66,7 +66,9 @@ def test_rounding_cannot_push_a_probability_over_one() -> None:
     assert scores.pass_at_16 == 1.0
 
 
-@pytest.mark.parametrize(("n", "correct", "k"), [(5, 0, 2), (5, 1, 2), (6, 3, 4), (4, 4, 1), (5, 3, 5)])
+@pytest.mark.parametrize(
+    ("n", "correct", "k"), [(5, 0, 2), (5, 1, 2), (6, 3, 4), (4, 4, 1), (5, 3, 5)]
+)
 def test_pass_at_k_counts_subsets(n: int, correct: int, k: int) -> None:
     subsets = list(itertools.combinations(range(n), k))
     hits = sum(any(i < correct for i in subset) for subset in subsets)

@@ -1,4 +1,4 @@
-"""Countdown: the listing against an independent brute force, hostile text, splits, demonstrations."""
+"""Countdown: the listing against brute force, hostile text, splits, demonstrations."""
 
 from __future__ import annotations
 

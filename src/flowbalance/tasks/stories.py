@@ -14,8 +14,8 @@ three things; the reward asks that the rest comes back to them and closes proper
   the given words does not pay. The base model's own stories almost all have fresh = 1.
 
 Nobody can list the right answers here, so how different the stories of one opening are is measured
-by `flowbalance.evaluation.diversity`. These models open each story with the begin-of-text token, and so end the one before
-with it: it belongs to the stop tokens (``rollout.stop: ["<s>"]``).
+by `flowbalance.evaluation.diversity`. These models open each story with the begin-of-text token,
+and so end the one before with it: it belongs to the stop tokens (``rollout.stop: ["<s>"]``).
 """
 
 from __future__ import annotations

@@ -218,25 +218,18 @@ def memory_estimate(config: TrainConfig, policy: Policy, questions: Questions) -
     longest = max(len(prompt.ids) for prompt in questions.train or questions.test)
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     size = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-    rollouts = min(
-        config.rollout.max_batch, config.rollout.questions * config.rollout.num_generations
-    )
-    positions = longest + config.rollout.max_completion_length
+    answers = config.rollout.questions * config.rollout.num_generations
+    decoded = min(config.rollout.max_batch, answers)  # at once
+    reach = longest + config.rollout.max_completion_length
     recomputed = config.model.gradient_checkpointing
     if recomputed is None:  # as `policy.loading.build_policy` decides
         recomputed = policy.device.type == "cuda"
     layers = 1 if recomputed else shape.num_hidden_layers
-    tokens = min(config.train.micro_batch_tokens, rollouts * positions)
+    tokens = min(config.train.micro_batch_tokens, answers * reach)
     return {
         "weights": float(held),
         "gradients and Adam": 12.0 * trained,
-        "sampling cache": 2.0
-        * half
-        * shape.num_hidden_layers
-        * heads
-        * size
-        * rollouts
-        * positions,
+        "sampling cache": 2.0 * half * shape.num_hidden_layers * heads * size * decoded * reach,
         "activations": 17.0 * half * shape.hidden_size * layers * tokens
         + half * shape.hidden_size * shape.num_hidden_layers * tokens,
         "logits": 12.0 * min(config.model.logprob_chunk, tokens) * shape.vocab_size,

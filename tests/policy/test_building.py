@@ -1,0 +1,171 @@
+"""A policy built from a folder: reference, precision, resumption, recomputation, separator."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from building import ANSWERS, CPU, PROMPTS, build, saved, train
+from tiny_models import V, gradients, make
+from transformers import AutoModelForCausalLM
+
+from flowbalance.config import HeadConfig, ModelConfig
+from flowbalance.errors import UserError
+from flowbalance.policy.loading import build_policy, compute_dtype, load_tokenizer, save_head
+from flowbalance.policy.policy import Policy
+from flowbalance.policy.tokens import collate
+from flowbalance.rollout import Sampling, generate
+from flowbalance.training.checkpoint import save_model
+
+# --- the policy and its reference ---------------------------------------------------------------
+
+
+def test_a_fresh_policy_is_its_reference(folders: dict[str, Path]) -> None:
+    policy = build(folders["llama-tied"], HeadConfig())
+    own = policy.score(PROMPTS, ANSWERS)
+    assert torch.equal(own, policy.score(PROMPTS, ANSWERS, reference=True))
+    assert policy.reference is not policy.model
+    assert {id(p) for p in policy.model.parameters()}.isdisjoint(
+        id(p) for p in policy.reference.parameters()
+    )
+
+
+def test_a_checkpoint_continues_bit_for_bit(folders: dict[str, Path], tmp_path: Path) -> None:
+    base = folders["llama-tied"]
+    policy = build(base, HeadConfig())
+    train(policy)
+    folder = saved(policy, base, tmp_path / "checkpoint")
+    again = build(base, HeadConfig(), folder)
+    for mine, theirs in zip(
+        policy(collate(PROMPTS, ANSWERS)), again(collate(PROMPTS, ANSWERS)), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+    reference = again.score(PROMPTS, ANSWERS, reference=True)
+    assert torch.equal(reference, Policy(make("llama-tied")).score(PROMPTS, ANSWERS))
+    assert (again.score(PROMPTS, ANSWERS) - reference).abs().max() > 1e-3
+
+
+def test_another_reference(folders: dict[str, Path]) -> None:
+    policy = build(folders["llama-tied"], reference=str(folders["llama"]))
+    reference = policy.score(PROMPTS, ANSWERS, reference=True)
+    assert torch.equal(reference, Policy(make("llama")).score(PROMPTS, ANSWERS))
+
+
+def test_half_precision_leaves_the_trained_weights_and_the_rotary_angles_alone(
+    folders: dict[str, Path],
+) -> None:
+    policy = build(folders["llama"], HeadConfig(), dtype="bfloat16")
+    assert {p.dtype for p in policy.model.parameters()} == {torch.float32}
+    assert {p.dtype for p in policy.head.parameters()} == {torch.float32}
+    assert {p.dtype for p in policy.reference.parameters()} == {torch.bfloat16}
+    assert policy.compute_dtype == torch.bfloat16
+    angles = dict(policy.model.named_buffers())["model.rotary_emb.inv_freq"]
+    assert torch.equal(dict(policy.reference.named_buffers())["model.rotary_emb.inv_freq"], angles)
+    own = policy.score(PROMPTS, ANSWERS)
+    reference = policy.score(PROMPTS, ANSWERS, reference=True)
+    torch.testing.assert_close(reference, own, atol=0.2, rtol=0)
+
+
+def test_the_dtype_is_the_recipes_or_the_devices() -> None:
+    assert compute_dtype(ModelConfig(), CPU) == torch.float32
+    assert compute_dtype(ModelConfig(dtype="bfloat16"), CPU) == torch.bfloat16
+
+
+def test_the_policy_that_is_trained_is_the_one_that_samples(folders: dict[str, Path]) -> None:
+    """GPT-2 has dropout of 0.1 in four places."""
+    policy = build(folders["gpt2"])
+    assert policy.model.training
+    logprobs, _ = policy(collate(PROMPTS, ANSWERS))
+    scored = policy.score(PROMPTS, ANSWERS)
+    torch.testing.assert_close(logprobs, scored, atol=1e-6, rtol=0)
+    assert policy.model.config.attn_pdrop == 0.1  # what is saved says what the model came with
+
+
+# --- gradient checkpointing ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2}])
+def test_recomputed_activations_give_the_same_gradients(folders: dict[str, Path], lora) -> None:
+    found = []
+    for recompute in (False, True):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", ".*gradient_checkpointing_enable", FutureWarning)
+            torch.manual_seed(0)  # of the adapter
+            policy = build(
+                folders["llama"],
+                HeadConfig(trunk_gradient=True),
+                gradient_checkpointing=recompute,
+                lora=lora,
+            )
+        train(policy)  # so that neither the head nor the adapter is zero
+        policy.zero_grad()
+        passes: list[bool] = []
+        layers = getattr(policy.model, "get_base_model", lambda p=policy: p.model)().model.layers
+        layers[0].mlp.register_forward_pre_hook(lambda *_, passes=passes: passes.append(True))
+        logprobs, log_z = policy(collate(PROMPTS, ANSWERS))
+        (logprobs.mean() + log_z.mean()).backward()
+        assert len(passes) == 1 + recompute
+        found.append(gradients(policy))
+        rollout = generate(policy.model, PROMPTS, 2, Sampling(4, stop_ids=(1,)), seed=0)
+        rows = [p for p in PROMPTS for _ in range(2)]
+        sampled = [t[m].tolist() for t, m in zip(rollout.tokens, rollout.mask, strict=True)]
+        torch.testing.assert_close(policy.score(rows, sampled), rollout.logprobs, atol=1e-4, rtol=0)
+    assert found[0]
+    torch.testing.assert_close(found[1], found[0], atol=1e-6, rtol=1e-5)
+
+
+# --- the separator ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["llama", "llama-tied"])
+def test_a_new_separator_in_policy_reference_and_checkpoint(
+    folders: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    base, head = folders[name], HeadConfig(pooling="separator", separator="<|sep|>")
+    tokenizer = load_tokenizer(str(base))
+    arguments = {"reference": True, "temperature": 1.0, "device": CPU}
+    policy = build_policy(ModelConfig(path=str(base)), head, tokenizer=tokenizer, **arguments)
+    assert tokenizer.convert_tokens_to_ids("<|sep|>") == V
+    assert tokenizer.decode([3, V], skip_special_tokens=True) == "w3"
+    for model in (policy.model, policy.reference):
+        before, after = make(name).state_dict(), model.state_dict()
+        for weight in ("model.embed_tokens.weight", "lm_head.weight"):
+            assert torch.equal(after[weight][:V], before[weight])
+            torch.testing.assert_close(after[weight][V:], before[weight].mean(0, keepdim=True))
+    prompts = [[*prompt, V] for prompt in PROMPTS]
+    assert torch.equal(
+        policy.score(prompts, ANSWERS), policy.score(prompts, ANSWERS, reference=True)
+    )
+
+    reference = policy.score(prompts, ANSWERS, reference=True)
+    train(policy)
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    save_model(policy.model, tokenizer, folder)
+    save_head(policy.head, folder)
+    tokenizer = load_tokenizer(str(folder))
+    assert len(tokenizer) == V + 1
+    again = build_policy(
+        ModelConfig(path=str(base)), head, tokenizer=tokenizer, checkpoint=folder, **arguments
+    )
+    assert torch.equal(again.score(prompts, ANSWERS), policy.score(prompts, ANSWERS))
+    assert torch.equal(again.score(prompts, ANSWERS, reference=True), reference)
+    log_z = [each(collate(prompts, ANSWERS))[1] for each in (policy, again)]
+    assert torch.equal(*log_z)
+    plain = AutoModelForCausalLM.from_pretrained(folder)
+    assert plain.config.vocab_size == V + 1
+    assert torch.equal(Policy(plain).score(prompts, ANSWERS), policy.score(prompts, ANSWERS))
+
+
+def test_a_separator_of_the_vocabulary_changes_nothing(folders: dict[str, Path]) -> None:
+    base = folders["llama"]
+    for lora in (None, {"rank": 2}):
+        policy = build(base, HeadConfig(pooling="separator", separator="w5"), lora=lora)
+        assert policy.model.get_input_embeddings().weight.shape[0] == V
+
+
+def test_a_new_separator_beneath_an_adapter_is_refused(folders: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match=r"^head.separator: .*no room for a new token"):
+        build(folders["llama"], HeadConfig(pooling="separator"), lora={"rank": 2})

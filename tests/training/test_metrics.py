@@ -1,0 +1,137 @@
+"""Every number of a step, on inputs small enough to do by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from flowbalance.data import Prompt
+from flowbalance.objectives import Answers
+from flowbalance.rewards import RewardResult
+from flowbalance.rollout.experience import Experience
+from flowbalance.training.learning import Learned
+from flowbalance.training.metrics import learning_metrics, nan_mean, rollout_metrics, shown
+
+NAN = math.nan
+
+
+def rollout(rewards: list[float], groups: list[int], lengths: list[int]) -> dict[str, float]:
+    """Metrics of answers whose tokens all have log-prob −0.5; every third one is cut off."""
+    width = max(lengths)
+    mask = torch.arange(width) < torch.tensor(lengths)[:, None]
+    logprobs = torch.where(mask, -0.5, 0.0)
+    experience = Experience(
+        prompts=[Prompt(str(g), str(g), (1,), {}) for g in groups],
+        answers=[[3] * n for n in lengths],
+        texts=["x"] * len(lengths),
+        logprobs=logprobs,
+        mask=mask,
+        finished=torch.tensor([i % 3 != 2 for i in range(len(lengths))]),
+    )
+    answers = Answers(mask, torch.tensor(rewards), torch.tensor(groups), logprobs)
+    parts = {"right": [*rewards, NAN], "short": [1.0, NAN, *[0.0] * (len(rewards) - 1)]}
+    result = RewardResult(total=[*rewards, NAN], parts=parts)
+    return rollout_metrics(experience, answers, result, right=1.0)
+
+
+def test_rollout_metrics() -> None:
+    metrics = rollout([1.0, 0.0, 1.0, 1.0, 0.5, 0.5], [0, 0, 1, 1, 2, 2], [1, 2, 3, 4, 5, 3])
+    assert metrics == pytest.approx(
+        {
+            "reward/mean": 4 / 6,
+            "reward/std": math.sqrt((3 + 0.5) / 6 - (4 / 6) ** 2),
+            "reward/right": 4 / 6,
+            "reward/short": 1 / 6,
+            "reward/unknown": 1 / 7,
+            "reward/equal_groups": 2 / 3,
+            "accuracy": 3 / 6,
+            "answer/length": 3.0,
+            "answer/cut_off": 2 / 6,
+            "policy/entropy": 0.5,
+        }
+    )
+
+
+def test_a_single_answer_gives_no_nan() -> None:
+    metrics = rollout([0.25], [0], [2])
+    assert metrics["reward/std"] == 0.0
+    assert metrics["reward/equal_groups"] == 1.0
+    assert not any(math.isnan(value) for value in metrics.values())
+
+
+def learned(**answers: list[list[float]]) -> Learned:
+    """What two mini-batches taught."""
+    return Learned(
+        answers={name: [torch.tensor(v) for v in values] for name, values in answers.items()},
+        losses=[2.0, 4.0],
+        grad_norms={"policy": [1.0, 2.0], "head": [0.0, 3.0]},
+        skipped=1,
+    )
+
+
+def test_learning_metrics_of_the_balance_family() -> None:
+    metrics = learning_metrics(
+        learned(
+            kl_old=[[0.0], [0.2, 0.4]],
+            kl_ref=[[3.0], [-1.0, 1.0]],
+            weight=[[0.8], [1.0, 1.2]],
+            truncated=[[1.0], [0.0, 1.0]],
+            residual=[[-3.0], [1.0, 5.0]],
+            log_z=[[1.0], [2.0, 3.0]],
+            log_z_group=[[4.0], [1.0, -2.0]],
+        )
+    )
+    assert metrics == pytest.approx(
+        {
+            "loss": 3.0,
+            "grad_norm/policy": 1.5,
+            "grad_norm/head": 1.5,
+            "optimizer/skipped": 1.0,
+            "kl/old": 0.2,
+            "kl/reference": 1.0,
+            "weight/mean": 1.0,
+            # Quantiles by linear interpolation: 0.01·2 of the way from the least to the middle.
+            "weight/p01": 0.8 + 0.02 * 0.2,
+            "weight/p99": 1.2 - 0.02 * 0.2,
+            "weight/truncated": 2 / 3,
+            "residual/mean": 1.0,
+            "residual/abs": 3.0,
+            "log_z/used": 2.0,
+            "log_z/group": 1.0,
+        },
+        rel=1e-5,
+    )
+
+
+def test_learning_metrics_of_the_surrogate() -> None:
+    metrics = learning_metrics(
+        learned(kl_old=[[0.0]], advantage=[[1.0]], ratio=[[1.5]], clipped=[[0.25]])
+    )
+    assert metrics["weight/mean"] == metrics["weight/p01"] == metrics["weight/p99"] == 1.5
+    assert metrics["weight/truncated"] == 0.25
+    assert "residual/mean" not in metrics
+    assert "kl/reference" not in metrics
+
+
+def test_quantiles_have_no_limit_of_size() -> None:
+    """torch.quantile raises from 2^24 values on."""
+    many = Learned(
+        answers={"kl_old": [torch.zeros(1)], "weight": [torch.ones(2**24 + 1)]},
+        losses=[0.0],
+        grad_norms={},
+    )
+    assert learning_metrics(many)["weight/p99"] == 1.0
+
+
+def test_nan_mean() -> None:
+    assert nan_mean(torch.tensor([1.0, NAN, 3.0])) == 2.0
+    assert math.isnan(nan_mean(torch.tensor([NAN])))
+
+
+def test_the_progress_line_shows_what_is_there() -> None:
+    assert shown({"reward/mean": 0.12345, "accuracy": 0.5, "loss": 1.0}) == {
+        "reward": "0.123",
+        "pass": "50.0%",
+    }

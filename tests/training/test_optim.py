@@ -1,0 +1,59 @@
+"""AdamW's groups and the learning rate's course."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from flowbalance.training.optim import Schedule, adamw, parameter_groups, schedule
+
+
+def rates(kind: Schedule, warmup: int, total: int, floor: float = 0.0) -> list[float]:
+    optimizer = adamw(parameter_groups([nn.Parameter(torch.ones(2, 2))], 1.0, 0.0))
+    course = schedule(optimizer, kind, warmup, total, floor)
+    seen = []
+    for _ in range(total):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        course.step()
+    return seen
+
+
+def test_constant_after_warm_up() -> None:
+    assert rates("constant", 3, 6) == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, 1, 1])
+    assert rates("constant", 0, 2) == [1, 1]
+
+
+def test_linear_reaches_zero_after_the_last_step() -> None:
+    assert rates("linear", 1, 5) == pytest.approx([0.5, 1, 0.75, 0.5, 0.25])
+
+
+def test_cosine_falls_to_its_floor() -> None:
+    seen = rates("cosine", 0, 4, floor=0.1)
+    expected = [0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * i / 4)) for i in range(4)]
+    assert seen == pytest.approx(expected)
+
+
+def test_weight_decay_on_matrices_only() -> None:
+    model = nn.Linear(3, 3)
+    frozen = nn.Parameter(torch.ones(3, 3), requires_grad=False)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = adamw(parameter_groups([*model.parameters(), frozen], 0.1, 0.5))
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    torch.testing.assert_close(model.weight, before["weight"] * (1 - 0.1 * 0.5))
+    assert torch.equal(model.bias, before["bias"])
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
+
+
+def test_groups_keep_their_own_rates() -> None:
+    groups = parameter_groups([nn.Parameter(torch.ones(2, 2))], 0.1, 0.0)
+    groups += parameter_groups([nn.Parameter(torch.ones(2, 2))], 0.3, 0.0)
+    optimizer = adamw(groups, (0.8, 0.9))
+    schedule(optimizer, "constant", 1, 10)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.15])
+    assert all(group["betas"] == (0.8, 0.9) for group in optimizer.param_groups)

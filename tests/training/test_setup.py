@@ -1,0 +1,172 @@
+"""From a recipe to the parts of a run, and what it states at its start."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from flowbalance.config import TrainConfig
+from flowbalance.errors import UserError
+from flowbalance.policy.loading import build_policy, load_model, load_tokenizer
+from flowbalance.policy.policy import Policy
+from flowbalance.training.setup import (
+    Questions,
+    build_sampling,
+    facts,
+    load_questions,
+    memory_estimate,
+    require_room,
+    stop_ids,
+)
+
+Make = Callable[..., TrainConfig]
+
+
+def parts(config: TrainConfig) -> tuple[Policy, Questions, Any]:
+    tokenizer = load_tokenizer(config.model.path)
+    policy = build_policy(
+        config.model,
+        config.head if config.build_objective().needs.log_z == "head" else None,
+        reference=True,
+        temperature=1.0,
+        device=torch.device("cpu"),
+        tokenizer=tokenizer,
+    )
+    return policy, load_questions(config, tokenizer), tokenizer
+
+
+# --- questions -------------------------------------------------------------------------------
+
+
+def test_no_held_out_questions_are_made_for_nothing(recipe: Make) -> None:
+    tokenizer = load_tokenizer(recipe().model.path)
+    assert load_questions(recipe(), tokenizer).test == []
+    assert len(load_questions(recipe("evaluation.every=1"), tokenizer).test) == 200
+    evaluated = load_questions(recipe("evaluation.questions=7"), tokenizer, training=False)
+    assert (len(evaluated.train), len(evaluated.test)) == (0, 7)
+
+
+def test_a_file_is_cut_to_the_questions_asked_for(recipe: Make, tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{i}>"}) + "\n" for i in range(9)))
+    config = recipe("data.task=null", f"data.train={path}", "data.train_questions=5")
+    assert len(load_questions(config, load_tokenizer(config.model.path)).train) == 5
+
+
+def test_only_a_head_that_is_there_puts_a_separator_into_the_prompt(recipe: Make) -> None:
+    pooling = "head.pooling=separator"
+    _, without, tokenizer = parts(recipe("algorithm=tba", pooling))
+    assert "<|separator|>" not in tokenizer.get_vocab()
+    policy, questions, tokenizer = parts(recipe("algorithm=flowrl", pooling))
+    added = tokenizer.convert_tokens_to_ids("<|separator|>")
+    assert questions.train[0].ids == (*without.train[0].ids, added)
+    assert added < policy.model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+
+
+# --- room, stop tokens -----------------------------------------------------------------------
+
+
+def test_answers_must_fit_the_models_positions(recipe: Make) -> None:
+    config = recipe()
+    policy, questions, _ = parts(config)
+    longest = max(len(prompt.ids) for prompt in questions.train)
+    fits = recipe(f"rollout.max_completion_length={64 - longest}")
+    require_room(fits, questions, policy.model)
+    too_long = recipe(f"rollout.max_completion_length={65 - longest}")
+    with pytest.raises(UserError) as caught:
+        require_room(too_long, questions, policy.model)
+    said = str(caught.value)
+    assert f"{longest} tokens and rollout.max_completion_length is {65 - longest}" in said
+    assert "the model's 64 positions" in said
+    assert "data.max_prompt_length" in said
+
+
+def test_a_model_without_a_limit_has_room(recipe: Make) -> None:
+    config = recipe("rollout.max_completion_length=100000")
+    questions = load_questions(config, load_tokenizer(config.model.path))
+    recurrent = SimpleNamespace(config=SimpleNamespace(get_text_config=SimpleNamespace))
+    require_room(config, questions, recurrent)
+
+
+def test_all_ends_of_an_answer(recipe: Make) -> None:
+    config = recipe()
+    tokenizer = load_tokenizer(config.model.path)
+    model: Any = load_model(config.model.path, torch.float32)
+    assert stop_ids([], tokenizer, model) == (1,)
+    model.generation_config.eos_token_id = [1, 2]
+    comma = tokenizer.convert_tokens_to_ids(",")
+    assert stop_ids([",", 4], tokenizer, model) == tuple(sorted({1, 2, 4, comma}))
+    with pytest.raises(UserError, match=r"rollout\.stop: '12' is 2 tokens"):
+        stop_ids(["12"], tokenizer, model)
+    tokenizer.eos_token = None
+    model.generation_config.eos_token_id = None
+    with pytest.raises(UserError, match=r"rollout\.stop: the tokenizer names no end token"):
+        stop_ids([], tokenizer, model)
+
+
+def test_sampling_in_training(recipe: Make) -> None:
+    config = recipe("rollout.temperature=0.7", "rollout.stop=[',']")
+    sampling = build_sampling(
+        config, load_tokenizer(config.model.path), load_model(config.model.path, torch.float32)
+    )
+    assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (10, 0.7, 1.0)
+    assert len(sampling.stop_ids) == 2
+
+
+# --- facts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_memory_estimate_counts_what_it_can(recipe: Make) -> None:
+    config = recipe()
+    policy, questions, _ = parts(config)
+    estimate = memory_estimate(config, policy, questions)
+    assert all(size > 0 for size in estimate.values())
+    model = sum(p.numel() for p in policy.model.parameters())
+    head = sum(p.numel() for p in policy.head.parameters())  # type: ignore[union-attr]
+    assert estimate["weights"] == 4 * (2 * model + head)  # the reference too
+    assert estimate["gradients and Adam"] == 12 * (model + head)
+    # keys and values × float32 × 2 layers × width 16, for 16 answers at 10 positions more
+    longest = max(len(prompt.ids) for prompt in questions.train)
+    assert estimate["sampling cache"] == 2 * 4 * 2 * 16 * 16 * (longest + 10)
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("rollout.max_batch=4", "sampling cache"),
+        ("train.micro_batch_tokens=64", "activations"),
+        ("model.logprob_chunk=16", "logits"),
+        ("model.gradient_checkpointing=true", "activations"),
+    ],
+)
+def test_what_a_message_says_to_lower_lowers_the_estimate(
+    recipe: Make, override: str, part: str
+) -> None:
+    policy, questions, _ = parts(recipe())
+    before = memory_estimate(recipe(), policy, questions)
+    after = memory_estimate(recipe(override), policy, questions)
+    assert after[part] < before[part]
+    assert {name for name in before if before[name] != after[name]} <= {part, "logits"}
+
+
+def test_facts(recipe: Make) -> None:
+    config = recipe("algorithm=tba", "objective.inverse_temperature=5", "evaluation.every=1")
+    policy, questions, _ = parts(config)
+    said = dict(facts(config, policy, questions))
+    assert said["device"].startswith("CPU, ")
+    assert said["questions"] == "32 to train on, 200 held out"
+    assert said["target"].startswith(f"β/s = 5 nats: right : wrong = {math.exp(5):,.3g} : 1")
+    paper = recipe("algorithm=flowrl")
+    said = dict(facts(paper, *parts(paper)[:2]))
+    assert "30 nats per token of the answer" in said["target"]  # 15, rewards 2 apart
+    assert "half the group right" in said["target"]
+    surrogate = recipe("algorithm=grpo")
+    assert "target" not in dict(facts(surrogate, *parts(surrogate)[:2]))
