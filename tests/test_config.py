@@ -186,7 +186,7 @@ def test_open_fields_can_be_filled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads_and_survives_the_round_trip(path: Path, tmp_path: Path) -> None:
-    values = yaml.safe_load(path.read_text())
+    values = yaml.safe_load(path.read_text()) or {}
     kind = PretrainConfig if "batch" in values else TrainConfig
     filled = [
         f"{section}.{name}=filled"

@@ -20,15 +20,15 @@ from flowbalance.training.memory import FIELDS, naming_the_field
 )
 @pytest.mark.parametrize("phase", FIELDS)
 def test_every_phase_names_its_field(phase: str, error: Exception) -> None:
-    with pytest.raises(UserError, match=f"^out of memory in {phase}: lower {FIELDS[phase]}$"):
-        with naming_the_field(phase):
-            raise error
+    says = f"^out of memory in {phase}: lower {FIELDS[phase]}$"
+    with pytest.raises(UserError, match=says), naming_the_field(phase):
+        raise error
 
 
 def test_a_real_allocation() -> None:
-    with pytest.raises(UserError, match=r"out of memory in rollout: lower rollout\.max_batch"):
-        with naming_the_field("rollout"):
-            torch.empty(2**58)
+    says = r"out of memory in rollout: lower rollout\.max_batch"
+    with pytest.raises(UserError, match=says), naming_the_field("rollout"):
+        torch.empty(2**58)
 
 
 def test_other_errors_pass() -> None:

@@ -84,7 +84,7 @@ class Learner:
         unmoved: bool,
         on_policy: bool,
     ) -> None:
-        """One optimiser step. `unmoved`: π is π_old still; `on_policy`: and this is the only step."""
+        """One optimiser step. `unmoved`: π is π_old still; `on_policy`: and only this step."""
         policy, width = self.policy, answers.mask.shape[1]
         lengths = [len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)]
         micros = micro_batches(lengths, self.config.micro_batch_tokens)

@@ -11,7 +11,7 @@ from flowbalance.errors import UserError
 
 FIELDS = {
     "rollout": "rollout.max_batch",
-    "offline log Z": "rollout.max_batch",
+    "log Z": "rollout.max_batch",
     "evaluation": "rollout.max_batch or train.micro_batch_tokens",
     "reference": "train.micro_batch_tokens or model.logprob_chunk",
     "old log-probs": "train.micro_batch_tokens or model.logprob_chunk",

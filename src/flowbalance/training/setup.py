@@ -218,6 +218,7 @@ def memory_estimate(config: TrainConfig, policy: Policy, questions: Questions) -
     longest = max(len(prompt.ids) for prompt in questions.train or questions.test)
     heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
     size = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
+    cached = 2 * half * shape.num_hidden_layers * heads * size  # keys and values of a token
     answers = config.rollout.questions * config.rollout.num_generations
     decoded = min(config.rollout.max_batch, answers)  # at once
     reach = longest + config.rollout.max_completion_length
@@ -229,7 +230,7 @@ def memory_estimate(config: TrainConfig, policy: Policy, questions: Questions) -
     return {
         "weights": float(held),
         "gradients and Adam": 12.0 * trained,
-        "sampling cache": 2.0 * half * shape.num_hidden_layers * heads * size * decoded * reach,
+        "sampling cache": float(decoded * reach * cached),
         "activations": 17.0 * half * shape.hidden_size * layers * tokens
         + half * shape.hidden_size * shape.num_hidden_layers * tokens,
         "logits": 12.0 * min(config.model.logprob_chunk, tokens) * shape.vocab_size,

@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 from flowbalance.config import TrainConfig
 from flowbalance.data import Prompt, question_order
 from flowbalance.errors import UserError
-from flowbalance.objectives import Answers, Balance, RunningLogZ, offline_log_z
+from flowbalance.objectives import Answers, Balance
 from flowbalance.policy.loading import build_policy, load_tokenizer
 from flowbalance.report.display import Display, before_after, console, show_rows
 from flowbalance.report.metrics import MetricsLog
@@ -31,6 +31,7 @@ from flowbalance.training import checkpoint
 from flowbalance.training.batch import known, to_answers
 from flowbalance.training.interrupt import Interrupt
 from flowbalance.training.learning import Learner
+from flowbalance.training.log_z import LogZMemory
 from flowbalance.training.memory import naming_the_field
 from flowbalance.training.metrics import learning_metrics, rollout_metrics, shown
 from flowbalance.training.optim import adamw, parameter_groups, schedule
@@ -74,8 +75,9 @@ class Trainer:
             config, self.questions, self.rewards, self.tokenizer, self.policy
         )
         self.learner = self._learner()
-        self.running = RunningLogZ(getattr(self.objective, "running_rate", 1.0))
-        self.offline: dict[str, float] = {}
+        self.memory: LogZMemory | None = None
+        if isinstance(self.objective, Balance) and self.needs.log_z in ("running", "offline"):
+            self.memory = LogZMemory(self.objective, self._sample_reference)
         self.step = self.sampled_answers = self.fruitless = 0
         self.before: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
@@ -174,7 +176,11 @@ class Trainer:
             )
         answers = self._score(experience, totals, display)
         metrics = rollout_metrics(experience, answers, result, config.reward.right)
-        answers = self._with_log_z(self.objective.prepare(answers), experience, display)
+        answers = self.objective.prepare(answers)
+        if self.memory is not None:
+            with self._phase("log Z", display):
+                answers, report = self.memory.fill(answers, experience.prompts)
+            metrics |= report
         with self._phase("learning", display):
             learned = self.learner.learn(
                 answers,
@@ -203,51 +209,22 @@ class Trainer:
                 reference = _widen(self.policy.score(*ids, budget=budget, reference=True), width)
         return to_answers(experience, totals, old_logprobs=old, ref_logprobs=reference)
 
-    def _with_log_z(self, answers: Answers, experience: Experience, display: Display) -> Answers:
-        """Fill in the log Z that has a memory: a running estimate, or one made offline."""
-        if self.needs.log_z not in ("running", "offline"):
-            return answers
-        assert isinstance(self.objective, Balance)
-        keys = [prompt.key for prompt in experience.prompts]
-        if self.needs.log_z == "running":
-            own = self.objective.own_log_z(answers.old_logprobs, answers)
-            values = self.running.lookup(keys, own, answers.groups)
-            self.running.update(keys, own)
-        else:
-            with self._phase("offline log Z", display):
-                self._estimate_offline(
-                    {p.key: p for p in experience.prompts if p.key not in self.offline}
-                )
-            values = torch.tensor([self.offline[key] for key in keys], device=self.device)
-        return answers.replace(log_z=values)
-
-    def _estimate_offline(self, new: dict[str, Prompt]) -> None:
-        """log Z of questions not met before, from samples of the reference; kept ever after."""
-        if not new:
-            return
-        assert isinstance(self.objective, Balance)
-        config, choices = self.config, self.objective
+    def _sample_reference(self, prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
+        """Rewards and summed log-probs (questions, answers) of the reference's own answers."""
+        config = self.config
         experience = sample(
             self.policy,
             self.tokenizer,
-            list(new.values()),
+            prompts,
             config.rollout.num_generations,
             self.sampling,
             seed=config.seed * 1_000_003 + self.step + 500_000,
             max_batch=config.rollout.max_batch,
             reference=True,
         )
+        shape = len(prompts), config.rollout.num_generations
         rewards = torch.tensor(reward(experience, self.rewards).total, device=self.device)
-        logprobs = experience.logprobs.sum(1)
-        shape = (len(new), config.rollout.num_generations)
-        values, _ = offline_log_z(
-            rewards.view(shape).nan_to_num(0.0),
-            logprobs.view(shape),
-            choices.inverse_temperature,
-            1.0 / (choices.scale_length or 1.0),
-            choices.reference_weight,
-        )
-        self.offline |= dict(zip(new, values.tolist(), strict=True))
+        return rewards.view(shape), experience.logprobs.sum(1).view(shape)
 
     def _stop_if_fruitless(self, fruitless: bool) -> None:
         self.fruitless = self.fruitless + 1 if fruitless else 0
@@ -284,8 +261,7 @@ class Trainer:
             "rates": self.learner.rates.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all(),
-            "running": self.running.state_dict(),
-            "offline": self.offline,
+            "log_z": self.memory.state_dict() if self.memory is not None else None,
         }
         checkpoint.save(
             self.folder,
@@ -298,10 +274,11 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.sampled_answers = state["step"], state["sampled_answers"]
-        self.before, self.offline = state["before"], state["offline"]
+        self.before = state["before"]
         self.learner.optimizer.load_state_dict(state["optimizer"])
         self.learner.rates.load_state_dict(state["rates"])
-        self.running.load_state_dict(state["running"])
+        if self.memory is not None:
+            self.memory.load_state_dict(state["log_z"])
         torch.set_rng_state(state["random"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(state["random_cuda"])

@@ -1,0 +1,73 @@
+"""The log Z that outlives a step: a running mean per question, or one estimated offline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowbalance.data import Prompt
+from flowbalance.errors import UserError
+from flowbalance.objectives import Answers, Balance, RunningLogZ, offline_log_z
+
+# Prompts → rewards (NaN: unknown) and summed log-probs of answers sampled from the reference,
+# both (questions, samples).
+ReferenceSampler = Callable[[list[Prompt]], tuple[Tensor, Tensor]]
+
+
+class LogZMemory:
+    """Gives each answer its question's log Z, and remembers it between steps and runs."""
+
+    def __init__(self, objective: Balance, sample_reference: ReferenceSampler) -> None:
+        self.objective = objective
+        self.sample_reference = sample_reference
+        self.running = RunningLogZ(objective.running_rate)
+        self.offline: dict[str, tuple[float, float]] = {}  # log Z, effective sample size
+
+    def fill(self, answers: Answers, prompts: Sequence[Prompt]) -> tuple[Answers, dict[str, float]]:
+        """`answers` with log Z, and numbers to report. Running values are used, then moved."""
+        keys = [prompt.key for prompt in prompts]
+        if self.objective.log_z == "running":
+            own = self.objective.own_log_z(answers.old_logprobs, answers)
+            values = self.running.lookup(keys, own, answers.groups)
+            self.running.update(keys, own)
+            return answers.replace(log_z=values), {}
+        self._estimate({p.key: p for p in prompts if p.key not in self.offline})
+        known = [self.offline[key] for key in keys]
+        values = torch.tensor([log_z for log_z, _ in known], device=answers.rewards.device)
+        report = {"log_z/effective_samples": fmean(size for _, size in known)}
+        return answers.replace(log_z=values), report
+
+    def _estimate(self, new: dict[str, Prompt]) -> None:
+        """Offline log Z of questions not met before, from the reference's answers."""
+        if not new:
+            return
+        choices = self.objective
+        rewards, logprobs = self.sample_reference(list(new.values()))
+        for (key, prompt), r, log_ref in zip(new.items(), rewards, logprobs, strict=True):
+            judged = ~r.isnan()
+            if not judged.any():
+                raise UserError(
+                    "objective.log_z: offline needs a reward for some reference answer to every "
+                    f"question, and there is none for {str(prompt.text)[:80]!r}"
+                )
+            value, size = offline_log_z(
+                r[judged],
+                log_ref[judged],
+                choices.inverse_temperature,
+                1.0 / (choices.scale_length or 1.0),
+                choices.reference_weight,
+            )
+            self.offline[key] = value.item(), size.item()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"running": self.running.state_dict(), "offline": dict(self.offline)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.running.load_state_dict(state["running"])
+        self.offline = dict(state["offline"])
