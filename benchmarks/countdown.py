@@ -3,7 +3,7 @@
     python benchmarks/countdown.py                  all recipes, seeds 0, 1, 2
     python benchmarks/countdown.py --seeds 0 --recipes countdown grpo
 
-Runs one after another, each a `flowbalance train` in runs/results/; finished ones are not run again,
+Runs one after another, each a `flowbalance train` in runs/results/; what is finished is kept,
 so that it can be stopped and started. Writes docs/results/countdown.md and countdown.svg.
 """
 

@@ -1,11 +1,10 @@
-"""Shared pieces: a tiny language model over Countdown's alphabet, a small recipe, the trial data."""
+"""Shared pieces: a tiny language model over Countdown, a small recipe, the trial data."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-
 
 import pytest
 import torch

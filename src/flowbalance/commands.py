@@ -44,7 +44,7 @@ def resumed(run: Path, overrides: list[str]) -> Any:
     """The trainer of a run, as its newest whole checkpoint left it."""
     from flowbalance.config import TrainConfig, load
     from flowbalance.training import checkpoint
-    from flowbalance.training.run import point_latest, save_config
+    from flowbalance.training.run import save_config
     from flowbalance.training.trainer import Trainer
 
     recipe = run / "config.yaml"
@@ -57,7 +57,6 @@ def resumed(run: Path, overrides: list[str]) -> Any:
     if trainer.step >= config.train.steps and (run / "summary.json").is_file():
         raise UserError(f"{run}: has all of its {trainer.step} steps; to go on, raise train.steps")
     save_config(run, config)
-    point_latest(run)
     return trainer
 
 

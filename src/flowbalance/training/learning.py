@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
 from flowbalance.config import OptimizerConfig
 from flowbalance.objectives import Answers, Balance, Surrogate
@@ -41,7 +40,6 @@ class Learner:
     policy: Policy
     objective: Objective
     optimizer: AdamW
-    rates: LambdaLR
     config: OptimizerConfig
 
     def learn(

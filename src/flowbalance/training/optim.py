@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from torch import nn
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -27,23 +26,25 @@ def parameter_groups(
 
 
 def adamw(groups: Sequence[dict[str, Any]], betas: tuple[float, float] = (0.9, 0.999)) -> AdamW:
-    """AdamW over parameter groups that carry their own learning rates."""
-    return AdamW([group for group in groups if group["params"]], betas=betas)
+    """AdamW over parameter groups that carry their own peak learning rates."""
+    groups = [group | {"peak": group["lr"]} for group in groups if group["params"]]
+    return AdamW(groups, betas=betas)
 
 
-def schedule(
-    optimizer: AdamW, kind: Schedule, warmup: int, total: int, floor: float = 0.0
-) -> LambdaLR:
-    """Learning-rate factor by step: linear warm-up, then constant or a fall to `floor`."""
+def rate_factor(step: int, kind: Schedule, warmup: int, total: int, floor: float = 0.0) -> float:
+    """What the peak rate is multiplied by at `step` (from 0): a linear warm-up, then 1, or a fall
+    to `floor` at step `total`."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done = min(1.0, (step - warmup) / max(1, total - warmup))
+    if kind == "linear":
+        return floor + (1 - floor) * (1 - done)
+    if kind == "cosine":
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+    return 1.0
 
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        done = (step - warmup) / max(1, total - warmup)
-        if kind == "linear":
-            return floor + (1 - floor) * max(0.0, 1 - done)
-        if kind == "cosine":
-            return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-        return 1.0
 
-    return LambdaLR(optimizer, factor)
+def set_rate(optimizer: AdamW, factor: float) -> None:
+    """Give every parameter group this multiple of its peak learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor

@@ -22,11 +22,13 @@ from flowbalance.evaluation.exact import exact_scores
 from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import Tokens, collate
 from flowbalance.report.display import Display, console
+from flowbalance.report.files import writing
 from flowbalance.report.metrics import MetricsLog
+from flowbalance.tasks import get_task
 from flowbalance.tasks.countdown import Countdown
 from flowbalance.training.checkpoint import save_model
-from flowbalance.training.optim import adamw, parameter_groups, schedule
-from flowbalance.training.run import choose_device, open_run, set_threads, writing
+from flowbalance.training.optim import adamw, parameter_groups, rate_factor, set_rate
+from flowbalance.training.run import choose_device, open_run, point_latest, set_threads
 
 ALPHABET = "0123456789+-*/=,>:"
 
@@ -81,7 +83,7 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
     device = choose_device(config.device)
     folder = open_run(config, name)
     torch.manual_seed(config.seed)
-    task = Countdown(**config.task_options)
+    task = cast(Countdown, get_task(config.task, config.task_options))
     tokenizer = character_tokenizer(ALPHABET, config.architecture.max_position_embeddings)
     model = build_model(config.architecture, tokenizer)
     policy = Policy(model).to(device)
@@ -92,7 +94,6 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
         parameter_groups(policy.parameters(), config.learning_rate, config.weight_decay),
         betas=(0.9, 0.95),
     )
-    rates = schedule(optimizer, "cosine", config.warmup_steps, config.steps, floor=0.1)
     end = cast(int, tokenizer.eos_token_id)
 
     def encode(pairs: Iterable[tuple[str, str]]) -> tuple[list[list[int]], list[list[int]]]:
@@ -104,11 +105,16 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
     def score(prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
         return policy.score(*encode(zip(prompts, answers, strict=True)), budget=4096).sum(1)
 
+    point_latest(folder)
     log = MetricsLog(folder, config.log.backends, project=config.log.project)
     with Display("pretrain", config.steps) as display:
         for step in range(1, config.steps + 1):
             began = time.monotonic()
             tokens = collate(*encode(islice(demonstrations, config.batch)), device=device)
+            set_rate(
+                optimizer,
+                rate_factor(step - 1, "cosine", config.warmup_steps, config.steps, floor=0.1),
+            )
             loss = answer_loss(policy, tokens)
             loss.backward()
             norm = clip_grad_norm_(policy.parameters(), 1.0)
@@ -117,10 +123,9 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
             values = {
                 "loss": loss.item(),
                 "grad_norm": norm.item(),
-                "learning_rate": rates.get_last_lr()[0],
+                "learning_rate": optimizer.param_groups[0]["lr"],
                 "tokens_per_second": tokens.ids.numel() / (time.monotonic() - began),
             }
-            rates.step()
             if step % config.evaluate_every == 0 or step == config.steps:
                 scores = exact_scores(score, [q.prompt for q in questions], solutions).table()
                 values |= {f"test/{key}": value for key, value in scores.items()}

@@ -15,11 +15,9 @@ from flowbalance.errors import UserError
 from flowbalance.report.display import console
 from flowbalance.report.files import write_atomic, writing
 
-__all__ = ["choose_device", "open_run", "save_config", "set_threads", "write_atomic", "writing"]
-
 
 def open_run(config: Recipe, name: str) -> Path:
-    """Make the run's folder, write the resolved configuration, point runs/latest at it."""
+    """Make the run's folder and write the resolved configuration."""
     folder = Path(config.output) if config.output else new_folder(name)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +27,6 @@ def open_run(config: Recipe, name: str) -> Path:
             f"{folder}, or choose another folder with output=…"
         )
     save_config(folder, config)
-    point_latest(folder)
     return folder
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from flowbalance.errors import UserError
 from flowbalance.objectives import Answers, Balance
 from flowbalance.policy.loading import build_policy, load_tokenizer
 from flowbalance.report.display import Display, before_after, console, show_rows
+from flowbalance.report.files import finite, write_atomic, writing
 from flowbalance.report.metrics import MetricsLog
 from flowbalance.rollout.experience import Experience, reward, sample
 from flowbalance.training import checkpoint
@@ -34,8 +34,8 @@ from flowbalance.training.learning import Learner
 from flowbalance.training.log_z import LogZMemory
 from flowbalance.training.memory import naming_the_field
 from flowbalance.training.metrics import learning_metrics, rollout_metrics, shown
-from flowbalance.training.optim import adamw, parameter_groups, schedule
-from flowbalance.training.run import choose_device, set_threads, write_atomic, writing
+from flowbalance.training.optim import adamw, parameter_groups, rate_factor, set_rate
+from flowbalance.training.run import choose_device, point_latest, set_threads
 from flowbalance.training.setup import (
     build_held_out,
     build_rewards,
@@ -79,7 +79,8 @@ class Trainer:
         if isinstance(self.objective, Balance) and self.needs.log_z in ("running", "offline"):
             self.memory = LogZMemory(self.objective, self._sample_reference)
         self.step = self.sampled_answers = self.fruitless = 0
-        self.before: dict[str, float] = {}
+        self.before: dict[str, float] = {}  # held-out scores before the first step
+        self.after: dict[str, float] = {}  # and the latest ones
         self.seconds: dict[str, float] = {}
         if resume is not None:
             self._restore(checkpoint.load_state(resume))
@@ -95,15 +96,14 @@ class Trainer:
             rate = self.config.head.learning_rate or train.learning_rate
             groups += parameter_groups(self.policy.head.parameters(), rate, train.weight_decay)
         optimizer = adamw(groups, train.betas)
-        # The schedule counts rollout steps: all mini-batches of a step share a rate.
-        rates = schedule(optimizer, train.schedule, train.warmup_steps, train.steps)
-        return Learner(self.policy, self.objective, optimizer, rates, train)
+        return Learner(self.policy, self.objective, optimizer, train)
 
     # --- the loop ------------------------------------------------------------------------------
 
     def run(self) -> Path:
         """Train to the end, or until interrupted; the last checkpoint's folder."""
         config, total = self.config, self.config.train.steps
+        point_latest(self.folder)
         show_rows(
             f"flowbalance train: {config.algorithm}", facts(config, self.policy, self.questions)
         )
@@ -118,34 +118,32 @@ class Trainer:
             stack.callback(log.close)
             display = stack.enter_context(Display(config.algorithm, total, self.step))
             interrupt = stack.enter_context(Interrupt())
-            if self.step == 0:
-                scores = self._evaluate(display)
-                self.before = scores
-                if scores:
-                    log.log(0, {f"test/{name}": value for name, value in scores.items()})
-            scores: dict[str, float] = {}
+            if self.step == 0 and self.held_out:
+                self.before = self._evaluate(display)
+                log.log(0, {f"test/{name}": score for name, score in self.before.items()})
             while self.step < total and not interrupt.requested:
                 metrics = self._one_step(display)
                 self.step += 1
                 last = self.step == total
-                every = config.evaluation.every
-                if self.held_out and (last or self.step % every == 0):
-                    scores = self._evaluate(display)
-                    metrics |= {f"test/{name}": value for name, value in scores.items()}
+                if self.held_out and (last or self.step % config.evaluation.every == 0):
+                    self.after = self._evaluate(display)
+                    metrics |= {f"test/{name}": score for name, score in self.after.items()}
                 metrics |= {f"seconds/{phase}": s for phase, s in self.seconds.items()}
                 log.log(self.step, metrics)
                 display.update(self.step, shown(metrics))
-                due = config.checkpoint.every and self.step % config.checkpoint.every == 0
-                if due or last or interrupt.requested:
+                every = config.checkpoint.every
+                if last or interrupt.requested or (every and self.step % every == 0):
                     self._save()
+            if self.step == 0:
+                self._save()
         saved = self.folder / f"{checkpoint.PREFIX}{self.step:06}"
         if self.step < total:
             console.print(
                 f"stopped after step {self.step} of {total}; go on with: "
                 f"flowbalance train --resume {self.folder}"
             )
-            return saved
-        self._finish(scores, saved)
+        else:
+            self._finish(saved)
         return saved
 
     def _one_step(self, display: Display) -> dict[str, float]:
@@ -181,6 +179,12 @@ class Trainer:
             with self._phase("log Z", display):
                 answers, report = self.memory.fill(answers, experience.prompts)
             metrics |= report
+        # The schedule counts rollout steps: all mini-batches of a step share a rate.
+        train = config.train
+        set_rate(
+            self.learner.optimizer,
+            rate_factor(self.step, train.schedule, train.warmup_steps, train.steps),
+        )
         with self._phase("learning", display):
             learned = self.learner.learn(
                 answers,
@@ -190,8 +194,7 @@ class Trainer:
             )
         self._stop_if_fruitless(learned.skipped == len(learned.losses))
         metrics |= learning_metrics(learned)
-        metrics["learning_rate"] = float(self.learner.rates.get_last_lr()[0])
-        self.learner.rates.step()
+        metrics["learning_rate"] = self.learner.optimizer.param_groups[0]["lr"]
         metrics["tokens_per_second"] = tokens / (time.monotonic() - began)
         metrics["answers"] = float(self.sampled_answers)
         return metrics
@@ -243,8 +246,7 @@ class Trainer:
     # --- evaluation, saving ----------------------------------------------------------------------
 
     def _evaluate(self, display: Display) -> dict[str, float]:
-        if self.held_out is None:
-            return {}
+        assert self.held_out is not None
         with self._phase("evaluation", display):
             scores, rows = self.held_out.evaluate(self.policy, self.tokenizer)
         with writing(self.folder / "samples.jsonl"), (self.folder / "samples.jsonl").open("a") as f:
@@ -257,8 +259,8 @@ class Trainer:
             "step": self.step,
             "sampled_answers": self.sampled_answers,
             "before": self.before,
+            "after": self.after,
             "optimizer": self.learner.optimizer.state_dict(),
-            "rates": self.learner.rates.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all(),
             "log_z": self.memory.state_dict() if self.memory is not None else None,
@@ -274,27 +276,26 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.sampled_answers = state["step"], state["sampled_answers"]
-        self.before = state["before"]
+        self.before, self.after = state["before"], state["after"]
         self.learner.optimizer.load_state_dict(state["optimizer"])
-        self.learner.rates.load_state_dict(state["rates"])
         if self.memory is not None:
             self.memory.load_state_dict(state["log_z"])
         torch.set_rng_state(state["random"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(state["random_cuda"])
 
-    def _finish(self, after: dict[str, float], saved: Path) -> None:
+    def _finish(self, saved: Path) -> None:
         summary = {
             "algorithm": self.config.algorithm,
             "seed": self.config.seed,
             "steps": self.step,
             "answers": self.sampled_answers,
             "before": self.before,
-            "after": after,
+            "after": self.after,
         }
-        write_atomic(self.folder / "summary.json", json.dumps(_finite(summary), indent=1) + "\n")
-        if after:
-            console.print(before_after(self.before, after))
+        write_atomic(self.folder / "summary.json", json.dumps(finite(summary), indent=1) + "\n")
+        if self.after:
+            console.print(before_after(self.before, self.after))
         console.print(f"checkpoint  {saved}\nmetrics     {self.folder / 'metrics.jsonl'}")
 
     @contextlib.contextmanager
@@ -309,10 +310,3 @@ class Trainer:
 
 def _widen(logprobs: Tensor, width: int) -> Tensor:
     return pad(logprobs, (0, width - logprobs.shape[1]))
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinities as null: JSON has neither."""
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
