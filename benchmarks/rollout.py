@@ -29,7 +29,7 @@ from transformers import (
 from flowbalance.rollout import Sampling, generate
 from flowbalance.tasks.countdown import Countdown
 
-BUILT_IN = Path(str(files("flowbalance"))) / "assets" / "countdown-base"
+BUILT_IN = Path(str(files("flowbalance"))) / "assets" / "countdown"
 
 
 def arguments() -> argparse.Namespace:
