@@ -27,7 +27,7 @@ test: $(DEVELOPED) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(DEVELOPED) ## ruff and pyright
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(INSTALLED) ## sampling against Transformers' generate; time and memory of a step
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/rollout.py

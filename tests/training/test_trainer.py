@@ -261,3 +261,21 @@ def test_an_earlier_run_is_not_overwritten(recipe: Make) -> None:
     train(recipe("train.steps=1"))
     with pytest.raises(UserError, match="--resume"):
         open_run(recipe("train.steps=1"), "test")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "passes"),
+    [
+        (("algorithm=flowrl",), 0),  # the training forward gives them
+        (("algorithm=flowrl", "train.epochs=2"), 1),
+        (("algorithm=tba",), 1),  # the group's log Z comes before the first gradient
+        (("algorithm=flowrl", "train.epochs=2", "model.dtype=float32"), 0),  # as sampled
+    ],
+)
+def test_old_logprobs_cost_a_pass_only_where_they_must(
+    recipe: Make, overrides: tuple[str, ...], passes: int
+) -> None:
+    config = recipe("model.dtype=bfloat16", "train.steps=1", *overrides)
+    row = metrics(train(config))[0]
+    assert ("seconds/old_log-probs" in row) == bool(passes)
+    assert row["optimizer/skipped"] == 0

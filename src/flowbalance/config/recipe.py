@@ -63,6 +63,12 @@ class TrainConfig(Recipe):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
 
+    @property
+    def on_policy(self) -> bool:
+        """Whether each rollout batch is learned from in a single optimiser step."""
+        mini = self.train.mini_batch_questions or self.rollout.questions
+        return self.train.epochs == 1 and mini == self.rollout.questions
+
     def build_objective(self) -> Balance | Surrogate:
         """The preset's row with the recipe's changes."""
         row = PRESETS[self.algorithm].objective

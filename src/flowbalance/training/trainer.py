@@ -204,7 +204,10 @@ class Trainer:
         budget, width = self.config.train.micro_batch_tokens, experience.mask.shape[1]
         old, reference = experience.logprobs, None
         ids = experience.prompt_ids, experience.answers
-        if self.policy.compute_dtype != torch.float32:
+        # In lower precision sampler and trainer differ. With a single step a batch the training
+        # forward gives the old log-probs itself, unless log Z is estimated before it.
+        in_forward = self.config.on_policy and self.needs.log_z != "group"
+        if self.policy.compute_dtype != torch.float32 and not in_forward:
             with self._phase("old log-probs", display):
                 old = _widen(self.policy.score(*ids, budget=budget), width)
         if self.use_reference:
