@@ -36,7 +36,9 @@ def resolve(path: str) -> str:
     folder = Path(path).expanduser()
     if folder.is_dir():
         return str(folder.resolve())
-    if path.startswith((".", "/", "~")) or path.count("/") != 1:
+    # "org/name" is looked up on the hub, unless it lies in a folder that is here.
+    local = path.startswith((".", "/", "~", "runs/")) or folder.parent.is_dir()
+    if local or path.count("/") != 1:
         raise UserError(f"model.path: there is no folder {path}")
     return path
 
