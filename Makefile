@@ -37,6 +37,8 @@ clean: ## remove the environment
 	rm -rf $(VENV)
 
 $(CREATED):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "flowbalance needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
