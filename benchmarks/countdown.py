@@ -4,7 +4,8 @@
     python benchmarks/countdown.py --seeds 0 --recipes countdown grpo
 
 Runs one after another, each a `flowbalance train` in runs/results/; what is finished is kept,
-so that it can be stopped and started. Writes docs/results/countdown.md and countdown.svg.
+so that it can be stopped and started. All finished runs are then written to
+docs/results/countdown.md and countdown.svg.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import fmean
 
 from rich.console import Console
+
+from flowbalance.config import TrainConfig, load
+from flowbalance.report.files import read_jsonl
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "results"
@@ -32,23 +35,33 @@ METRICS = ("accuracy", "pass@16", "distinct@16", "effective_solutions")
 console = Console(highlight=False)
 
 
-def run(name: str, seed: int) -> dict[str, dict[str, float]]:
-    """The summary of one run; trained only if it is not there yet."""
-    folder = RUNS / f"{name.split()[0]}-{seed}"
-    summary = folder / "summary.json"
-    if not summary.is_file():
-        command = [sys.executable, "-m", "flowbalance", "train"]
-        began = time.monotonic()
-        if any(folder.glob("checkpoint-*")):
-            arguments = ["--resume", str(folder)]
-        else:
-            arguments = [*RECIPES[name], f"seed={seed}", f"output={folder}"]
+def run(name: str, seed: int) -> None:
+    """One run, unless it is there; an interrupted one goes on."""
+    folder = folder_of(name, seed)
+    arguments = [*RECIPES[name], f"seed={seed}", f"output={folder}"]
+    if (folder / "config.yaml").is_file():
+        asked = load(TrainConfig, ROOT / arguments[0], arguments[1:])
+        there = load(TrainConfig, folder / "config.yaml", [])
+        if there.model_copy(update={"output": asked.output}) != asked:
+            raise SystemExit(f"{folder} is of another recipe; remove it")
+        arguments = ["--resume", str(folder)]
+    if not (folder / "summary.json").is_file():
         console.print(f"{name}, seed {seed}: flowbalance train {' '.join(arguments)}")
-        subprocess.run([*command, *arguments], cwd=ROOT, check=True)
-        (folder / "seconds.json").write_text(json.dumps(time.monotonic() - began))
-    result = json.loads(summary.read_text())
-    result["seconds"] = json.loads((folder / "seconds.json").read_text())
-    return result
+        subprocess.run(
+            [sys.executable, "-m", "flowbalance", "train", *arguments], cwd=ROOT, check=True
+        )
+
+
+def folder_of(name: str, seed: int) -> Path:
+    return RUNS / f"{name.split()[0]}-{seed}"
+
+
+def result(name: str, seed: int) -> dict:
+    """The summary of a finished run, with the seconds that its steps and evaluations took."""
+    folder = folder_of(name, seed)
+    steps = read_jsonl(folder / "metrics.jsonl")
+    seconds = sum(v for step in steps for k, v in step.items() if k.startswith("seconds/"))
+    return json.loads((folder / "summary.json").read_text()) | {"seconds": seconds}
 
 
 def row(name: str, seeds: str, results: list[dict]) -> str:
@@ -112,7 +125,18 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="*", choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     options = parser.parse_args()
-    results = {name: {seed: run(name, seed) for seed in options.seeds} for name in options.recipes}
+    for name in options.recipes:
+        for seed in options.seeds:
+            run(name, seed)
+    finished = {
+        name: [s for s in range(100) if (folder_of(name, s) / "summary.json").is_file()]
+        for name in RECIPES
+    }
+    results = {
+        name: {seed: result(name, seed) for seed in seeds}
+        for name, seeds in finished.items()
+        if seeds
+    }
     write_table(results)
     draw(results)
     console.print(f"wrote {RESULTS / 'countdown.md'} and countdown.svg")

@@ -243,10 +243,12 @@ def test_resume_of_what_is_no_run(
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("algorithm=rtb", "objective.log_z: a resumed run can neither gain nor lose"),
-        ("train.learning_rate=1", "train.learning_rate: settled by the checkpoint"),
-        ("model.lora={}", "model.lora: settled by the checkpoint"),
-        ("head.layers=2", "head: settled by the checkpoint"),
+        ("algorithm=rtb", "algorithm: cannot change when a run goes on"),
+        ("objective={log_z: running}", "objective: cannot change when a run goes on"),
+        ("train.learning_rate=1", "train.learning_rate: cannot change when a run goes on"),
+        ("model.lora={rank: 2}", "cannot change when a run goes on"),
+        ("head.layers=2", "head.layers: cannot change when a run goes on"),
+        ("seed=9", "seed: cannot change when a run goes on"),
         ("other.yaml", "'other.yaml': an override is written key=value"),
     ],
 )
@@ -397,7 +399,7 @@ def test_ctrl_c_then_resume_then_kill_then_resume(
     wait_for(lambda: len(read_jsonl(run / "metrics.jsonl")) >= 2, process)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, said
+    assert process.returncode == 128 + signal.SIGINT, said
     assert f"go on with: flowbalance train --resume {run}" in said.replace("\n", " ")
     saved = checkpoint.latest_whole(run)
     step = int(saved.name.removeprefix("checkpoint-"))

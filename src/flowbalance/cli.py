@@ -16,7 +16,7 @@ examples:
   flowbalance train recipes/countdown.yaml seed=1
   flowbalance train recipes/gsm8k.yaml model.path=MODEL data.train=gsm8k_train.jsonl
   flowbalance train --resume runs/latest
-  flowbalance eval recipes/countdown.yaml model.path=runs/latest/checkpoint-000100
+  flowbalance eval recipes/countdown.yaml model.path=runs/latest
   flowbalance sample runs/latest --prompt '3,7,8,2>31:'
   flowbalance config train rollout
 """

@@ -12,14 +12,19 @@ from flowbalance.errors import UserError
 if TYPE_CHECKING:
     from flowbalance.config import TrainConfig
 
-# What a checkpoint settles: its tensors have these shapes, its optimiser these rates.
-SETTLED = (
-    "model.path",
-    "model.lora",
-    "head",
-    "train.learning_rate",
-    "train.weight_decay",
-    "train.betas",
+# What may change when a run goes on; all else would make it another run.
+FREE = (
+    "device",
+    "threads",
+    "log",
+    "evaluation",
+    "checkpoint",
+    "train.steps",
+    "train.micro_batch_tokens",
+    "rollout.max_batch",
+    "reward.timeout",
+    "model.logprob_chunk",
+    "output",
 )
 
 
@@ -32,12 +37,19 @@ def train(options: Namespace) -> None:
     if options.resume is not None:
         # With --resume there is no recipe: what stands in its place is an override.
         overrides = [text for text in (options.recipe, *options.overrides) if text]
-        resumed(options.resume, overrides).run()
+        finish(resumed(options.resume, overrides))
         return
     if options.recipe is None:
         raise UserError("train needs a recipe, e.g. recipes/countdown.yaml, or --resume RUN")
     config = load(TrainConfig, options.recipe, options.overrides)
-    Trainer(config, open_run(config, Path(options.recipe).stem)).run()
+    finish(Trainer(config, open_run(config, Path(options.recipe).stem)))
+
+
+def finish(trainer: Any) -> None:
+    """Run; exit as shells expect (130, 143) if a signal ended it early."""
+    trainer.run()
+    if trainer.stopped_by:
+        raise SystemExit(128 + trainer.stopped_by)
 
 
 def resumed(run: Path, overrides: list[str]) -> Any:
@@ -61,16 +73,24 @@ def resumed(run: Path, overrides: list[str]) -> Any:
 
 
 def refuse_changes(old: TrainConfig, new: TrainConfig) -> None:
-    """Refuse overrides that a resumed run could not obey."""
-    from operator import attrgetter
+    """Refuse overrides that would make a resumed run another one."""
+    before, after = flat(old.model_dump()), flat(new.model_dump())
+    for name in sorted(before.keys() | after.keys()):
+        free = any(name == field or name.startswith(field + ".") for field in FREE)
+        if not free and before.get(name) != after.get(name):
+            raise UserError(
+                f"{name}: cannot change when a run goes on; start a new run, or change only: "
+                + ", ".join(FREE)
+            )
 
-    if (old.build_objective().needs.log_z == "head") != (
-        new.build_objective().needs.log_z == "head"
-    ):
-        raise UserError("objective.log_z: a resumed run can neither gain nor lose the learned head")
-    for name in SETTLED:
-        if attrgetter(name)(old) != attrgetter(name)(new):
-            raise UserError(f"{name}: settled by the checkpoint; start a new run to change it")
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings by dotted key."""
+    rows: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else None
+        rows |= inner if inner is not None else {prefix + name: value}
+    return rows
 
 
 def pretrain(options: Namespace) -> None:
@@ -91,6 +111,8 @@ def eval(options: Namespace) -> None:
     from flowbalance.training.evaluate import evaluate
 
     config = load(TrainConfig, options.recipe, options.overrides)
+    model = config.model.model_copy(update={"path": model_folder(config.model.path)})
+    config = config.model_copy(update={"model": model})
     print(json.dumps(finite(evaluate(config)), indent=1))
 
 

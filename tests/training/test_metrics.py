@@ -76,11 +76,14 @@ def test_learning_metrics_of_the_balance_family() -> None:
         learned(
             kl_old=[[0.0], [0.2, 0.4]],
             kl_ref=[[3.0], [-1.0, 1.0]],
+            log_weight=[[math.log(0.5)], [0.0, math.log(84.0)]],
             weight=[[0.8], [1.0, 1.2]],
             truncated=[[1.0], [0.0, 1.0]],
             residual=[[-3.0], [1.0, 5.0]],
             log_z=[[1.0], [2.0, 3.0]],
             log_z_group=[[4.0], [1.0, -2.0]],
+            group=[[0], [7, 7]],
+            sampler_gap=[[1e-6, 3e-5]],
         )
     )
     assert metrics == pytest.approx(
@@ -91,15 +94,18 @@ def test_learning_metrics_of_the_balance_family() -> None:
             "optimizer/skipped": 1.0,
             "kl/old": 0.2,
             "kl/reference": 1.0,
-            "weight/mean": 1.0,
-            # Quantiles by linear interpolation: 0.01·2 of the way from the least to the middle.
-            "weight/p01": 0.8 + 0.02 * 0.2,
-            "weight/p99": 1.2 - 0.02 * 0.2,
+            "sampler/gap": 3e-5,
+            # Before truncation: 0.5, 1, 84. Quantiles by linear interpolation.
+            "weight/mean": 28.5,
+            "weight/p01": 0.5 + 0.02 * 0.5,
+            "weight/p99": 84 - 0.02 * 83,
             "weight/truncated": 2 / 3,
             "residual/mean": 1.0,
             "residual/abs": 3.0,
             "log_z/used": 2.0,
             "log_z/group": 1.0,
+            # Groups {4} and {1, −2}: used 1 and 2.5, estimated 4 and −0.5, so −3 and 3.
+            "log_z/error": 3.0,
         },
         rel=1e-5,
     )
@@ -118,7 +124,7 @@ def test_learning_metrics_of_the_surrogate() -> None:
 def test_quantiles_have_no_limit_of_size() -> None:
     """torch.quantile raises from 2^24 values on."""
     many = Learned(
-        answers={"kl_old": [torch.zeros(1)], "weight": [torch.ones(2**24 + 1)]},
+        answers={"kl_old": [torch.zeros(1)], "log_weight": [torch.zeros(2**24 + 1)]},
         losses=[0.0],
         grad_norms={},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -15,8 +16,10 @@ from transformers import AutoModelForCausalLM
 
 from flowbalance.config import TrainConfig
 from flowbalance.errors import UserError
+from flowbalance.objectives import Answers
 from flowbalance.report.metrics import read_jsonl
 from flowbalance.training import checkpoint
+from flowbalance.training import trainer as trainer_module
 from flowbalance.training.run import open_run
 from flowbalance.training.trainer import Trainer
 
@@ -80,6 +83,7 @@ def test_reward_rises(recipe: Make) -> None:
         ("algorithm=flowrl", "head.dropout=0.1", "train.mini_batch_questions=2"),
         ("algorithm=tba", "objective={log_z: running}", "train.schedule=cosine"),
         ("algorithm=tba", "objective={log_z: offline}"),
+        ("algorithm=flowrl", "model.lora={rank: 2, dropout: 0.1}", "train.epochs=2"),
     ],
     ids=lambda o: " ".join(o),
 )
@@ -279,3 +283,65 @@ def test_old_logprobs_cost_a_pass_only_where_they_must(
     row = metrics(train(config))[0]
     assert ("seconds/old_log-probs" in row) == bool(passes)
     assert row["optimizer/skipped"] == 0
+
+
+def test_weights_are_logged_as_they_are_before_truncation(recipe: Make) -> None:
+    rows = metrics(train(recipe("algorithm=flowrl", "train.epochs=3", "train.learning_rate=3e-2")))
+    assert max(row["weight/p99"] for row in rows) > 1.3
+
+
+def test_sampler_and_trainer_agree_and_a_broken_sampler_shows(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = recipe("algorithm=flowrl", "train.steps=1")
+    trainer = Trainer(config, open_run(config, "test"))
+    assert metrics(trainer.run())[0]["sampler/gap"] < 1e-4
+
+    broken = Trainer(recipe("algorithm=flowrl", "train.steps=1"), trainer.folder)
+    known = trainer_module.known
+
+    def shifted(experience, result):  # type: ignore[no-untyped-def]
+        kept, totals = known(experience, result)
+        return dataclasses.replace(kept, logprobs=kept.logprobs - 0.5 * kept.mask), totals
+
+    monkeypatch.setattr(trainer_module, "known", shifted)
+    assert metrics(broken.run())[0]["sampler/gap"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_reward_that_fails_late_loses_no_step(recipe: Make) -> None:
+    config = recipe("train.steps=5")
+    trainer = Trainer(config, open_run(config, "test"))
+    score = trainer.rewards
+
+    def fail_in_third(*args, **kwargs):  # type: ignore[no-untyped-def]
+        if trainer.step == 2:
+            raise UserError("the grader is gone")
+        return score(*args, **kwargs)
+
+    trainer.rewards = fail_in_third  # type: ignore[assignment]
+    with pytest.raises(UserError, match="the grader is gone"):
+        trainer.run()
+    saved = checkpoint.latest_whole(trainer.folder)
+    assert saved.name == "checkpoint-000002"
+    assert Trainer(config, trainer.folder, resume=saved).run().name == "checkpoint-000005"
+
+
+def test_questions_that_vanish_leave_mini_batches_of_like_size(recipe: Make) -> None:
+    config = recipe("algorithm=tba", "rollout.questions=8", "train.mini_batch_questions=4")
+    trainer = Trainer(config, open_run(config, "test"))
+    sizes: list[int] = []
+    trainer.learner._mini_batch = lambda answers, *_, **__: sizes.append(  # type: ignore[method-assign]
+        len(answers.groups.unique())
+    )
+    for questions in (8, 5, 7, 1):
+        sizes.clear()
+        n = 2 * questions
+        answers = Answers(
+            mask=torch.ones(n, 3),
+            rewards=torch.zeros(n),
+            old_logprobs=torch.zeros(n, 3),
+            groups=torch.arange(questions).repeat_interleave(2),
+        )
+        trainer.learner.learn(answers, [[1]] * n, [[1]] * n, seed="0")
+        assert sum(sizes) == questions
+        assert max(sizes) - min(sizes) <= 1

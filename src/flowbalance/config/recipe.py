@@ -43,7 +43,7 @@ class Recipe(Section):
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
     threads: PositiveInt | None = None
-    """CPU threads; null: as many as there are cores."""
+    """CPU threads; null: PyTorch's choice (OMP_NUM_THREADS, or all cores)."""
     log: LogConfig = LogConfig()
 
 
@@ -99,6 +99,14 @@ class TrainConfig(Recipe):
             yield f"algorithm: there is no preset {self.algorithm!r}; there are {known}"
             return
         data, rollout, model = self.data, self.rollout, self.model
+        objective = self.build_objective()
+        if isinstance(objective, Balance) and objective.prior_lift > 0:
+            right = objective.right_reward
+            if right != self.reward.right:
+                yield (
+                    f"objective.right_reward, reward.right: {right} and {self.reward.right}; with "
+                    "prior_lift both say from which reward an answer is right: make them equal"
+                )
         if rollout.top_p != 1 or rollout.top_k != 0:
             yield (
                 "rollout.top_p, rollout.top_k: filtered sampling is refused in training, because "

@@ -151,11 +151,12 @@ class OptimizerConfig(Section):
     """Passes over each rollout batch."""
     micro_batch_tokens: PositiveInt = 16384
     """Tokens (prompt, answer and padding) in one forward and backward pass; lower it when training
-    runs out of memory. The result does not depend on it."""
+    runs out of memory. The result does not depend on it (dropout aside)."""
     learning_rate: PositiveFloat = 1e-6
     """Peak learning rate of the policy (AdamW)."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Learning rate after warm-up: constant, or falling to zero at the last step."""
+    """Learning rate after warm-up: constant, or falling toward zero, which it would reach one step
+    after the last."""
     warmup_steps: NonNegativeInt = 10
     """Steps over which the learning rate rises from zero."""
     weight_decay: NonNegativeFloat = 0.0
@@ -173,6 +174,8 @@ class EvaluationConfig(Section):
     """Evaluate held-out questions every so many steps, and before and after; 0: never."""
     questions: PositiveInt = 200
     """Held-out questions used (fewer if there are fewer)."""
+    skip: NonNegativeInt = 0
+    """Held-out questions left out before them: to evaluate on ones that no choice was made by."""
     num_generations: PositiveInt = 16
     """Answers per question where answers must be sampled."""
     temperature: float = Field(default=1.0, ge=0)

@@ -61,10 +61,11 @@ def save(
             }
             write_atomic(scratch / MANIFEST, json.dumps({"step": step, "files": listed}, indent=1))
             _sync(scratch)
-            if target.exists():
-                shutil.rmtree(target)
+            if target.exists():  # saved again after going back: the old one stays until the end
+                target.rename(run / f".{target.name}.old.tmp")
             scratch.rename(target)
             _sync(run)
+            shutil.rmtree(run / f".{target.name}.old.tmp", ignore_errors=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     # Later ones are left of a run that went back to an earlier checkpoint: they do not count.

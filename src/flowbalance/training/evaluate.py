@@ -6,7 +6,13 @@ import torch
 
 from flowbalance.config import TrainConfig
 from flowbalance.errors import UserError
-from flowbalance.policy.loading import compute_dtype, load_model, load_tokenizer
+from flowbalance.policy.loading import (
+    compute_dtype,
+    load_model,
+    load_tokenizer,
+    make_room,
+    separator_id,
+)
 from flowbalance.policy.policy import Policy
 from flowbalance.training.run import choose_device, set_threads
 from flowbalance.training.setup import build_held_out, build_rewards, load_questions
@@ -25,6 +31,9 @@ def evaluate(config: TrainConfig) -> dict[str, float]:
         chunk=config.model.logprob_chunk,
         compute_dtype=compute_dtype(config.model, device),
     ).to(device)
+    separator = separator_id(config.head, tokenizer)
+    if separator is not None and config.build_objective().needs.log_z == "head":
+        make_room(policy.model, separator)
     held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
     assert held_out is not None
     return held_out.evaluate(policy, tokenizer)[0]

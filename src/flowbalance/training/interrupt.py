@@ -15,7 +15,7 @@ class Interrupt:
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self.requested = False
+        self.number = 0  # of the signal that came
         self.previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -31,12 +31,16 @@ class Interrupt:
     ) -> None:
         self._restore()
 
+    @property
+    def requested(self) -> bool:
+        return self.number > 0
+
     def _restore(self) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        self.number = number
         self._restore()
         console.print(
             f"\n{signal.Signals(number).name}: finishing this step, then saving; once more to "

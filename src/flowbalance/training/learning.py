@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,8 +54,10 @@ class Learner:
         """All epochs and mini-batches over `answers`, as `objective.prepare` left them."""
         learned = Learned()
         questions = int(answers.groups.max()) + 1
-        size = self.config.mini_batch_questions or questions
-        single = self.config.epochs == 1 and size >= questions
+        # Questions without a known reward are gone: as many mini-batches of equal size as fit.
+        count = max(1, round(questions / (self.config.mini_batch_questions or questions)))
+        size = math.ceil(questions / count)
+        single = self.config.epochs == 1 and count == 1
         for epoch in range(self.config.epochs):
             order = list(range(questions))
             random.Random(f"{seed}/{epoch}").shuffle(order)
@@ -108,6 +111,7 @@ class Learner:
             )
             logprobs, log_z = policy(tokens)
             micro = answers[torch.tensor(rows, device=policy.device)]
+            gap = (logprobs.detach() - micro.old_logprobs).abs() if unmoved else None
             if on_policy:
                 # The ratio is exactly 1, whatever the sampler's arithmetic.
                 micro = micro.replace(old_logprobs=logprobs.detach())
@@ -116,7 +120,11 @@ class Learner:
             loss, metrics = self.objective.loss(logprobs, micro, total, log_z)
             loss.backward()
             loss_sum += loss.item()
-            learned.add(metrics)
+            if gap is not None:
+                # Before the first step the two are one policy: what differs is arithmetic.
+                learned.add({"sampler_gap": gap.masked_fill(micro.mask == 0, 0.0).amax(1)})
+            # Each optimiser step has its own groups: log Z moves between them.
+            learned.add(metrics | {"group": micro.groups + len(learned.losses) * 1_000_000})
         self._step(loss_sum, learned)
 
     def _step(self, loss: float, learned: Learned) -> None:

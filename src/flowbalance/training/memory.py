@@ -10,6 +10,7 @@ import torch
 from flowbalance.errors import UserError
 
 FIELDS = {
+    "loading the model": "what is held: train with model.lora, or set log.reference_kl=false",
     "rollout": "rollout.max_batch",
     "log Z": "rollout.max_batch",
     "evaluation": "rollout.max_batch or train.micro_batch_tokens",

@@ -56,7 +56,10 @@ def learning_metrics(learned: Learned) -> dict[str, float]:
     }
     if "kl_ref" in of:
         metrics["kl/reference"] = of["kl_ref"].mean().item()
-    ratio = of.get("weight", of.get("ratio"))
+    if "sampler_gap" in of:
+        metrics["sampler/gap"] = of["sampler_gap"].max().item()
+    # As they are before truncation: what was cut off is what one wants to see.
+    ratio = of["log_weight"].exp() if "log_weight" in of else of.get("ratio")
     if ratio is not None:
         cut = of.get("truncated", of.get("clipped"))
         # torch.quantile refuses more than 2^24 values.
@@ -74,8 +77,18 @@ def learning_metrics(learned: Learned) -> dict[str, float]:
             "residual/abs": of["residual"].abs().mean().item(),
             "log_z/used": of["log_z"].mean().item(),
             "log_z/group": of["log_z_group"].mean().item(),
+            "log_z/error": group_error(of["log_z"], of["log_z_group"], of["group"]),
         }
     return metrics
+
+
+def group_error(log_z: Tensor, estimate: Tensor, groups: Tensor) -> float:
+    """Root mean square, over groups, of the log Z used minus the group's mean estimate: whether
+    a head tells questions apart, which the two overall means cannot show."""
+    _, index = groups.unique(return_inverse=True)
+    count = index.bincount().to(log_z)
+    gap = torch.zeros_like(count).index_add(0, index, log_z - estimate) / count
+    return gap.square().mean().sqrt().item()
 
 
 def nan_mean(values: Tensor) -> float:

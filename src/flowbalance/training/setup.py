@@ -18,6 +18,7 @@ from flowbalance.policy.loading import separator_id
 from flowbalance.policy.policy import Policy
 from flowbalance.rewards import Rewards, load_reward
 from flowbalance.rollout import Sampling
+from flowbalance.rollout.decoder import check_model
 from flowbalance.tasks import Task, get_task
 
 TASK_QUESTIONS = 4096  # training questions of a built-in task unless the recipe says otherwise
@@ -37,7 +38,7 @@ def load_questions(
     config: TrainConfig, tokenizer: PreTrainedTokenizerBase, *, training: bool = True
 ) -> Questions:
     """Read or make the questions and tokenize them; for training those that it will use."""
-    data, held_out = config.data, config.evaluation.questions
+    data, held_out, skip = config.data, config.evaluation.questions, config.evaluation.skip
     task = get_task(data.task, data.task_options) if data.task else None
     train, test = [], []
     if training and task is not None:
@@ -48,7 +49,7 @@ def load_questions(
         if task is not None:
             test = task.rows("test", held_out)
         elif data.test is not None:
-            test = load_rows(data.test, data.test_split)[:held_out]
+            test = load_rows(data.test, data.test_split)[skip : skip + held_out]
     head = config.head if config.build_objective().needs.log_z == "head" else None
     return Questions(
         train=tokenize(train, tokenizer, data, head) if train else [],
@@ -111,7 +112,11 @@ def stop_ids(
 
 
 def build_sampling(config: TrainConfig, tokenizer: PreTrainedTokenizerBase, model: Any) -> Sampling:
-    """How answers are sampled in training."""
+    """How answers are sampled in training; refuses a model that cannot be sampled from."""
+    try:
+        check_model(model)
+    except ValueError as error:
+        raise UserError(f"model.path: {error}") from error
     return Sampling(
         max_tokens=config.rollout.max_completion_length,
         temperature=config.rollout.temperature,

@@ -2,7 +2,7 @@
 
 It knows no algorithm by name. The objective says what it needs (`Needs`): the reference, a head
 for log Z, a running or offline log Z, how often an answer occurs. All randomness of step k is
-derived from (seed, k), so that a resumed run repeats an uninterrupted one bit for bit.
+derived from (seed, k), so that on a CPU a resumed run repeats an uninterrupted one bit for bit.
 """
 
 from __future__ import annotations
@@ -59,15 +59,16 @@ class Trainer:
         self.needs = self.objective.needs
         self.use_reference = self.needs.reference or config.log.reference_kl
         self.tokenizer = load_tokenizer(str(resume or config.model.path))
-        self.policy = build_policy(
-            config.model,
-            config.head if self.needs.log_z == "head" else None,
-            reference=self.use_reference or self.needs.log_z == "offline",
-            temperature=config.rollout.temperature,
-            device=self.device,
-            tokenizer=self.tokenizer,
-            checkpoint=resume,
-        )
+        with naming_the_field("loading the model"):
+            self.policy = build_policy(
+                config.model,
+                config.head if self.needs.log_z == "head" else None,
+                reference=self.use_reference or self.needs.log_z == "offline",
+                temperature=config.rollout.temperature,
+                device=self.device,
+                tokenizer=self.tokenizer,
+                checkpoint=resume,
+            )
         self.questions = load_questions(config, self.tokenizer)
         self.rewards = build_rewards(config)
         self.sampling = build_sampling(config, self.tokenizer, self.policy.model)
@@ -82,6 +83,8 @@ class Trainer:
         self.before: dict[str, float] = {}  # held-out scores before the first step
         self.after: dict[str, float] = {}  # and the latest ones
         self.seconds: dict[str, float] = {}
+        self.learning = False  # whether the step at hand has begun to change weights
+        self.stopped_by = 0  # number of the signal that ended the run early
         if resume is not None:
             self._restore(checkpoint.load_state(resume))
 
@@ -122,20 +125,23 @@ class Trainer:
                 self.before = self._evaluate(display)
                 log.log(0, {f"test/{name}": score for name, score in self.before.items()})
             while self.step < total and not interrupt.requested:
-                metrics = self._one_step(display)
+                metrics = self._step_or_save(display)
                 self.step += 1
                 last = self.step == total
-                if self.held_out and (last or self.step % config.evaluation.every == 0):
+                if last or interrupt.requested or self._every(config.checkpoint.every):
+                    self._save()
+                due = last or (not interrupt.requested and self._every(config.evaluation.every))
+                if self.held_out and due:
                     self.after = self._evaluate(display)
                     metrics |= {f"test/{name}": score for name, score in self.after.items()}
                 metrics |= {f"seconds/{phase}": s for phase, s in self.seconds.items()}
                 log.log(self.step, metrics)
                 display.update(self.step, shown(metrics))
-                every = config.checkpoint.every
-                if last or interrupt.requested or (every and self.step % every == 0):
-                    self._save()
             if self.step == 0:
                 self._save()
+            if self.step == total and self.held_out and not self.after:
+                self.after = self._evaluate(display)
+        self.stopped_by = interrupt.number if self.step < total else 0
         saved = self.folder / f"{checkpoint.PREFIX}{self.step:06}"
         if self.step < total:
             console.print(
@@ -145,6 +151,20 @@ class Trainer:
         else:
             self._finish(saved)
         return saved
+
+    def _every(self, steps: int) -> bool:
+        return steps > 0 and self.step % steps == 0
+
+    def _step_or_save(self, display: Display) -> dict[str, float]:
+        """One step; one that fails before it has changed weights saves what was learned so far."""
+        self.learning = False
+        try:
+            return self._one_step(display)
+        except UserError:
+            if self.step and not self.learning:
+                with contextlib.suppress(UserError):
+                    self._save()
+            raise
 
     def _one_step(self, display: Display) -> dict[str, float]:
         config, began = self.config, time.monotonic()
@@ -164,6 +184,7 @@ class Trainer:
             )
         with self._phase("reward", display):
             result = reward(experience, self.rewards)
+        sampled = experience
         self.sampled_answers += len(experience.answers)
         tokens = int(experience.mask.sum())
         experience, totals = known(experience, result)
@@ -173,7 +194,7 @@ class Trainer:
                 f"{len(result.total)} answers; check reward.functions and the data's columns"
             )
         answers = self._score(experience, totals, display)
-        metrics = rollout_metrics(experience, answers, result, config.reward.right)
+        metrics = rollout_metrics(sampled, answers, result, config.reward.right)
         answers = self.objective.prepare(answers)
         if self.memory is not None:
             with self._phase("log Z", display):
@@ -185,6 +206,7 @@ class Trainer:
             self.learner.optimizer,
             rate_factor(self.step, train.schedule, train.warmup_steps, train.steps),
         )
+        self.learning = True
         with self._phase("learning", display):
             learned = self.learner.learn(
                 answers,
@@ -206,7 +228,7 @@ class Trainer:
         ids = experience.prompt_ids, experience.answers
         # In lower precision sampler and trainer differ. With a single step a batch the training
         # forward gives the old log-probs itself, unless log Z is estimated before it.
-        in_forward = self.config.on_policy and self.needs.log_z != "group"
+        in_forward = self.config.on_policy and self.needs.log_z in (None, "head", "offline")
         if self.policy.compute_dtype != torch.float32 and not in_forward:
             with self._phase("old log-probs", display):
                 old = _widen(self.policy.score(*ids, budget=budget), width)
@@ -258,14 +280,14 @@ class Trainer:
         return scores
 
     def _save(self) -> None:
+        cuda = self.device.type == "cuda"
         state = {
             "step": self.step,
             "sampled_answers": self.sampled_answers,
             "before": self.before,
-            "after": self.after,
             "optimizer": self.learner.optimizer.state_dict(),
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
             "log_z": self.memory.state_dict() if self.memory is not None else None,
         }
         checkpoint.save(
@@ -279,13 +301,13 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.sampled_answers = state["step"], state["sampled_answers"]
-        self.before, self.after = state["before"], state["after"]
+        self.before = state["before"]
         self.learner.optimizer.load_state_dict(state["optimizer"])
         if self.memory is not None:
             self.memory.load_state_dict(state["log_z"])
         torch.set_rng_state(state["random"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+        if self.device.type == "cuda" and state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
 
     def _finish(self, saved: Path) -> None:
         summary = {
