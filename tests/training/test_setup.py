@@ -170,3 +170,22 @@ def test_facts(recipe: Make) -> None:
     assert "half the group right" in said["target"]
     surrogate = recipe("algorithm=grpo")
     assert "target" not in dict(facts(surrogate, *parts(surrogate)[:2]))
+
+
+def test_skip_leaves_out_the_first_held_out_questions(recipe: Make, tmp_path: Path) -> None:
+    def held_out(*overrides: str) -> list[str]:
+        config = recipe("evaluation.every=1", *overrides)
+        tokenizer = load_tokenizer(config.model.path)
+        return [str(p.text) for p in load_questions(config, tokenizer).test]
+
+    first, both = held_out("evaluation.questions=4"), held_out("evaluation.questions=8")
+    assert held_out("evaluation.questions=4", "evaluation.skip=4") == both[4:]
+    assert both[:4] == first
+    rows = "".join(json.dumps({"prompt": f"{i}"}) + "\n" for i in range(9))
+    (tmp_path / "test.jsonl").write_text(rows)
+    file = (
+        "data.task=null",
+        f"data.train={tmp_path}/test.jsonl",
+        f"data.test={tmp_path}/test.jsonl",
+    )
+    assert held_out(*file, "evaluation.questions=3", "evaluation.skip=5") == ["5", "6", "7"]

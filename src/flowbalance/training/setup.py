@@ -47,7 +47,7 @@ def load_questions(
         train = load_rows(data.train, data.train_split)[: data.train_questions]
     if not training or config.evaluation.every:
         if task is not None:
-            test = task.rows("test", held_out)
+            test = task.rows("test", skip + held_out)[skip:]
         elif data.test is not None:
             test = load_rows(data.test, data.test_split)[skip : skip + held_out]
     head = config.head if config.build_objective().needs.log_z == "head" else None
