@@ -21,6 +21,8 @@ from flowbalance.cli import main
 from flowbalance.config import TrainConfig, dump
 from flowbalance.report.metrics import read_jsonl
 from flowbalance.training import checkpoint
+from flowbalance.training.run import open_run
+from flowbalance.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
 COMMANDS = ["train", "pretrain", "eval", "sample", "export", "config"]
@@ -300,6 +302,17 @@ def test_sample_from_standard_input(
     lines = sampled(capsys, str(trained), "-n", "1", *stops, "--top-p", "0.9")
     assert lines[::2] == ["1>1:", "2>2:"]
     assert all(len(line.strip()) <= 1 for line in lines[1::2])  # the stop token is not shown
+
+
+def test_sample_asks_and_stops_as_in_training(
+    recipe: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stops = ", ".join(f"'{token}'" for token in "0123456789+-*/=,>:")
+    config = recipe("train.steps=1", f"rollout.stop=[{stops}]")
+    Trainer(config, open_run(config, "test")).run()
+    capsys.readouterr()
+    lines = sampled(capsys, str(config.output), "--prompt", "1>1:", "-n", "5")
+    assert all(len(line.strip()) <= 1 for line in lines[1:])
 
 
 @pytest.mark.parametrize(

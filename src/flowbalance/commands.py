@@ -120,14 +120,14 @@ def sample(options: Namespace) -> None:
     """Show answers to questions."""
     import torch
 
-    from flowbalance.data import build_prompts
+    from flowbalance.config import DataConfig
     from flowbalance.policy.loading import load_model, load_tokenizer
     from flowbalance.policy.policy import Policy
     from flowbalance.report.display import console
     from flowbalance.rollout import Sampling
     from flowbalance.rollout.experience import sample as sample_answers
     from flowbalance.training.run import choose_device
-    from flowbalance.training.setup import positions, stop_ids
+    from flowbalance.training.setup import positions, stop_ids, tokenize
 
     path = model_folder(options.model)
     questions = options.prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
@@ -135,12 +135,18 @@ def sample(options: Namespace) -> None:
         raise UserError("no question: give --prompt TEXT, or lines on standard input")
     tokenizer = load_tokenizer(path)
     model: Any = load_model(path, torch.float32).to(choose_device(options.device))
-    prompts = build_prompts(
-        [{"prompt": question} for question in questions],
-        tokenizer,
-        chat=options.chat,
-        max_prompt_length=sys.maxsize,
+    recipe = recipe_of(options.model)  # questions are put, and answers ended, as in training
+    data = recipe.data if recipe else DataConfig()
+    data = data.model_copy(
+        update={"chat": options.chat or data.chat, "max_prompt_length": sys.maxsize}
     )
+    prompts = tokenize(
+        [{data.prompt_column: question} for question in questions],
+        tokenizer,
+        data,
+        recipe.head if recipe and recipe.build_objective().needs.log_z == "head" else None,
+    )
+    stop = [*(recipe.rollout.stop if recipe else []), *options.stop]
     room = (positions(model) or sys.maxsize) - max(len(prompt.ids) for prompt in prompts)
     if room < 1:
         raise UserError(f"--prompt: too long for the model, which reads {positions(model)} tokens")
@@ -149,7 +155,7 @@ def sample(options: Namespace) -> None:
             max_tokens=options.max_tokens or min(256, room),
             temperature=options.temperature,
             top_p=options.top_p,
-            stop_ids=stop_ids(options.stop, tokenizer, model),
+            stop_ids=stop_ids(stop, tokenizer, model),
         )
         answers = sample_answers(
             Policy(model),
@@ -220,6 +226,17 @@ def config(options: Namespace) -> None:
             found = True
     if not found:
         raise UserError(f"no field of a {options.kind} recipe has {options.search!r} in its name")
+
+
+def recipe_of(name: str) -> TrainConfig | None:
+    """The recipe of a training run, named by its folder or by a checkpoint in it; else None."""
+    from flowbalance.config import TrainConfig, check, read_yaml
+
+    for folder in (Path(name), Path(name).parent):
+        recipe = folder / "config.yaml"
+        if recipe.is_file() and "rollout" in (values := read_yaml(recipe)):
+            return check(TrainConfig, values)
+    return None
 
 
 def model_folder(name: str) -> str:
