@@ -32,7 +32,7 @@ MIB = 2**20
 class MeasuredTrainer(Trainer):
     """A trainer whose phases also note the memory they reach."""
 
-    memory: dict[str, list[float]]
+    peaks: dict[str, list[float]]
 
     @contextlib.contextmanager
     def _phase(self, name: str, display: Display) -> Iterator[None]:
@@ -49,7 +49,7 @@ class MeasuredTrainer(Trainer):
             if cuda
             else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         )
-        self.memory.setdefault(name.replace(" ", "_"), []).append(peak / MIB)
+        self.peaks.setdefault(name.replace(" ", "_"), []).append(peak / MIB)
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def main() -> None:
             [*options.overrides, f"output={scratch}", "evaluation.every=0"],
         )
         trainer = MeasuredTrainer(config, Path(scratch))
-        trainer.memory = {}
+        trainer.peaks = {}
         seconds: dict[str, list[float]] = {}
         totals, tokens = [], []
         display = Display("step", options.steps + 1)
@@ -93,7 +93,7 @@ def main() -> None:
             f"{median:.3f}",
             f"{median / total:.0%}",
             f"{per_step / median:,.0f}",
-            f"{max(trainer.memory[phase]):,.0f}",
+            f"{max(trainer.peaks[phase]):,.0f}",
         )
     table.add_row("step", f"{total:.3f}", "100%", f"{per_step / total:,.0f}", "")
     console.print(table)
