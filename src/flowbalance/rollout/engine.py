@@ -9,7 +9,7 @@ cache is written in place (`RolloutCache`), and an answer that has ended leaves 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -48,14 +48,13 @@ def generate(
     seed: int,
     pad_id: int = 0,
     max_batch: int = 512,
-    on_tokens: Callable[[int], None] | None = None,
 ) -> Rollout:
     """Sample ``num_generations`` answers to each prompt (a sequence of token ids).
 
     A pure function of weights, prompts, sampling and seed: the generator is private, and the
     model's training mode is left as it was. Every answer owns its noise, so ``max_batch`` (the most
     answers decoded at once) changes what is sampled by float error only. Autocast is the caller's
-    matter. ``on_tokens`` is told the number of new tokens after each step.
+    matter.
 
     Raises ``ValueError`` for no prompts, an empty one, an answer that would not fit the model's
     positions, a stop token outside the vocabulary, or a model whose state the cache cannot hold.
@@ -85,8 +84,6 @@ def generate(
                 token, logprob = draw(logits, sampling, noise[rows, step])
                 tokens[rows, step] = token
                 logprobs[rows, step] = logprob
-                if on_tokens:
-                    on_tokens(len(rows))
                 stopped = is_stop[token]
                 if stopped.any():
                     finished[rows] = stopped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +42,6 @@ def sample(
     seed: int,
     max_batch: int,
     reference: bool = False,
-    on_tokens: Callable[[int], None] | None = None,
 ) -> Experience:
     """Sample `num_generations` answers to each prompt from the policy, or from its reference."""
 
@@ -55,7 +54,6 @@ def sample(
                 sampling,
                 seed=seed,
                 max_batch=max_batch,
-                on_tokens=on_tokens,
             )
 
     if reference:
