@@ -96,7 +96,7 @@ def test_config_lists_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert 'model.dtype: auto | float32 | bfloat16 = "auto"\n    Type of the forward' in said
     assert "objective.reference_weight: number = 1.0" in said
-    assert 'objective.kl_estimator: k2 | k3 = "k3"' in said
+    assert 'objective.kl_estimator: k1 | k2 | k3 = "k3"' in said
     assert "# objective of grpo" in said
     assert main(["config", "pretrain"]) == 0
     assert "architecture.hidden_size: integer = 128" in capsys.readouterr().out

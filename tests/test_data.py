@@ -273,7 +273,7 @@ def test_chat_without_a_template():
 
 @pytest.mark.parametrize(("count", "per_step"), [(10, 5), (10, 3), (4, 9), (1, 2)])
 def test_every_epoch_holds_every_question_once(count, per_step):
-    chain = [i for step in range(3 * count) for i in question_order(count, 7, step, per_step)]
+    chain = [i for step in range(3 * count) for i in question_order(count, 7, step * per_step, per_step)]
     epochs = [chain[at : at + count] for at in range(0, len(chain) - count + 1, count)]
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
     if count == 10:
@@ -281,15 +281,15 @@ def test_every_epoch_holds_every_question_once(count, per_step):
 
 
 def test_order_depends_on_seed_and_step_alone():
-    later = question_order(50, 3, 12, 8)
+    later = question_order(50, 3, 96, 8)
     data._permutation.cache_clear()
-    assert question_order(50, 3, 12, 8) == later
-    assert question_order(50, 4, 12, 8) != later
+    assert question_order(50, 3, 96, 8) == later
+    assert question_order(50, 4, 96, 8) != later
 
 
 def test_order_is_the_same_in_another_process():
-    code = "from flowbalance.data import question_order as q; print(q(50, 3, 12, 8))"
+    code = "from flowbalance.data import question_order as q; print(q(50, 3, 96, 8))"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    assert json.loads(run.stdout) == question_order(50, 3, 12, 8)
+    assert json.loads(run.stdout) == question_order(50, 3, 96, 8)

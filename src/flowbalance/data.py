@@ -133,14 +133,14 @@ def build_prompts(
     return prompts
 
 
-def question_order(count: int, seed: int, step: int, per_step: int) -> list[int]:
-    """Indices of the questions of `step` (from 0), each below `count`.
+def question_order(count: int, seed: int, start: int, number: int) -> list[int]:
+    """Indices, each below `count`, of the `number` questions after the first `start` of a run.
 
-    The steps cut an endless chain of permutations, one an epoch, each drawn from (seed, epoch)
-    alone: no question comes twice in an epoch, a step may straddle two, and a resumed run needs
-    nothing but the step's number.
+    The run goes through an endless chain of permutations, one an epoch, each drawn from (seed,
+    epoch) alone: no question comes twice in an epoch, a step may straddle two, and a resumed run
+    needs to know nothing but how many questions were asked.
     """
-    positions = range(step * per_step, (step + 1) * per_step)
+    positions = range(start, start + number)
     return [_permutation(count, seed, at // count)[at % count] for at in positions]
 
 

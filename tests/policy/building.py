@@ -8,7 +8,7 @@ import torch
 from tiny_models import make_rows
 
 from flowbalance.config import ModelConfig
-from flowbalance.policy.loading import build_policy, load_tokenizer, save_head
+from flowbalance.policy.loading import build_policy, load_tokenizer, save_parts
 from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import collate
 from flowbalance.training.checkpoint import save_model
@@ -35,7 +35,7 @@ def train(policy: Policy, steps: int = 2) -> None:
     optimizer = torch.optim.SGD([p for p in policy.parameters() if p.requires_grad], lr=0.05)
     for _ in range(steps):
         optimizer.zero_grad()
-        logprobs, log_z = policy(collate(PROMPTS, ANSWERS))
+        logprobs, log_z = policy(collate(PROMPTS, ANSWERS))[:2]
         loss = -logprobs.mean() if log_z is None else -logprobs.mean() + (log_z - 1).square().mean()
         loss.backward()
         optimizer.step()
@@ -45,5 +45,5 @@ def saved(policy: Policy, tokenizer_of: Path | str, folder: Path) -> Path:
     folder.mkdir()
     save_model(policy.model, load_tokenizer(str(tokenizer_of)), folder)
     assert policy.head is not None
-    save_head(policy.head, folder)
+    save_parts(policy, folder, reference=False)
     return folder

@@ -13,7 +13,7 @@ from tiny_models import make
 from flowbalance.config import HeadConfig
 from flowbalance.errors import UserError
 from flowbalance.policy import loading
-from flowbalance.policy.loading import HEAD_FILE, load_head, load_model, load_tokenizer, resolve
+from flowbalance.policy.loading import HEAD_FILE, load_model, load_part, load_tokenizer, resolve
 
 
 def copied(folders: dict[str, Path], tmp_path: Path) -> Path:
@@ -104,13 +104,13 @@ def test_a_head_that_is_missing_damaged_or_of_another_shape(
     folder = saved(policy, base, tmp_path / "checkpoint")
     wide = build(base, HeadConfig(layers=4)).head
     with pytest.raises(UserError) as error:
-        load_head(wide, folder)
+        load_part(wide, folder / HEAD_FILE)
     refusal(error)
     for damage in (truncate, Path.unlink):
         damage(folder / HEAD_FILE)
         with pytest.raises(UserError) as error:
             build(base, HeadConfig(), folder)
-        start = f"{folder / HEAD_FILE}: cannot load the partition head: "
+        start = f"{folder / HEAD_FILE}: cannot load this part of the policy: "
         assert refusal(error).startswith(start)
 
 

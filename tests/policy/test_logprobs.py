@@ -45,7 +45,7 @@ def test_values_and_gradients_equal_the_plain_computation(name: str) -> None:
     for chunk in (1, 5, M, 1000):
         model.zero_grad()
         policy = Policy(model, temperature=0.7, chunk=chunk).eval()
-        logprobs, log_z = policy(collate(PROMPTS, ANSWERS))
+        logprobs, log_z = policy(collate(PROMPTS, ANSWERS))[:2]
         assert log_z is None
         torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
         weighted(logprobs).backward()
@@ -81,14 +81,14 @@ def test_logits_made_in_an_unknown_way_are_refused() -> None:
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_padding_order_and_split_change_nothing(name: str) -> None:
     policy = Policy(make(name)).eval()
-    whole, _ = policy(collate(PROMPTS, ANSWERS, width=WIDTH + 3))
+    whole = policy(collate(PROMPTS, ANSWERS, width=WIDTH + 3)).logprobs
     assert not whole[:, WIDTH:].any()
     whole = whole[:, :WIDTH]
     order = [3, 6, 0, 5, 1, 4, 2]
-    shuffled, _ = policy(collate([PROMPTS[i] for i in order], [ANSWERS[i] for i in order]))
+    shuffled = policy(collate([PROMPTS[i] for i in order], [ANSWERS[i] for i in order])).logprobs
     torch.testing.assert_close(shuffled, whole[order], atol=1e-6, rtol=0)
     for i, (prompt, answer) in enumerate(zip(PROMPTS, ANSWERS, strict=True)):
-        alone, _ = policy(collate([prompt], [answer]))
+        alone = policy(collate([prompt], [answer])).logprobs
         torch.testing.assert_close(alone[0], whole[i, : len(answer)], atol=1e-6, rtol=0)
         assert not whole[i, len(answer) :].any()
     for budget in (1, 20, 10_000):
@@ -99,12 +99,12 @@ def test_padding_order_and_split_change_nothing(name: str) -> None:
 def test_what_padding_holds_is_never_seen() -> None:
     policy = Policy(make("qwen2"))
     tokens = collate(PROMPTS, ANSWERS)
-    before, _ = policy(tokens)
+    before = policy(tokens).logprobs
     columns = torch.arange(tokens.ids.shape[1])
     padding = columns >= (tokens.prompt_lengths + tokens.answer_lengths)[:, None]
     assert padding.any()
     tokens.ids[padding] = V - 1
-    after, _ = policy(tokens)
+    after = policy(tokens).logprobs
     torch.testing.assert_close(after, before, atol=0, rtol=0)
 
 
@@ -182,7 +182,7 @@ def test_bfloat16_autocast_stays_near_float32(name: str) -> None:
     policy = Policy(model, compute_dtype=torch.bfloat16)
     with policy.autocast():
         check_projection(model)
-    logprobs, _ = policy(collate(PROMPTS, ANSWERS))
+    logprobs = policy(collate(PROMPTS, ANSWERS)).logprobs
     assert logprobs.dtype == torch.float32
     error = (logprobs - exact).abs()
     assert 0 < error.max() < 0.2
@@ -200,7 +200,7 @@ def test_only_answers_meet_the_vocabulary_and_no_more_than_a_chunk_at_once() -> 
     model.lm_head.register_forward_hook(
         lambda _module, _inputs, output: projected.append(output.numel() // V)
     )
-    logprobs, _ = Policy(model, chunk=4)(collate(PROMPTS, ANSWERS))
+    logprobs = Policy(model, chunk=4)(collate(PROMPTS, ANSWERS)).logprobs
     assert max(projected) <= 4
     assert sum(projected) == M
     logprobs.sum().backward()

@@ -148,13 +148,13 @@ def test_a_disk_that_is_really_full(save: Save, tmp_path: Path, size: int) -> No
     assert checkpoint.verify(save(2)) is None
 
 
-@pytest.mark.parametrize("place", ["save_model", "save_head", "save_state", "_sync"])
+@pytest.mark.parametrize("place", ["save_model", "save_parts", "save_state", "_sync"])
 def test_a_full_disk_is_one_sentence(
     save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     good = save(1)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint, place, full)

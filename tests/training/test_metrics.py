@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from flowbalance.data import Prompt
-from flowbalance.objectives import Answers
 from flowbalance.rewards import RewardResult
 from flowbalance.rollout.experience import Experience
 from flowbalance.training.learning import Learned
@@ -30,10 +29,15 @@ def rollout(rewards: list[float], groups: list[int], lengths: list[int]) -> dict
         mask=mask,
         finished=torch.tensor([i % 3 != 2 for i in range(len(lengths))]),
     )
-    answers = Answers(mask, torch.tensor(rewards), torch.tensor(groups), logprobs)
-    parts = {"right": [*rewards, NAN], "short": [1.0, NAN, *[0.0] * (len(rewards) - 1)]}
-    result = RewardResult(total=[*rewards, NAN], parts=parts)
-    return rollout_metrics(experience, answers, result, right=1.0)
+    parts = {"right": rewards, "short": [1.0, NAN, *[0.0] * (len(rewards) - 2)]}
+    return rollout_metrics(experience, RewardResult(total=rewards, parts=parts), right=1.0)
+
+
+def test_an_unknown_reward_counts_nowhere_else() -> None:
+    metrics = rollout([1.0, NAN, 0.0, 0.0], [0, 0, 1, 1], [1, 1, 1, 1])
+    assert metrics["reward/unknown"] == 1 / 4
+    assert metrics["reward/mean"] == metrics["accuracy"] == pytest.approx(1 / 3)
+    assert metrics["reward/equal_groups"] == 1.0
 
 
 def test_rollout_metrics() -> None:
@@ -43,8 +47,8 @@ def test_rollout_metrics() -> None:
             "reward/mean": 4 / 6,
             "reward/std": math.sqrt((3 + 0.5) / 6 - (4 / 6) ** 2),
             "reward/right": 4 / 6,
-            "reward/short": 1 / 6,
-            "reward/unknown": 1 / 7,
+            "reward/short": 1 / 5,
+            "reward/unknown": 0.0,
             "reward/equal_groups": 2 / 3,
             "accuracy": 3 / 6,
             "answer/length": 3.0,

@@ -9,11 +9,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flowbalance.config import PretrainConfig, load
 from flowbalance.report.metrics import read_jsonl
-from flowbalance.training.pretrain import ALPHABET, character_tokenizer, pretrain
+from flowbalance.tasks.countdown import Countdown
+from flowbalance.training.pretrain import character_tokenizer, pretrain
 
 
 def test_tokenizer_round_trip() -> None:
-    tokenizer = character_tokenizer(ALPHABET, 64)
+    tokenizer = character_tokenizer(Countdown.ALPHABET, 64)
     text = "9,6,3,9>33:9-6=3,9*3=27,27+6/1=33"
     ids = tokenizer.encode(text)
     assert len(ids) == len(text)

@@ -18,8 +18,7 @@ from flowbalance.config import TrainConfig
 from flowbalance.errors import UserError
 from flowbalance.objectives import Answers
 from flowbalance.report.metrics import read_jsonl
-from flowbalance.training import checkpoint
-from flowbalance.training import trainer as trainer_module
+from flowbalance.training import checkpoint, collect
 from flowbalance.training.run import open_run
 from flowbalance.training.trainer import Trainer
 
@@ -108,6 +107,8 @@ def test_resume_is_bit_for_bit(recipe: Make, tmp_path: Path, overrides: tuple[st
     ours, theirs = weights(resumed), weights(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     state, expected = checkpoint.load_state(resumed), checkpoint.load_state(whole)
+    assert state.pop("cpu_seconds") > 0
+    assert expected.pop("cpu_seconds") > 0
     assert_equal(state, expected)
     skip = ("seconds", "tokens_per_second")
     for row, other in zip(metrics(resumed), metrics(whole), strict=True):
@@ -298,13 +299,13 @@ def test_sampler_and_trainer_agree_and_a_broken_sampler_shows(
     assert metrics(trainer.run())[0]["sampler/gap"] < 1e-4
 
     broken = Trainer(recipe("algorithm=flowrl", "train.steps=1"), trainer.folder)
-    known = trainer_module.known
+    sample = collect.sample
 
-    def shifted(experience, result):  # type: ignore[no-untyped-def]
-        kept, totals = known(experience, result)
-        return dataclasses.replace(kept, logprobs=kept.logprobs - 0.5 * kept.mask), totals
+    def shifted(*args, **kwargs):  # type: ignore[no-untyped-def]
+        sampled = sample(*args, **kwargs)
+        return dataclasses.replace(sampled, logprobs=sampled.logprobs - 0.5 * sampled.mask)
 
-    monkeypatch.setattr(trainer_module, "known", shifted)
+    monkeypatch.setattr(collect, "sample", shifted)
     assert metrics(broken.run())[0]["sampler/gap"] == pytest.approx(0.5, abs=1e-3)
 
 
@@ -318,7 +319,7 @@ def test_a_reward_that_fails_late_loses_no_step(recipe: Make) -> None:
             raise UserError("the grader is gone")
         return score(*args, **kwargs)
 
-    trainer.rewards = fail_in_third  # type: ignore[assignment]
+    trainer.collector = dataclasses.replace(trainer.collector, rewards=fail_in_third)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="the grader is gone"):
         trainer.run()
     saved = checkpoint.latest_whole(trainer.folder)

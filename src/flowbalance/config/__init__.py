@@ -12,6 +12,7 @@ from flowbalance.config.recipe import PretrainConfig, Recipe, TrainConfig
 from flowbalance.config.sections import (
     ArchitectureConfig,
     CheckpointConfig,
+    CriticConfig,
     DataConfig,
     EvaluationConfig,
     HeadConfig,
@@ -19,6 +20,7 @@ from flowbalance.config.sections import (
     LoraConfig,
     ModelConfig,
     OptimizerConfig,
+    ResetConfig,
     RewardConfig,
     RolloutConfig,
     Section,
@@ -27,6 +29,7 @@ from flowbalance.config.sections import (
 __all__ = [
     "ArchitectureConfig",
     "CheckpointConfig",
+    "CriticConfig",
     "DataConfig",
     "EvaluationConfig",
     "HeadConfig",
@@ -36,6 +39,7 @@ __all__ = [
     "OptimizerConfig",
     "PretrainConfig",
     "Recipe",
+    "ResetConfig",
     "RewardConfig",
     "RolloutConfig",
     "Section",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from flowbalance.config.explain import explain
 from flowbalance.config.recipe import Recipe, TrainConfig
 from flowbalance.errors import UserError
 from flowbalance.objectives import PRESETS
+
+LOG = logging.getLogger(__name__)
+DEFAULT = TrainConfig.model_fields["algorithm"].default
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
@@ -37,15 +41,22 @@ Loader.add_implicit_resolver(
 
 
 def load(kind: type[AnyRecipe], recipe: str | Path | None, overrides: Sequence[str]) -> AnyRecipe:
-    """Read a recipe, apply the preset's settings and ``key=value`` overrides, check everything."""
+    """Read a recipe, apply the preset's settings and ``key=value`` overrides, check everything.
+
+    An override of `algorithm` leaves the recipe's `objective` out: it holds the changes to the
+    objective of the recipe's own algorithm.
+    """
     values = {} if recipe is None else read_yaml(Path(recipe))
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or not key:
-            raise UserError(f"{override!r}: an override is written key=value, e.g. seed=1")
-        _set(values, key, _value(text), overwrite=True)
+    changes = [_split(override) for override in overrides]
+    own = values.get("algorithm", DEFAULT)
+    asked = dict(changes).get("algorithm", own)
+    if asked != own and values.pop("objective", None):
+        # Its β, or its clip, would be another algorithm's, or mean nothing to this one.
+        LOG.warning("%s: its objective settings belong to %s; left out for %s", recipe, own, asked)
+    for key, value in changes:
+        _set(values, key, value, overwrite=True)
     if kind is TrainConfig:
-        preset = PRESETS.get(str(values.get("algorithm", "flowrl")))
+        preset = PRESETS.get(str(values.get("algorithm", DEFAULT)))
         for key, value in preset.settings.items() if preset else ():
             _set(values, key, value, overwrite=False)
     return check(kind, values)
@@ -80,6 +91,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def dump(config: BaseModel) -> str:
     """A configuration as YAML that `load` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _split(override: str) -> tuple[str, Any]:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"{override!r}: an override is written key=value, e.g. seed=1")
+    return key, _value(text)
 
 
 def _value(text: str) -> Any:

@@ -19,12 +19,14 @@ from flowbalance.config.explain import explain
 from flowbalance.config.sections import (
     ArchitectureConfig,
     CheckpointConfig,
+    CriticConfig,
     DataConfig,
     EvaluationConfig,
     HeadConfig,
     LogConfig,
     ModelConfig,
     OptimizerConfig,
+    ResetConfig,
     RewardConfig,
     RolloutConfig,
     Section,
@@ -56,10 +58,12 @@ class TrainConfig(Recipe):
     """Changes to the preset's objective, e.g. {inverse_temperature: 5, log_z: group}."""
     model: ModelConfig = ModelConfig()
     head: HeadConfig = HeadConfig()
+    critic: CriticConfig = CriticConfig()
     data: DataConfig = DataConfig()
     reward: RewardConfig = RewardConfig()
     rollout: RolloutConfig = RolloutConfig()
     train: OptimizerConfig = OptimizerConfig()
+    reset: ResetConfig = ResetConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
 
@@ -81,9 +85,13 @@ class TrainConfig(Recipe):
                     f"{', '.join(presets)} have it"
                 )
         try:
-            return family.model_validate({**row.model_dump(), **self.objective})
+            choices = family.model_validate({**row.model_dump(), **self.objective})
         except ValidationError as error:
             raise UserError(explain(error, family, "objective.")) from None
+        if isinstance(choices, Surrogate) and choices.aggregation == "constant":
+            length = choices.aggregation_length or float(self.rollout.max_completion_length)
+            return choices.model_copy(update={"aggregation_length": length})
+        return choices
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -143,28 +151,44 @@ class TrainConfig(Recipe):
                 "head.drop_last_token: the last token is the separator that head.pooling reads; "
                 "set it to false"
             )
-        objective = self.build_objective()
-        compares = (
-            isinstance(objective, Surrogate)
-            or objective.needs.log_z == "group"
-            or objective.reward != "raw"
-        )
+        if self.reset.active:
+            yield from self._impossible_resets(objective)
+        if self.reward.overlong_share and isinstance(objective, Balance) and objective.prior_lift:
+            yield (
+                "reward.overlong_share: with prior_lift a right answer is known by its reward, "
+                "which a penalty would lower; set one of them to 0"
+            )
+        if isinstance(objective, Surrogate):
+            compares = objective.advantage not in ("global", "gae")
+        else:
+            compares = objective.needs.log_z == "group" or objective.reward != "raw"
         if compares and rollout.num_generations < 2:
             yield (
                 "rollout.num_generations: this objective compares answers to the same question; "
                 "at least 2 are needed"
             )
 
+    def _impossible_resets(self, objective: Balance | Surrogate) -> Iterator[str]:
+        if not objective.needs.reference:
+            yield "reset: this objective has no reference to reset; leave reset out"
+        if self.model.lora is not None:
+            yield (
+                "reset: with LoRA the reference is the model without its adapter, which a reset "
+                "would have to change; leave reset out or train without model.lora"
+            )
+        if objective.needs.log_z == "offline":
+            yield "reset: an offline log Z is of one reference; use log_z: group or head"
+
 
 class PretrainConfig(Recipe):
     """`flowbalance pretrain`: a small base model from a task's demonstrations."""
 
-    task: Literal["countdown"] = "countdown"
+    task: Literal["countdown", "programs"] = "countdown"
     """The task whose demonstrations are learned."""
     task_options: dict[str, Any] = Field(default={})
     """Arguments of the task."""
     mistakes: float = Field(default=0.0, ge=0, le=1)
-    """Share of the demonstrations that miss the target."""
+    """Share of the demonstrations that are wrong."""
     architecture: ArchitectureConfig = ArchitectureConfig()
     steps: PositiveInt = 2000
     """Optimiser steps."""

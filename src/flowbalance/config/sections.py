@@ -78,6 +78,16 @@ class HeadConfig(Section):
     """Leave the last prompt token out of the pooling, as the official code does."""
 
 
+class CriticConfig(Section):
+    trunk: Literal["shared", "own"] = "shared"
+    """What a critic (`advantage: gae`) reads: the policy's hidden states, without gradient into
+    them, or those of a model of its own that starts as the base model."""
+    layers: int = Field(default=2, ge=1, le=8)
+    """Linear layers of its MLP."""
+    learning_rate: PositiveFloat = 1e-3
+    """The critic's own learning rate; with a trunk of its own about ten times the policy's."""
+
+
 class DataConfig(Section):
     task: str | None = None
     """Built-in task that makes the questions: "countdown" or "stories"."""
@@ -116,6 +126,9 @@ class RewardConfig(Section):
     functions: dict[str, float] = {}
     """Reward functions and their weights: {"package.module:function": 1.0}; built in: countdown,
     gsm8k, stories. Empty: the task's own."""
+    overlong_share: BelowOne = 0.0
+    """The last share of rollout.max_completion_length, over which a penalty rises linearly from 0
+    to 1 (DAPO: 0.2); 0: none. Accuracy does not see it."""
     timeout: PositiveFloat = 60.0
     """Seconds one reward call may take before the run stops with a message."""
     right: float = 1.0
@@ -139,11 +152,20 @@ class RolloutConfig(Section):
     """Further tokens (text or id) that end an answer, beside the model's own end tokens."""
     max_batch: PositiveInt = 512
     """Answers decoded at once; lower it when sampling runs out of memory."""
+    dynamic_sampling: bool = False
+    """Drop questions whose answers are all right or all wrong, and sample others until the batch
+    is full (DAPO)."""
+    max_rounds: PositiveInt = 10
+    """With dynamic_sampling: at most so many rounds of sampling a step; then it learns from what
+    there is."""
 
 
 class OptimizerConfig(Section):
     steps: PositiveInt = 100
     """Steps: rollout batches sampled and learned from."""
+    answers: PositiveInt | None = None
+    """Stop before this many sampled answers are exceeded, those that dynamic sampling drops
+    included; null: after train.steps alone."""
     mini_batch_questions: PositiveInt | None = None
     """Questions per optimiser step; null: all of the rollout batch. Must divide
     rollout.questions."""
@@ -167,6 +189,25 @@ class OptimizerConfig(Section):
     """AdamW's decay rates."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradients are scaled down to this norm (policy and head each on its own)."""
+
+
+class ResetConfig(Section):
+    """When the policy becomes its own new reference (ProRL)."""
+
+    every: NonNegativeInt = 0
+    """Every so many steps; 0: never for this reason."""
+    patience: NonNegativeInt = 0
+    """When the accuracy of the training answers, averaged over about ten steps, has not risen for
+    so many; 0: never for this reason."""
+    kl: PositiveFloat | None = None
+    """When a step's KL to the reference exceeds this, in nats an answer; null: never."""
+    optimizer: bool = True
+    """Forget AdamW's moments as well."""
+
+    @property
+    def active(self) -> bool:
+        """Whether any reason is given."""
+        return bool(self.every or self.patience or self.kl is not None)
 
 
 class EvaluationConfig(Section):

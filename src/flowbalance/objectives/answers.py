@@ -32,15 +32,21 @@ class Answers:
     """(N,), a log Z without gradient: running, offline, or what `estimate` found."""
     share: Tensor | None = None
     """(N,), 1 / how often the same answer occurs in its group; None is all ones."""
+    values: Tensor | None = None
+    """(N, T) V(x, y_<t) of the critic, before it has learned from these answers."""
     signal: Tensor | None = None
-    """(N,), filled by `prepare`: the normalised reward (balance) or the advantage (surrogate)."""
+    """(N,), filled by `prepare` (balance): the normalised reward r̃."""
     prior: Tensor | None = None
     """(N,), filled by `prepare` (balance): Σ_t log π_ref, lifted where the choices say so."""
+    advantages: Tensor | None = None
+    """(N, T), filled by `prepare` (surrogate): the advantage of each token."""
+    returns: Tensor | None = None
+    """(N, T), filled by `prepare` (surrogate with a critic): what V is regressed onto."""
 
     def __post_init__(self) -> None:
         if self.mask.ndim != 2:
             raise ValueError(f"mask must be (N, T), not {tuple(self.mask.shape)}")
-        for name in ("old_logprobs", "ref_logprobs"):
+        for name in ("old_logprobs", "ref_logprobs", "values", "advantages", "returns"):
             require_shape(name, getattr(self, name), tuple(self.mask.shape))
         for name in ("rewards", "groups", "log_z", "share", "signal", "prior"):
             require_shape(name, getattr(self, name), tuple(self.mask.shape[:1]))
@@ -68,6 +74,10 @@ class Answers:
     def token_sum(self, values: Tensor) -> Tensor:
         """(N, T) -> (N,): Σ_t over the answer's own tokens."""
         return torch.where(self.mask.bool(), values, 0.0).sum(-1)
+
+    def token_mean(self, values: Tensor) -> Tensor:
+        """(N, T) -> (N,): the mean over the answer's own tokens."""
+        return self.token_sum(values) / self.lengths
 
     def require_rewards(self) -> None:
         """Refuse rewards that are not numbers: they would spoil the whole group."""

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from flowbalance.objectives import balance, surrogate
+from flowbalance.objectives import advantages, balance, surrogate
 from flowbalance.objectives.answers import Answers
 
 
@@ -25,6 +25,12 @@ class Needs:
     """Where log Z comes from. `group`: `estimate` runs over the whole mini-batch first."""
     shares: bool = False
     """How often each answer occurs in its group, in `Answers.share`."""
+    old_logprobs: bool = False
+    """π_old before the first gradient is taken: a group's log Z or a KL in the reward reads it."""
+    values: bool = False
+    """A critic: its values in `Answers.values`, and again, with gradient, in `loss`."""
+    entropy: bool = False
+    """The policy's entropy at each token, with gradient, in `loss`."""
 
 
 class Choices(BaseModel):
@@ -74,7 +80,10 @@ class Balance(Choices):
 
     @model_validator(mode="after")
     def _possible(self) -> Balance:
-        _length_iff("scale", self.scale, "scale_length", self.scale_length)
+        if self.scale == "constant" and self.scale_length is None:
+            raise ValueError("scale: constant needs scale_length, a number of tokens above 0")
+        if self.scale != "constant" and self.scale_length is not None:
+            raise ValueError(f"scale_length is only for scale: constant, not {self.scale}")
         if self.log_z == "offline":
             if self.scale == "mean":
                 raise ValueError("log_z: offline needs scale: sum or constant, not mean")
@@ -103,7 +112,12 @@ class Balance(Choices):
     def needs(self) -> Needs:
         """What the trainer must provide."""
         source = {"leave-one-out": "group", "none": None}.get(self.log_z, self.log_z)
-        return Needs(self.reference_weight > 0, source, self.duplicates == "once")
+        return Needs(
+            reference=self.reference_weight > 0,
+            log_z=source,
+            shares=self.duplicates == "once",
+            old_logprobs=source in ("group", "running"),
+        )
 
     def prepare(self, answers: Answers) -> Answers:
         """Once per rollout batch of whole groups: fill the normalised reward and the prior."""
@@ -123,8 +137,11 @@ class Balance(Choices):
         answers: Answers,
         total: Tensor | float,
         log_z: Tensor | None = None,
+        values: Tensor | None = None,
+        entropy: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A micro-batch's part of the mini-batch's loss, and detached metrics (N,)."""
+        del values, entropy
         return balance.loss(logprobs, answers, total, self, log_z)
 
     def own_log_z(self, logprobs: Tensor, answers: Answers) -> Tensor:
@@ -133,38 +150,84 @@ class Balance(Choices):
 
 
 class Surrogate(Choices):
-    """aggregate of −min(ρA, clip(ρ)A) + c·KL(π ‖ π_ref) (docs/objective.md)."""
+    """aggregate of −min(ρA, clip(ρ)A) + c·KL(π ‖ π_ref) (docs/baselines.md)."""
 
-    advantage: Literal["group", "centred", "leave-one-out"] = "group"
-    """A: (r − mean)/std of the group, r − mean, or r − mean of the others."""
-    ratio: Literal["token", "geometric"] = "token"
-    """ρ = π/π_old of each token, or its geometric mean over the answer."""
+    advantage: Literal["group", "centred", "leave-one-out", "global", "gae"] = "group"
+    """A: (r − mean)/std of the group, r − mean, r − mean of the others, r normalised over all
+    tokens of the batch, or generalised advantage estimation with a critic."""
+    whiten: bool = False
+    """Normalise A over all tokens of the batch as well (`global` always does)."""
+    discount: float = Field(default=1.0, gt=0, le=1)
+    """γ of `advantage: gae`: what a reward one token later is worth."""
+    gae_lambda: float = Field(default=1.0, ge=0, le=1)
+    """λ of `advantage: gae`: 1 trusts the rewards, 0 the critic."""
+    value_epsilon: float | None = Field(default=0.2, gt=0)
+    """The critic's loss is clipped where a value moves further than this; null: it is not."""
+    ratio: Literal["token", "geometric", "geometric-token", "none"] = "token"
+    """ρ: π/π_old of each token, its geometric mean over the answer, that value with each token's
+    own gradient, or 1 with the gradient of log π (on-policy)."""
+    clip: Literal["ratio", "log-token", "weight", "none"] = "ratio"
+    """What is limited: ρ to 1 − epsilon … 1 + epsilon_high (PPO); each token's log-ratio before
+    the geometric mean (GMPO); ρ as a weight without gradient, to 1 + epsilon_high (CISPO)."""
     epsilon: float = Field(default=0.2, gt=0, lt=1)
-    """The ratio is clipped below 1 − epsilon."""
+    """The lower limit: 1 − epsilon, or −epsilon for log-ratios."""
     epsilon_high: float | None = Field(default=None, gt=0)
-    """The ratio is clipped above 1 + epsilon_high; epsilon where not given."""
+    """The upper limit: 1 + epsilon_high, or epsilon_high for log-ratios; epsilon if not given."""
     aggregation: Literal["token-mean", "sequence-mean", "constant"] = "sequence-mean"
     """Mean over all tokens, mean of the answers' means, or sum over tokens / aggregation_length."""
     aggregation_length: float | None = Field(default=None, gt=0)
-    """L of `aggregation: constant`, in tokens."""
+    """L of `aggregation: constant`, in tokens; null: rollout.max_completion_length."""
     kl_coefficient: float = Field(default=0.0, ge=0)
-    """c: weight of the KL to the reference in the loss."""
-    kl_estimator: Literal["k2", "k3"] = "k3"
-    """½·d², or e^d − d − 1, with d = log π_ref − log π."""
+    """c: weight of the KL to the reference."""
+    kl_in: Literal["loss", "reward"] = "loss"
+    """Where the KL acts: as a term of the loss, or taken off the reward before the advantage."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """−d, ½·d², or e^d − d − 1, with d = log π_ref − log π; k1 belongs in the reward, the other
+    two in the loss."""
+    kl_credit: Literal["answer", "to-go"] = "answer"
+    """With `kl_in: reward`: whether a token pays for the KL of its whole answer, or for its own and
+    that of the tokens after it."""
+    entropy_bonus: float = Field(default=0.0, ge=0)
+    """Weight of the policy's entropy per token, which is raised."""
 
     @model_validator(mode="after")
     def _possible(self) -> Surrogate:
-        _length_iff("aggregation", self.aggregation, "aggregation_length", self.aggregation_length)
+        if self.aggregation != "constant" and self.aggregation_length is not None:
+            raise ValueError(
+                f"aggregation_length is only for aggregation: constant, not {self.aggregation}"
+            )
+        if self.kl_coefficient > 0 and (self.kl_estimator == "k1") != (self.kl_in == "reward"):
+            raise ValueError(
+                "kl_estimator: k1 in the loss has a mean gradient of zero, and k2 and k3 are no "
+                "log-ratios to take off a reward; use k1 with kl_in: reward, k2 or k3 with "
+                "kl_in: loss"
+            )
+        if self.clip == "log-token" and self.ratio != "geometric":
+            raise ValueError(
+                f"clip: log-token limits the tokens of ratio: geometric, not {self.ratio}"
+            )
+        if self.ratio == "none" and self.clip != "none":
+            raise ValueError("ratio: none leaves nothing to clip; use clip: none")
         return self
+
+    @property
+    def upper(self) -> float:
+        """ε_high, or ε where it is not given."""
+        return self.epsilon if self.epsilon_high is None else self.epsilon_high
 
     @property
     def needs(self) -> Needs:
         """What the trainer must provide."""
-        return Needs(reference=self.kl_coefficient > 0)
+        return Needs(
+            reference=self.kl_coefficient > 0,
+            old_logprobs=self.kl_coefficient > 0 and self.kl_in == "reward",
+            values=self.advantage == "gae",
+            entropy=self.entropy_bonus > 0,
+        )
 
     def prepare(self, answers: Answers) -> Answers:
-        """Once per rollout batch of whole groups: fill the advantage."""
-        return surrogate.prepare(answers, self)
+        """Once per rollout batch of whole groups: fill the advantages, and a critic's returns."""
+        return advantages.prepare(answers, self)
 
     def estimate(self, logprobs: Tensor, answers: Answers) -> Answers:
         """Nothing to estimate: the answers as they are."""
@@ -181,17 +244,12 @@ class Surrogate(Choices):
         answers: Answers,
         total: Tensor | float,
         log_z: Tensor | None = None,
+        values: Tensor | None = None,
+        entropy: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A micro-batch's part of the mini-batch's loss, and detached metrics (N,)."""
         del log_z
-        return surrogate.loss(logprobs, answers, total, self)
-
-
-def _length_iff(choice: str, value: str, name: str, length: float | None) -> None:
-    if value == "constant" and length is None:
-        raise ValueError(f"{choice}: constant needs {name}, a number of tokens above 0")
-    if value != "constant" and length is not None:
-        raise ValueError(f"{name} is only for {choice}: constant, not {value}")
+        return surrogate.loss(logprobs, answers, total, self, values, entropy)
 
 
 def effective_inverse_temperature(

@@ -42,7 +42,7 @@ def balance_loss(
     """
     answers = _constants(logprobs, mask, rewards, groups, old_logprobs, ref_logprobs)
     answers = answers.replace(share=share)
-    return _whole(logprobs, answers, choices, log_z)
+    return _whole(logprobs, answers, choices, log_z=log_z)
 
 
 def surrogate_loss(
@@ -53,15 +53,20 @@ def surrogate_loss(
     *,
     old_logprobs: Tensor | None = None,
     ref_logprobs: Tensor | None = None,
+    values: Tensor | None = None,
+    entropy: Tensor | None = None,
     choices: Surrogate = GRPO_WITHOUT_KL,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """aggregate of −min(ρA, clip(ρ)A) + c·KL: the clipped surrogate of whole groups.
 
     Shapes and arguments as in `balance_loss`; the default choices are those of GRPO without its KL
-    term. Returns the loss and detached metrics, one number an answer.
+    term. `values` and `entropy` (N, T), with gradient, are for choices that ask for them; the
+    critic's old values are taken to be `values`. Returns the loss and detached metrics, one number
+    an answer.
     """
     answers = _constants(logprobs, mask, rewards, groups, old_logprobs, ref_logprobs)
-    return _whole(logprobs, answers, choices, None)
+    answers = answers.replace(values=None if values is None else values.detach())
+    return _whole(logprobs, answers, choices, values=values, entropy=entropy)
 
 
 def _constants(
@@ -78,9 +83,9 @@ def _constants(
 
 
 def _whole(
-    logprobs: Tensor, answers: Answers, choices: Balance | Surrogate, log_z: Tensor | None
+    logprobs: Tensor, answers: Answers, choices: Balance | Surrogate, **parts: Tensor | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     answers = choices.prepare(answers)
     with torch.no_grad():
         answers = choices.estimate(logprobs, answers)
-    return choices.loss(logprobs, answers, choices.total(answers), log_z)
+    return choices.loss(logprobs, answers, choices.total(answers), **parts)

@@ -1,11 +1,27 @@
-"""The partition head: log Zφ(x) from the prompt's hidden states."""
+"""Heads on hidden states: log Zφ(x) from the prompt's, the critic's value from each token's."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from flowbalance.config import HeadConfig
+from flowbalance.config import CriticConfig, HeadConfig
+
+
+def regressor(hidden_size: int, layers: int, dropout: float = 0.0) -> nn.Sequential:
+    """An MLP (…, H) → (…, 1) of `layers` linear layers that is 0 at first."""
+    blocks: list[nn.Module] = []
+    for _ in range(layers - 1):
+        blocks += [
+            nn.Linear(hidden_size, hidden_size),
+            nn.GELU(),
+            nn.LayerNorm(hidden_size),
+            nn.Dropout(dropout),
+        ]
+    last = nn.Linear(hidden_size, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*blocks, last)
 
 
 class PartitionHead(nn.Module):
@@ -20,18 +36,7 @@ class PartitionHead(nn.Module):
     def __init__(self, hidden_size: int, config: HeadConfig) -> None:
         super().__init__()
         self.config = config
-        blocks: list[nn.Module] = []
-        for _ in range(config.layers - 1):
-            blocks += [
-                nn.Linear(hidden_size, hidden_size),
-                nn.GELU(),
-                nn.LayerNorm(hidden_size),
-                nn.Dropout(config.dropout),
-            ]
-        last = nn.Linear(hidden_size, 1)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.mlp = nn.Sequential(*blocks, last)
+        self.mlp = regressor(hidden_size, config.layers, config.dropout)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         if not self.config.trunk_gradient:
@@ -50,3 +55,26 @@ class PartitionHead(nn.Module):
         if self.config.pooling == "max":
             return hidden.masked_fill(~mask[..., None], -torch.inf).amax(1)
         return hidden[torch.arange(len(hidden), device=hidden.device), length - 1]
+
+
+class Critic(nn.Module):
+    """V(x, y_<t): the reward expected of an answer that begins so (PPO, arXiv 1707.06347).
+
+    An MLP on the hidden state that predicts token t, of the policy's own trunk, without gradient
+    into it, or of a second model that is the critic's own. Starts at V ≡ 0. Computed in float32.
+
+    Shapes: the states of M tokens (M, H) → (M,), in units of reward.
+    """
+
+    def __init__(
+        self, hidden_size: int, config: CriticConfig, trunk: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.mlp = regressor(hidden_size, config.layers)
+
+    def forward(self, states: Tensor) -> Tensor:
+        if self.trunk is None:
+            states = states.detach()
+        with torch.autocast(states.device.type, enabled=False):
+            return self.mlp(states.float())[:, 0]

@@ -8,20 +8,24 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model as load_weights
+from safetensors.torch import save_model as save_weights
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from flowbalance.config import HeadConfig, ModelConfig
+from flowbalance.config import CriticConfig, HeadConfig, ModelConfig
 from flowbalance.errors import UserError
 from flowbalance.policy.adapters import base_of, is_adapter, load_adapter, new_adapter
-from flowbalance.policy.heads import PartitionHead
+from flowbalance.policy.heads import Critic, PartitionHead
 from flowbalance.policy.policy import Policy, check_projection
 
 BUILTIN = "builtin:"
 ASSETS = Path(str(files("flowbalance"))) / "assets"
 HEAD_FILE = "partition_head.safetensors"
+CRITIC_FILE = "critic.safetensors"
+REFERENCE_FILE = "reference.safetensors"
+"""Only where the reference is not the base model any more."""
 
 
 def resolve(path: str) -> str:
@@ -95,6 +99,7 @@ def build_policy(
     config: ModelConfig,
     head: HeadConfig | None,
     *,
+    critic: CriticConfig | None = None,
     reference: bool,
     temperature: float,
     device: torch.device,
@@ -104,7 +109,8 @@ def build_policy(
     """The policy to train: weights (with LoRA: the adapter's) in float32, all that is frozen in the
     type of the forward pass.
 
-    With a `checkpoint` the policy's weights and the head's come from there, the reference does not.
+    With a `checkpoint` the weights of the policy, the head and the critic come from there, those of
+    the reference only where it was reset.
     """
     compute = compute_dtype(config, device)
     separator = separator_id(head, tokenizer)
@@ -119,14 +125,28 @@ def build_policy(
         if reference:
             frozen = load_model(config.reference or config.path, compute, config.attention)
             make_room(frozen, separator)
+            if checkpoint is not None and (checkpoint / REFERENCE_FILE).is_file():
+                load_part(frozen, checkpoint / REFERENCE_FILE)
+    width = model.get_output_embeddings().weight.shape[1]
     partition = None
     if head is not None:
-        partition = PartitionHead(model.get_output_embeddings().weight.shape[1], head)
+        partition = PartitionHead(width, head)
         if checkpoint is not None:
-            load_head(partition, checkpoint)
+            load_part(partition, checkpoint / HEAD_FILE)
+    judge = None
+    if critic is not None:
+        trunk = None
+        if critic.trunk == "own":
+            trunk = load_model(config.path, torch.float32, config.attention)
+            make_room(trunk, separator)
+            _switch_dropout_off(trunk)
+        judge = Critic(width, critic, trunk)
+        if checkpoint is not None:
+            load_part(judge, checkpoint / CRITIC_FILE)
     policy = Policy(
         model,
         head=partition,
+        critic=judge,
         reference=frozen,
         temperature=temperature,
         chunk=config.logprob_chunk,
@@ -210,17 +230,20 @@ def _vocabulary(model: Any) -> int:
     return model.get_input_embeddings().weight.shape[0]
 
 
-def save_head(head: PartitionHead, folder: Path) -> None:
-    """Write the head beside the model's files."""
-    state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
-    save_file(state, folder / HEAD_FILE)
+def save_parts(policy: Policy, folder: Path, *, reference: bool) -> None:
+    """Write what the policy has beside the model: its head, its critic, a reset reference."""
+    parts = {HEAD_FILE: policy.head, CRITIC_FILE: policy.critic}
+    if reference:
+        parts[REFERENCE_FILE] = policy.reference
+    for name, part in parts.items():
+        if part is not None:
+            save_weights(part, str(folder / name))
 
 
-def load_head(head: PartitionHead, folder: Path) -> None:
-    """Read the head from beside the model's files."""
-    path = folder / HEAD_FILE
+def load_part(part: nn.Module, path: Path) -> None:
+    """Read a part from beside the model's files."""
     try:
-        head.load_state_dict(load_file(path))
+        load_weights(part, path)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path}: cannot load the partition head: {reason}") from error
+        raise UserError(f"{path}: cannot load this part of the policy: {reason}") from error

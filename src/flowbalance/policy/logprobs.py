@@ -17,19 +17,25 @@ def token_logprobs(
     *,
     temperature: float = 1.0,
     chunk: int = 4096,
+    entropy: bool = False,
 ) -> Tensor:
-    """log softmax(project(h)/T)[target] for each of M tokens, `chunk` tokens at a time.
+    """log softmax(project(h)/T)[target] for each of M tokens, `chunk` tokens at a time; with
+    `entropy` also −Σ_v p_v·log p_v of the distribution that each token was drawn from.
 
     With gradients the logits of a chunk are computed again in backward, so that one chunk's
     logits are all that is held: chunk × vocabulary × 4 bytes (a few times, in backward).
 
-    Shapes: hidden (M, H), targets (M,) → (M,) float32, in nats. `project` maps (m, H) to float32
-    logits (m, V).
+    Shapes: hidden (M, H), targets (M,) → (M, 1) float32, in nats, or (M, 2) with the entropy.
+    `project` maps (m, H) to float32 logits (m, V).
     """
 
     def one_chunk(states: Tensor, ids: Tensor) -> Tensor:
+        logits = project(states) / temperature
         # The fused kernel holds one (m, V) less in backward than gather − logsumexp.
-        return -cross_entropy(project(states) / temperature, ids, reduction="none")
+        columns = [-cross_entropy(logits, ids, reduction="none")]
+        if entropy:
+            columns.append(torch.special.entr(logits.softmax(-1)).sum(-1))
+        return torch.stack(columns, -1)
 
     pieces = []
     for states, ids in zip(hidden.split(chunk), targets.split(chunk), strict=True):

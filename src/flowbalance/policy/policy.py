@@ -1,22 +1,35 @@
-"""The policy: a causal language model, its frozen reference and its partition head."""
+"""The policy: a causal language model, its frozen reference, its partition head, its critic."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from flowbalance.errors import UserError
-from flowbalance.policy.heads import PartitionHead
+from flowbalance.policy.heads import Critic, PartitionHead
 from flowbalance.policy.logprobs import token_logprobs
 from flowbalance.policy.tokens import Tokens, collate, micro_batches
 
 
+class Scores(NamedTuple):
+    """What a forward pass says of B answers of at most T tokens; 0 on padding."""
+
+    logprobs: Tensor
+    """(B, T) log π of each token."""
+    log_z: Tensor | None
+    """(B,) log Zφ, with a head."""
+    values: Tensor | None
+    """(B, T) V before each token, with a critic."""
+    entropy: Tensor | None
+    """(B, T) of the distribution each token was drawn from, where asked for."""
+
+
 class Policy(nn.Module):
-    """π(y|x), log Zφ(x) and, frozen, π_ref(y|x); all log-probs are of the tempered policy.
+    """π(y|x), log Zφ(x), V(x, y_<t) and, frozen, π_ref(y|x); log-probs are of the tempered policy.
 
     `model` is any `AutoModelForCausalLM`, or a PEFT model around one: then the reference is the
     model with the adapter switched off, and `reference` stays None.
@@ -27,6 +40,7 @@ class Policy(nn.Module):
         model: nn.Module,
         *,
         head: PartitionHead | None = None,
+        critic: Critic | None = None,
         reference: nn.Module | None = None,
         temperature: float = 1.0,
         chunk: int = 4096,
@@ -35,6 +49,7 @@ class Policy(nn.Module):
         super().__init__()
         self.model = model
         self.head = head
+        self.critic = critic
         self.reference = reference
         if reference is not None:
             reference.requires_grad_(False).eval()
@@ -59,13 +74,19 @@ class Policy(nn.Module):
             self.reference.eval()
         return self
 
-    def forward(self, tokens: Tokens) -> tuple[Tensor, Tensor | None]:
-        """Log-probs of the answers' tokens (B, T), 0 on padding, and log Zφ (B,) with a head."""
+    def forward(self, tokens: Tokens, *, entropy: bool = False) -> Scores:
+        """Log-probs of the answers' tokens, and what heads and critic say; all with gradient."""
         with self.autocast():
             hidden, project = hidden_states(self.model, tokens.ids)
-            logprobs = self._answer_logprobs(hidden, project, tokens)
+            logprobs, spread = self._answer_logprobs(hidden, project, tokens, entropy=entropy)
             log_z = self.head(hidden, tokens.prompt_mask) if self.head is not None else None
-        return logprobs, log_z
+            values = self._values(hidden, tokens) if self.critic is not None else None
+        return Scores(logprobs, log_z, values, spread)
+
+    def reset_reference(self) -> None:
+        """Make the policy, as it is now, the reference."""
+        assert self.reference is not None
+        self.reference.load_state_dict(self.model.state_dict())
 
     @contextlib.contextmanager
     def as_reference(self) -> Iterator[nn.Module]:
@@ -79,21 +100,36 @@ class Policy(nn.Module):
             raise ValueError("this policy was built without a reference")
 
     def _answer_logprobs(
-        self, hidden: Tensor, project: Callable[[Tensor], Tensor], tokens: Tokens
-    ) -> Tensor:
-        # The state that predicts an answer's t-th token stands one before it. Only these states
-        # meet the vocabulary: neither prompts nor padding cost logits.
-        mask = tokens.answer_mask  # (B, T)
-        rows, columns = mask.nonzero(as_tuple=True)
-        places = tokens.prompt_lengths[rows] + columns
+        self,
+        hidden: Tensor,
+        project: Callable[[Tensor], Tensor],
+        tokens: Tokens,
+        *,
+        entropy: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        # Only the states that predict an answer's token meet the vocabulary: neither prompts nor
+        # padding cost logits.
+        places = predictors(tokens)
         picked = token_logprobs(
-            hidden[rows, places - 1],
-            tokens.ids[rows, places],
+            hidden[places.rows, places.before],
+            tokens.ids[places.rows, places.before + 1],
             project,
             temperature=self.temperature,
             chunk=self.chunk,
+            entropy=entropy,
         )
-        return torch.zeros(mask.shape, device=mask.device).index_put((rows, columns), picked)
+        logprobs = places.spread(picked[:, 0])
+        return logprobs, places.spread(picked[:, 1]) if entropy else None
+
+    def _values(self, hidden: Tensor | None, tokens: Tokens) -> Tensor:
+        """(B, T) V before each token, from the policy's states or the critic's own."""
+        assert self.critic is not None
+        if self.critic.trunk is not None:
+            hidden, _ = hidden_states(self.critic.trunk, tokens.ids)
+        elif hidden is None:
+            hidden, _ = hidden_states(self.model, tokens.ids)
+        places = predictors(tokens)
+        return places.spread(self.critic(hidden[places.rows, places.before]))
 
     @torch.no_grad()
     def score(
@@ -108,11 +144,39 @@ class Policy(nn.Module):
 
         Without gradient or dropout, and at most `budget` tokens (padding included) at a time.
         """
+        scorer = self.as_reference() if reference else evaluating(self.model)
+        with scorer as model:
+
+            def logprobs(tokens: Tokens) -> Tensor:
+                return self._answer_logprobs(*hidden_states(model, tokens.ids), tokens)[0]
+
+            return self._batched(logprobs, prompts, answers, budget)
+
+    @torch.no_grad()
+    def score_values(
+        self,
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        *,
+        budget: int = 16384,
+    ) -> Tensor:
+        """(N, T) the critic's values before each token of given answers, as in `score`."""
+        with evaluating(self.model):
+            return self._batched(
+                lambda tokens: self._values(None, tokens), prompts, answers, budget
+            )
+
+    def _batched(
+        self,
+        of: Callable[[Tokens], Tensor],
+        prompts: Sequence[Sequence[int]],
+        answers: Sequence[Sequence[int]],
+        budget: int,
+    ) -> Tensor:
         width = max(map(len, answers))
         result = torch.zeros(len(answers), width, device=self.device)
         lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
-        scorer = self.as_reference() if reference else evaluating(self.model)
-        with scorer as model, self.autocast():
+        with self.autocast():
             for rows in micro_batches(lengths, budget):
                 tokens = collate(
                     [prompts[i] for i in rows],
@@ -120,8 +184,34 @@ class Policy(nn.Module):
                     width=width,
                     device=self.device,
                 )
-                result[rows] = self._answer_logprobs(*hidden_states(model, tokens.ids), tokens)
+                result[rows] = of(tokens)
         return result
+
+
+class Predictors(NamedTuple):
+    """Where the states stand that predict the M tokens of a batch of answers."""
+
+    rows: Tensor
+    """(M,)"""
+    columns: Tensor
+    """(M,) the token's place in its answer."""
+    before: Tensor
+    """(M,) the place of the state: one before the token's own."""
+    shape: tuple[int, int]
+
+    def spread(self, values: Tensor) -> Tensor:
+        """(M,) -> (B, T), 0 on padding."""
+        blank = torch.zeros(self.shape, device=values.device)
+        return blank.index_put((self.rows, self.columns), values)
+
+
+def predictors(tokens: Tokens) -> Predictors:
+    """The places of a batch's answers."""
+    mask = tokens.answer_mask  # (B, T)
+    rows, columns = mask.nonzero(as_tuple=True)
+    return Predictors(
+        rows, columns, tokens.prompt_lengths[rows] + columns - 1, (mask.shape[0], mask.shape[1])
+    )
 
 
 @contextlib.contextmanager

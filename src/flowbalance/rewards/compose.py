@@ -17,7 +17,7 @@ import numbers
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +37,17 @@ class RewardResult:
     """(N,) weighted sums; NaN is unknown: no function applied, or one gave no finite number."""
     parts: dict[str, list[float]]
     """(N,) of each function, unweighted; NaN where it did not apply or gave no finite number."""
+
+    @staticmethod
+    def merge(results: Sequence[RewardResult]) -> RewardResult:
+        """Results of the same functions, one after another."""
+        return RewardResult(
+            total=[value for result in results for value in result.total],
+            parts={
+                name: [value for result in results for value in result.parts[name]]
+                for name in results[0].parts
+            },
+        )
 
 
 def text_of(completion: str | list[dict[str, Any]]) -> str:

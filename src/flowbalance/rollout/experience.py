@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase
 
 from flowbalance.data import Prompt
@@ -27,9 +28,38 @@ class Experience:
     mask: Tensor  # (N, T)
     finished: Tensor  # (N,) False: cut off at the limit
 
+    def __getitem__(self, rows: Sequence[int]) -> Experience:
+        """The chosen answers."""
+        index = torch.tensor(rows, device=self.mask.device)
+        return Experience(
+            prompts=[self.prompts[i] for i in rows],
+            answers=[self.answers[i] for i in rows],
+            texts=[self.texts[i] for i in rows],
+            logprobs=self.logprobs[index],
+            mask=self.mask[index],
+            finished=self.finished[index],
+        )
+
     @property
     def prompt_ids(self) -> list[tuple[int, ...]]:
         return [prompt.ids for prompt in self.prompts]
+
+
+def merge(parts: Sequence[Experience]) -> Experience:
+    """Several batches as one, padded to the longest."""
+    width = max(part.mask.shape[1] for part in parts)
+
+    def stack(tensors: Iterable[Tensor]) -> Tensor:
+        return torch.cat([pad(tensor, (0, width - tensor.shape[1])) for tensor in tensors])
+
+    return Experience(
+        prompts=[prompt for part in parts for prompt in part.prompts],
+        answers=[answer for part in parts for answer in part.answers],
+        texts=[text for part in parts for text in part.texts],
+        logprobs=stack(part.logprobs for part in parts),
+        mask=stack(part.mask for part in parts),
+        finished=torch.cat([part.finished for part in parts]),
+    )
 
 
 def sample(

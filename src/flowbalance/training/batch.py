@@ -8,26 +8,7 @@ import torch
 from torch import Tensor
 
 from flowbalance.objectives import Answers
-from flowbalance.rewards import RewardResult
 from flowbalance.rollout.experience import Experience
-
-
-def known(experience: Experience, result: RewardResult) -> tuple[Experience, Tensor]:
-    """Only the answers whose reward is known, and these rewards (N,)."""
-    totals = torch.tensor(result.total)
-    keep = (~totals.isnan()).nonzero()[:, 0]
-    rows = keep.tolist()
-    if len(rows) == len(totals):
-        return experience, totals
-    on_device = keep.to(experience.mask.device)
-    return Experience(
-        prompts=[experience.prompts[i] for i in rows],
-        answers=[experience.answers[i] for i in rows],
-        texts=[experience.texts[i] for i in rows],
-        logprobs=experience.logprobs[on_device],
-        mask=experience.mask[on_device],
-        finished=experience.finished[on_device],
-    ), totals[keep]
 
 
 def to_answers(
@@ -36,6 +17,7 @@ def to_answers(
     *,
     old_logprobs: Tensor,
     ref_logprobs: Tensor | None,
+    values: Tensor | None = None,
 ) -> Answers:
     """The tensors that an objective works on; groups are numbered by question."""
     numbers: dict[str, int] = {}
@@ -53,4 +35,5 @@ def to_answers(
         old_logprobs=old_logprobs,
         ref_logprobs=ref_logprobs,
         share=torch.tensor(share, device=device),
+        values=values,
     )

@@ -22,7 +22,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from flowbalance.errors import UserError
-from flowbalance.policy.loading import save_head
+from flowbalance.policy.loading import save_parts
 from flowbalance.policy.policy import Policy
 from flowbalance.report.display import console
 from flowbalance.report.files import write_atomic, writing
@@ -40,8 +40,12 @@ def save(
     state: dict[str, Any],
     *,
     keep: int,
+    reference: bool = False,
 ) -> Path:
-    """Write checkpoint `step` of a run; of the finished ones up to it, keep the newest `keep`."""
+    """Write checkpoint `step` of a run; of the finished ones up to it, keep the newest `keep`.
+
+    `reference`: write the reference too, because it is not the base model any more.
+    """
     target = run / f"{PREFIX}{step:06}"
     scratch = run / f".{target.name}.tmp"
     for stale in run.glob(f".{PREFIX}*.tmp"):  # of saves that were killed
@@ -50,8 +54,8 @@ def save(
         with writing(target):
             scratch.mkdir(parents=True)
             save_model(policy.model, tokenizer, scratch)
-            if policy.head is not None:
-                save_head(policy.head, scratch)
+            with _system_errors():
+                save_parts(policy, scratch, reference=reference)
             save_state(state, scratch)
             listed = {
                 path.relative_to(scratch).as_posix(): {"bytes": size, "blake2b": digest}

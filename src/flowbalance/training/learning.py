@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
-from flowbalance.config import OptimizerConfig
+from flowbalance.config import OptimizerConfig, TrainConfig
 from flowbalance.objectives import Answers, Balance, Surrogate
 from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import collate, micro_batches
+from flowbalance.training.optim import adamw, parameter_groups
 
 Objective = Balance | Surrogate
 
@@ -109,7 +110,7 @@ class Learner:
                 width=width,
                 device=policy.device,
             )
-            logprobs, log_z = policy(tokens)
+            logprobs, log_z, values, entropy = policy(tokens, entropy=self.objective.needs.entropy)
             micro = answers[torch.tensor(rows, device=policy.device)]
             gap = (logprobs.detach() - micro.old_logprobs).abs() if unmoved else None
             if on_policy:
@@ -117,7 +118,7 @@ class Learner:
                 micro = micro.replace(old_logprobs=logprobs.detach())
             if whole:
                 micro = self.objective.estimate(logprobs.detach(), micro)
-            loss, metrics = self.objective.loss(logprobs, micro, total, log_z)
+            loss, metrics = self.objective.loss(logprobs, micro, total, log_z, values, entropy)
             loss.backward()
             loss_sum += loss.item()
             if gap is not None:
@@ -129,8 +130,9 @@ class Learner:
 
     def _step(self, loss: float, learned: Learned) -> None:
         parts: list[tuple[str, nn.Module]] = [("policy", self.policy.model)]
-        if self.policy.head is not None:
-            parts.append(("head", self.policy.head))
+        for name, part in (("head", self.policy.head), ("critic", self.policy.critic)):
+            if part is not None:
+                parts.append((name, part))
         norms = {
             name: float(clip_grad_norm_(part.parameters(), self.config.max_grad_norm))
             for name, part in parts
@@ -143,3 +145,20 @@ class Learner:
         learned.losses.append(loss)
         for name, norm in norms.items():
             learned.grad_norms.setdefault(name, []).append(norm)
+
+
+def build_learner(policy: Policy, objective: Objective, config: TrainConfig) -> Learner:
+    """A learner whose model, head and critic have the recipe's learning rates."""
+    train = config.train
+    parts = [
+        (policy.model, train.learning_rate),
+        (policy.head, config.head.learning_rate or train.learning_rate),
+        (policy.critic, config.critic.learning_rate),
+    ]
+    groups = [
+        group
+        for part, rate in parts
+        if part is not None
+        for group in parameter_groups(part.parameters(), rate, train.weight_decay)
+    ]
+    return Learner(policy, objective, adamw(groups, train.betas), train)

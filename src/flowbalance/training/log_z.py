@@ -63,6 +63,10 @@ class LogZMemory:
             )
             self.offline[key] = value.item(), size.item()
 
+    def forget(self) -> None:
+        """Start anew: the reference is another one."""
+        self.running = RunningLogZ(self.objective.running_rate)
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {"running": self.running.state_dict(), "offline": dict(self.offline)}

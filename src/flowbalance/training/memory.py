@@ -15,6 +15,7 @@ FIELDS = {
     "log Z": "rollout.max_batch",
     "evaluation": "rollout.max_batch or train.micro_batch_tokens",
     "reference": "train.micro_batch_tokens or model.logprob_chunk",
+    "critic": "train.micro_batch_tokens",
     "old log-probs": "train.micro_batch_tokens or model.logprob_chunk",
     "learning": "train.micro_batch_tokens or model.logprob_chunk, or train with model.lora",
 }

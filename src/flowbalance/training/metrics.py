@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from statistics import fmean
 
@@ -9,24 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowbalance.objectives import Answers
 from flowbalance.rewards import RewardResult
 from flowbalance.rollout.experience import Experience
 from flowbalance.training.learning import Learned
 
 
-def rollout_metrics(
-    experience: Experience, answers: Answers, result: RewardResult, right: float
-) -> dict[str, float]:
+def rollout_metrics(experience: Experience, result: RewardResult, right: float) -> dict[str, float]:
     """What was sampled and how it was rewarded. Lengths in tokens, entropy in nats a token."""
-    rewards = answers.rewards
-    groups = int(answers.groups.max()) + 1
-    low = torch.full((groups,), torch.inf, device=rewards.device).scatter_reduce(
-        0, answers.groups, rewards, "amin"
-    )
-    high = torch.full((groups,), -torch.inf, device=rewards.device).scatter_reduce(
-        0, answers.groups, rewards, "amax"
-    )
+    totals = torch.tensor(result.total)
+    rewards = totals[~totals.isnan()]
+    groups: dict[str, set[float]] = {}
+    for prompt, total in zip(experience.prompts, totals.tolist(), strict=True):
+        if not math.isnan(total):
+            groups.setdefault(prompt.key, set()).add(total)
     parts = {
         f"reward/{name}": nan_mean(torch.tensor(values)) for name, values in result.parts.items()
     }
@@ -35,8 +31,8 @@ def rollout_metrics(
         "reward/mean": rewards.mean().item(),
         "reward/std": rewards.std(correction=0).item(),
         **(parts if len(parts) > 1 else {}),
-        "reward/unknown": torch.tensor(result.total).isnan().float().mean().item(),
-        "reward/equal_groups": (low == high).float().mean().item(),
+        "reward/unknown": totals.isnan().float().mean().item(),
+        "reward/equal_groups": fmean(len(values) == 1 for values in groups.values()),
         "accuracy": (rewards >= right).float().mean().item(),
         "answer/length": lengths.mean().item(),
         "answer/cut_off": (~experience.finished).float().mean().item(),
@@ -79,6 +75,15 @@ def learning_metrics(learned: Learned) -> dict[str, float]:
             "log_z/group": of["log_z_group"].mean().item(),
             "log_z/error": group_error(of["log_z"], of["log_z_group"], of["group"]),
         }
+    if "entropy" in of:
+        metrics["policy/entropy_exact"] = of["entropy"].mean().item()
+    if "value_error" in of:
+        error, spread = (
+            of["value_error"].mean(),
+            of["return_square"].mean() - of["return"].mean() ** 2,
+        )
+        metrics["value/error"] = error.item()
+        metrics["value/explained"] = (1 - error / spread).item() if spread > 0 else 0.0
     return metrics
 
 

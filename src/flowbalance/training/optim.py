@@ -31,9 +31,9 @@ def adamw(groups: Sequence[dict[str, Any]], betas: tuple[float, float] = (0.9, 0
     return AdamW(groups, betas=betas)
 
 
-def rate_factor(step: int, kind: Schedule, warmup: int, total: int, floor: float = 0.0) -> float:
-    """What the peak rate is multiplied by at `step` (from 0): a linear warm-up, then 1, or a fall
-    to `floor` at step `total`."""
+def rate_factor(step: float, kind: Schedule, warmup: int, total: int, floor: float = 0.0) -> float:
+    """What the peak rate is multiplied by at `step` (from 0, fractions allowed): a linear warm-up,
+    then 1, or a fall to `floor` at step `total`."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     done = min(1.0, (step - warmup) / max(1, total - warmup))

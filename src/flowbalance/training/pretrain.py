@@ -24,13 +24,10 @@ from flowbalance.policy.tokens import Tokens, collate
 from flowbalance.report.display import Display, console
 from flowbalance.report.files import writing
 from flowbalance.report.metrics import MetricsLog
-from flowbalance.tasks import get_task
-from flowbalance.tasks.countdown import Countdown
+from flowbalance.tasks import DemonstratedTask, get_task
 from flowbalance.training.checkpoint import save_model
 from flowbalance.training.optim import adamw, parameter_groups, rate_factor, set_rate
 from flowbalance.training.run import choose_device, open_run, point_latest, set_threads
-
-ALPHABET = "0123456789+-*/=,>:"
 
 
 def character_tokenizer(alphabet: str, max_length: int) -> PreTrainedTokenizerFast:
@@ -83,12 +80,12 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
     device = choose_device(config.device)
     folder = open_run(config, name)
     torch.manual_seed(config.seed)
-    task = cast(Countdown, get_task(config.task, config.task_options))
-    tokenizer = character_tokenizer(ALPHABET, config.architecture.max_position_embeddings)
+    task = cast(DemonstratedTask, get_task(config.task, config.task_options))
+    tokenizer = character_tokenizer(task.ALPHABET, config.architecture.max_position_embeddings)
     model = build_model(config.architecture, tokenizer)
     policy = Policy(model).to(device)
-    questions = task.questions("test", config.evaluation_questions)
-    solutions = [task.solutions(question) for question in questions]
+    questions = task.rows("test", config.evaluation_questions)
+    solutions = [task.row_solutions(question) for question in questions]
     demonstrations = task.demonstrations(config.seed, config.mistakes)
     optimizer = adamw(
         parameter_groups(policy.parameters(), config.learning_rate, config.weight_decay),
@@ -127,7 +124,7 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
                 "tokens_per_second": tokens.ids.numel() / (time.monotonic() - began),
             }
             if step % config.evaluate_every == 0 or step == config.steps:
-                scores = exact_scores(score, [q.prompt for q in questions], solutions).table()
+                scores = exact_scores(score, [q["prompt"] for q in questions], solutions).table()
                 values |= {f"test/{key}": value for key, value in scores.items()}
                 shown = "  ".join(f"{key} {value:.3f}" for key, value in scores.items())
                 console.print(f"step {step}  held out: {shown}")

@@ -1,8 +1,9 @@
 """The loop: questions → answers → rewards → old and reference log-probs → objective → AdamW.
 
 It knows no algorithm by name. The objective says what it needs (`Needs`): the reference, a head
-for log Z, a running or offline log Z, how often an answer occurs. All randomness of step k is
-derived from (seed, k), so that on a CPU a resumed run repeats an uninterrupted one bit for bit.
+for log Z, a running or offline log Z, how often an answer occurs, a critic. All randomness of step
+k is derived from (seed, k), so that on a CPU a resumed run repeats an uninterrupted one bit for
+bit.
 """
 
 from __future__ import annotations
@@ -16,26 +17,28 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from flowbalance.config import TrainConfig
-from flowbalance.data import Prompt, question_order
+from flowbalance.data import Prompt
 from flowbalance.errors import UserError
-from flowbalance.objectives import Answers, Balance
+from flowbalance.objectives import Balance
 from flowbalance.policy.loading import build_policy, load_tokenizer
 from flowbalance.report.display import Display, before_after, console, show_rows
 from flowbalance.report.files import finite, write_atomic, writing
 from flowbalance.report.metrics import MetricsLog
-from flowbalance.rollout.experience import Experience, reward, sample
+from flowbalance.rollout.experience import reward, sample
 from flowbalance.training import checkpoint
-from flowbalance.training.batch import known, to_answers
+from flowbalance.training.collect import Collector
 from flowbalance.training.interrupt import Interrupt
-from flowbalance.training.learning import Learner
+from flowbalance.training.learning import build_learner
 from flowbalance.training.log_z import LogZMemory
 from flowbalance.training.memory import naming_the_field
-from flowbalance.training.metrics import learning_metrics, rollout_metrics, shown
-from flowbalance.training.optim import adamw, parameter_groups, rate_factor, set_rate
+from flowbalance.training.metrics import learning_metrics, shown
+from flowbalance.training.optim import rate_factor, set_rate
+from flowbalance.training.patience import NOT_FINITE, NOTHING_KEPT, Patience
+from flowbalance.training.reset import ResetRule
 from flowbalance.training.run import choose_device, point_latest, set_threads
+from flowbalance.training.scoring import score
 from flowbalance.training.setup import (
     build_held_out,
     build_rewards,
@@ -43,8 +46,6 @@ from flowbalance.training.setup import (
     facts,
     load_questions,
 )
-
-PATIENCE = 3  # steps in a row without a finite gradient before the run stops
 
 
 class Trainer:
@@ -57,13 +58,15 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.objective = config.build_objective()
         self.needs = self.objective.needs
-        self.use_reference = self.needs.reference or config.log.reference_kl
         self.tokenizer = load_tokenizer(str(resume or config.model.path))
         with naming_the_field("loading the model"):
             self.policy = build_policy(
                 config.model,
                 config.head if self.needs.log_z == "head" else None,
-                reference=self.use_reference or self.needs.log_z == "offline",
+                critic=config.critic if self.needs.values else None,
+                reference=self.needs.reference
+                or config.log.reference_kl
+                or self.needs.log_z == "offline",
                 temperature=config.rollout.temperature,
                 device=self.device,
                 tokenizer=self.tokenizer,
@@ -75,11 +78,18 @@ class Trainer:
         self.held_out = build_held_out(
             config, self.questions, self.rewards, self.tokenizer, self.policy
         )
-        self.learner = self._learner()
+        self.learner = build_learner(self.policy, self.objective, config)
         self.memory: LogZMemory | None = None
         if isinstance(self.objective, Balance) and self.needs.log_z in ("running", "offline"):
             self.memory = LogZMemory(self.objective, self._sample_reference)
-        self.step = self.sampled_answers = self.fruitless = 0
+        self.collector = Collector(
+            config, self.policy, self.tokenizer, self.questions.train, self.sampling, self.rewards
+        )
+        self.reset = ResetRule(config.reset)
+        self.patience = Patience(folder)
+        self.step = self.drawn_questions = self.sampled_answers = 0
+        self.optimizer_steps = self.sampled_tokens = 0
+        self.cpu_seconds = 0.0  # of steps, evaluation and saving left out
         self.before: dict[str, float] = {}  # held-out scores before the first step
         self.after: dict[str, float] = {}  # and the latest ones
         self.seconds: dict[str, float] = {}
@@ -87,19 +97,6 @@ class Trainer:
         self.stopped_by = 0  # number of the signal that ended the run early
         if resume is not None:
             self._restore(checkpoint.load_state(resume))
-
-    # --- parts ---------------------------------------------------------------------------------
-
-    def _learner(self) -> Learner:
-        train = self.config.train
-        groups = parameter_groups(
-            self.policy.model.parameters(), train.learning_rate, train.weight_decay
-        )
-        if self.policy.head is not None:
-            rate = self.config.head.learning_rate or train.learning_rate
-            groups += parameter_groups(self.policy.head.parameters(), rate, train.weight_decay)
-        optimizer = adamw(groups, train.betas)
-        return Learner(self.policy, self.objective, optimizer, train)
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -124,10 +121,10 @@ class Trainer:
             if self.step == 0 and self.held_out:
                 self.before = self._evaluate(display)
                 log.log(0, {f"test/{name}": score for name, score in self.before.items()})
-            while self.step < total and not interrupt.requested:
+            while not self.done and not interrupt.requested:
                 metrics = self._step_or_save(display)
                 self.step += 1
-                last = self.step == total
+                last = self.done
                 if last or interrupt.requested or self._every(config.checkpoint.every):
                     self._save()
                 due = last or (not interrupt.requested and self._every(config.evaluation.every))
@@ -139,11 +136,11 @@ class Trainer:
                 display.update(self.step, shown(metrics))
             if self.step == 0:
                 self._save()
-            if self.step == total and self.held_out and not self.after:
+            if self.done and self.held_out and not self.after:
                 self.after = self._evaluate(display)
-        self.stopped_by = interrupt.number if self.step < total else 0
+        self.stopped_by = 0 if self.done else interrupt.number
         saved = self.folder / f"{checkpoint.PREFIX}{self.step:06}"
-        if self.step < total:
+        if not self.done:
             console.print(
                 f"stopped after step {self.step} of {total}; go on with: "
                 f"flowbalance train --resume {self.folder}"
@@ -152,14 +149,37 @@ class Trainer:
             self._finish(saved)
         return saved
 
+    @property
+    def left(self) -> int | None:
+        """Answers that may still be sampled; None: any number."""
+        budget = self.config.train.answers
+        return None if budget is None else budget - self.sampled_answers
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are taken, or what is left of the answers is less than a batch."""
+        rollout = self.config.rollout
+        spent = self.left is not None and self.left < rollout.questions * rollout.num_generations
+        return spent or self.step >= self.config.train.steps
+
+    @property
+    def progress(self) -> float:
+        """Steps taken, or the same share of the answers if that is more."""
+        train = self.config.train
+        used = self.sampled_answers / train.answers if train.answers else 0.0
+        return max(self.step, used * train.steps)
+
     def _every(self, steps: int) -> bool:
         return steps > 0 and self.step % steps == 0
 
     def _step_or_save(self, display: Display) -> dict[str, float]:
         """One step; one that fails before it has changed weights saves what was learned so far."""
         self.learning = False
+        began = time.process_time()
         try:
-            return self._one_step(display)
+            metrics = self._one_step(display)
+            self.cpu_seconds += time.process_time() - began
+            return metrics
         except UserError:
             if self.step and not self.learning:
                 with contextlib.suppress(UserError):
@@ -169,32 +189,25 @@ class Trainer:
     def _one_step(self, display: Display) -> dict[str, float]:
         config, began = self.config, time.monotonic()
         self.seconds = {}
-        indices = question_order(
-            len(self.questions.train), config.seed, self.step, config.rollout.questions
+        batch = self.collector.collect(
+            self.step, self.drawn_questions, self.left, lambda name: self._phase(name, display)
         )
-        with self._phase("rollout", display):
-            experience = sample(
-                self.policy,
-                self.tokenizer,
-                [self.questions.train[i] for i in indices],
-                config.rollout.num_generations,
-                self.sampling,
-                seed=config.seed * 1_000_003 + self.step,
-                max_batch=config.rollout.max_batch,
-            )
-        with self._phase("reward", display):
-            result = reward(experience, self.rewards)
-        sampled = experience
-        self.sampled_answers += len(experience.answers)
-        tokens = int(experience.mask.sum())
-        experience, totals = known(experience, result)
-        if not len(totals):
-            raise UserError(
-                f"step {self.step + 1}: no reward function gave a number for any of "
-                f"{len(result.total)} answers; check reward.functions and the data's columns"
-            )
-        answers = self._score(experience, totals, display)
-        metrics = rollout_metrics(sampled, answers, result, config.reward.right)
+        self.drawn_questions += batch.questions
+        self.sampled_answers += batch.answers
+        self.sampled_tokens += batch.tokens
+        metrics = batch.metrics | {"answers": float(self.sampled_answers)}
+        experience = batch.experience
+        if experience is None:
+            self.patience.note(self.step + 1, NOTHING_KEPT)
+            return metrics
+        answers = score(
+            experience,
+            batch.rewards,
+            self.policy,
+            self.needs,
+            config,
+            lambda name: self._phase(name, display),
+        )
         answers = self.objective.prepare(answers)
         if self.memory is not None:
             with self._phase("log Z", display):
@@ -204,7 +217,7 @@ class Trainer:
         train = config.train
         set_rate(
             self.learner.optimizer,
-            rate_factor(self.step, train.schedule, train.warmup_steps, train.steps),
+            rate_factor(self.progress, train.schedule, train.warmup_steps, train.steps),
         )
         self.learning = True
         with self._phase("learning", display):
@@ -214,28 +227,15 @@ class Trainer:
                 experience.answers,
                 seed=f"{config.seed}/{self.step}",
             )
-        self._stop_if_fruitless(learned.skipped == len(learned.losses))
+        useless = learned.skipped == len(learned.losses)
+        self.patience.note(self.step + 1, NOT_FINITE if useless else None)
+        self.optimizer_steps += len(learned.losses) - learned.skipped
         metrics |= learning_metrics(learned)
         metrics["learning_rate"] = self.learner.optimizer.param_groups[0]["lr"]
-        metrics["tokens_per_second"] = tokens / (time.monotonic() - began)
-        metrics["answers"] = float(self.sampled_answers)
+        if config.reset.active:
+            self._reset_if_due(metrics)
+        metrics["tokens_per_second"] = batch.tokens / (time.monotonic() - began)
         return metrics
-
-    def _score(self, experience: Experience, totals: Tensor, display: Display) -> Answers:
-        """Old log-probs, as sampled where that is exact, and the reference's."""
-        budget, width = self.config.train.micro_batch_tokens, experience.mask.shape[1]
-        old, reference = experience.logprobs, None
-        ids = experience.prompt_ids, experience.answers
-        # In lower precision sampler and trainer differ. With a single step a batch the training
-        # forward gives the old log-probs itself, unless log Z is estimated before it.
-        in_forward = self.config.on_policy and self.needs.log_z in (None, "head", "offline")
-        if self.policy.compute_dtype != torch.float32 and not in_forward:
-            with self._phase("old log-probs", display):
-                old = _widen(self.policy.score(*ids, budget=budget), width)
-        if self.use_reference:
-            with self._phase("reference", display):
-                reference = _widen(self.policy.score(*ids, budget=budget, reference=True), width)
-        return to_answers(experience, totals, old_logprobs=old, ref_logprobs=reference)
 
     def _sample_reference(self, prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
         """Rewards and summed log-probs (questions, answers) of the reference's own answers."""
@@ -254,19 +254,19 @@ class Trainer:
         rewards = torch.tensor(reward(experience, self.rewards).total, device=self.device)
         return rewards.view(shape), experience.logprobs.sum(1).view(shape)
 
-    def _stop_if_fruitless(self, fruitless: bool) -> None:
-        self.fruitless = self.fruitless + 1 if fruitless else 0
-        if fruitless:
-            console.print(
-                f"[yellow]step {self.step + 1}: loss or gradient is not finite; weights left as "
-                "they were[/yellow]"
-            )
-        if self.fruitless >= PATIENCE:
-            raise UserError(
-                f"the loss was not finite in {PATIENCE} steps in a row (last: step "
-                f"{self.step + 1}); lower train.learning_rate or objective.inverse_temperature, "
-                f"and go on from the last checkpoint with --resume {self.folder}"
-            )
+    def _reset_if_due(self, metrics: dict[str, float]) -> None:
+        """The policy becomes the reference, and what depended on the old one is forgotten."""
+        kl = metrics["kl/reference"]
+        reason = self.reset.due(self.step + 1, metrics["accuracy"], kl)
+        metrics["resets"] = float(self.reset.resets)
+        if reason is None:
+            return
+        console.print(f"step {self.step + 1}: reference reset ({reason})")
+        self.policy.reset_reference()
+        if self.config.reset.optimizer:
+            self.learner.optimizer.state.clear()
+        if self.memory is not None:
+            self.memory.forget()
 
     # --- evaluation, saving ----------------------------------------------------------------------
 
@@ -284,6 +284,11 @@ class Trainer:
         state = {
             "step": self.step,
             "sampled_answers": self.sampled_answers,
+            "drawn_questions": self.drawn_questions,
+            "optimizer_steps": self.optimizer_steps,
+            "sampled_tokens": self.sampled_tokens,
+            "cpu_seconds": self.cpu_seconds,
+            "reset": self.reset.state_dict(),
             "before": self.before,
             "optimizer": self.learner.optimizer.state_dict(),
             "random": torch.get_rng_state(),
@@ -297,10 +302,14 @@ class Trainer:
             self.tokenizer,
             state,
             keep=self.config.checkpoint.keep,
+            reference=self.reset.resets > 0,
         )
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step, self.sampled_answers = state["step"], state["sampled_answers"]
+        for name in ("drawn_questions", "optimizer_steps", "sampled_tokens", "cpu_seconds"):
+            setattr(self, name, state[name])
+        self.reset.load_state_dict(state["reset"])
         self.before = state["before"]
         self.learner.optimizer.load_state_dict(state["optimizer"])
         if self.memory is not None:
@@ -315,6 +324,9 @@ class Trainer:
             "seed": self.config.seed,
             "steps": self.step,
             "answers": self.sampled_answers,
+            "optimizer_steps": self.optimizer_steps,
+            "sampled_tokens": self.sampled_tokens,
+            "cpu_seconds": self.cpu_seconds,
             "before": self.before,
             "after": self.after,
         }
@@ -330,8 +342,5 @@ class Trainer:
         began = time.monotonic()
         with naming_the_field(name):
             yield
-        self.seconds[name.replace(" ", "_")] = time.monotonic() - began
-
-
-def _widen(logprobs: Tensor, width: int) -> Tensor:
-    return pad(logprobs, (0, width - logprobs.shape[1]))
+        key = name.replace(" ", "_")
+        self.seconds[key] = self.seconds.get(key, 0.0) + time.monotonic() - began

@@ -1,0 +1,151 @@
+"""Filling a rollout batch: questions → answers → rewards, and again where groups are dropped."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from flowbalance.config import TrainConfig
+from flowbalance.data import Prompt, question_order
+from flowbalance.errors import UserError
+from flowbalance.policy.policy import Policy
+from flowbalance.rewards import RewardResult, Rewards
+from flowbalance.rewards.overlong import overlong_penalty
+from flowbalance.rollout import Sampling
+from flowbalance.rollout.experience import Experience, merge, reward, sample
+from flowbalance.training.metrics import rollout_metrics
+
+Phase = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step learns from."""
+
+    experience: Experience | None
+    """Whole groups of answers whose reward is known; None if no group was kept."""
+    rewards: Tensor
+    """(N,) raw, the penalty for overlong answers included."""
+    questions: int
+    """Questions asked, those whose group was dropped included."""
+    answers: int
+    """Answers sampled, those of dropped groups included."""
+    tokens: int
+    """Of these answers."""
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Collector:
+    """Samples and judges answers until a batch is full."""
+
+    config: TrainConfig
+    policy: Policy
+    tokenizer: PreTrainedTokenizerBase
+    questions: Sequence[Prompt]
+    sampling: Sampling
+    rewards: Rewards
+
+    def collect(self, step: int, drawn: int, left: int | None, phase: Phase) -> Batch:
+        """The batch of `step` (from 0), with `phase(name)` around each part.
+
+        `drawn` questions were asked before it; `left` answers may be sampled, None for any number.
+        """
+        rollout = self.config.rollout
+        sampled: list[Experience] = []
+        judged: list[RewardResult] = []
+        kept: list[tuple[Experience, Tensor]] = []
+        asked = full = 0
+        for number in range(rollout.max_rounds if rollout.dynamic_sampling else 1):
+            ask = questions_to_ask(rollout.questions, asked, full)
+            if left is not None:
+                ask = min(ask, left // rollout.num_generations - asked)
+            if ask < 1:
+                break
+            with phase("rollout"):
+                experience = self._sample(step, number, drawn + asked, ask)
+            with phase("reward"):
+                result = reward(experience, self.rewards)
+            asked += ask
+            sampled.append(experience)
+            judged.append(result)
+            rows = self._kept(experience, result.total, rollout.questions - full)
+            full += len({experience.prompts[row].key for row in rows})
+            if rows:
+                kept.append((experience[rows], torch.tensor([result.total[i] for i in rows])))
+        everything = merge(sampled)
+        result = RewardResult.merge(judged)
+        if all(math.isnan(total) for total in result.total):
+            raise UserError(
+                f"step {step + 1}: no reward function gave a number for any of "
+                f"{len(result.total)} answers; check reward.functions and the data's columns"
+            )
+        metrics = rollout_metrics(everything, result, self.config.reward.right)
+        if rollout.dynamic_sampling:
+            metrics["rollout/dropped_questions"] = float(asked - full)
+        experience = merge([part for part, _ in kept]) if kept else None
+        rewards = torch.cat([part for _, part in kept]) if kept else torch.empty(0)
+        if self.config.reward.overlong_share and experience is not None:
+            penalty = torch.tensor(
+                [
+                    overlong_penalty(
+                        len(answer),
+                        rollout.max_completion_length,
+                        self.config.reward.overlong_share,
+                    )
+                    for answer in experience.answers
+                ]
+            )
+            rewards = rewards - penalty
+            metrics["reward/overlong"] = -penalty.mean().item()
+        return Batch(
+            experience=experience,
+            rewards=rewards,
+            questions=asked,
+            answers=len(everything.answers),
+            tokens=int(everything.mask.sum()),
+            metrics=metrics,
+        )
+
+    def _sample(self, step: int, number: int, drawn: int, ask: int) -> Experience:
+        config = self.config
+        indices = question_order(len(self.questions), config.seed, drawn, ask)
+        return sample(
+            self.policy,
+            self.tokenizer,
+            [self.questions[i] for i in indices],
+            config.rollout.num_generations,
+            self.sampling,
+            seed=config.seed * 1_000_003 + step + number * 1_000_000_007,
+            max_batch=config.rollout.max_batch,
+        )
+
+    def _kept(self, experience: Experience, totals: Sequence[float], missing: int) -> list[int]:
+        """The rows to learn from: rewards known, and in dynamic sampling of questions that were
+        answered both right and wrong, as many as are missing.
+
+        Right and wrong are told before any penalty for length, which would hide that all answers
+        are equally right.
+        """
+        rows = [i for i, total in enumerate(totals) if not math.isnan(total)]
+        if not self.config.rollout.dynamic_sampling:
+            return rows
+        verdicts: dict[str, set[bool]] = defaultdict(set)
+        for i in rows:
+            verdicts[experience.prompts[i].key].add(totals[i] >= self.config.reward.right)
+        mixed = [key for key, seen in verdicts.items() if len(seen) == 2][:missing]
+        return [i for i in rows if experience.prompts[i].key in mixed]
+
+
+def questions_to_ask(wanted: int, asked: int, kept: int) -> int:
+    """How many questions the next round needs, if as many are kept of it as of those so far."""
+    if not asked:
+        return wanted
+    return min(wanted, math.ceil((wanted - kept) * asked / max(kept, 1)))

@@ -1,0 +1,43 @@
+"""Steps in a row that taught nothing end a run, with a sentence on what to change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowbalance.errors import UserError
+from flowbalance.report.display import console
+
+PATIENCE = 3
+
+NOT_FINITE = (
+    "the loss or its gradient was not finite",
+    "lower train.learning_rate or objective.inverse_temperature",
+)
+NOTHING_KEPT = (
+    "no question was answered both right and wrong",
+    "ask other questions, raise rollout.num_generations or rollout.max_rounds, or switch "
+    "rollout.dynamic_sampling off",
+)
+
+
+@dataclass
+class Patience:
+    """Counts fruitless steps of the run in `folder`."""
+
+    folder: Path
+    fruitless: int = 0
+
+    def note(self, step: int, problem: tuple[str, str] | None) -> None:
+        """A step (from 1) went well (None), or had this problem and this remedy."""
+        if problem is None:
+            self.fruitless = 0
+            return
+        self.fruitless += 1
+        what, remedy = problem
+        console.print(f"[yellow]step {step}: {what}; weights left as they were[/yellow]")
+        if self.fruitless >= PATIENCE:
+            raise UserError(
+                f"{what} in {PATIENCE} steps in a row (last: step {step}); {remedy}, and go on "
+                f"from the last checkpoint with --resume {self.folder}"
+            )
