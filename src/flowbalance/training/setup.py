@@ -13,7 +13,7 @@ from flowbalance.config import DataConfig, HeadConfig, TrainConfig
 from flowbalance.data import Prompt, build_prompts, load_rows
 from flowbalance.errors import UserError
 from flowbalance.evaluation.heldout import HeldOut
-from flowbalance.objectives import Balance, effective_inverse_temperature
+from flowbalance.objectives import PRESETS, Balance, effective_inverse_temperature
 from flowbalance.policy.loading import separator_id
 from flowbalance.policy.policy import Policy
 from flowbalance.rewards import Rewards, load_reward
@@ -178,6 +178,7 @@ def facts(config: TrainConfig, policy: Policy, questions: Questions) -> list[tup
     parameters = sum(p.numel() for p in policy.model.parameters())
     trained = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
     rows = [
+        ("algorithm", PRESETS[config.algorithm].source),
         ("device", f"{device_name(policy.device)}, {str(policy.compute_dtype)[6:]} forward passes"),
         ("model", f"{config.model.path}, {parameters:,} parameters, {trained:,} trained"),
         ("questions", f"{len(questions.train):,} to train on, {len(questions.test):,} held out"),

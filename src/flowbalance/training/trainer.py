@@ -187,7 +187,7 @@ class Trainer:
             raise
 
     def _one_step(self, display: Display) -> dict[str, float]:
-        config, began = self.config, time.monotonic()
+        config, began, progress = self.config, time.monotonic(), self.progress
         self.seconds = {}
         batch = self.collector.collect(
             self.step, self.drawn_questions, self.left, lambda name: self._phase(name, display)
@@ -217,7 +217,7 @@ class Trainer:
         train = config.train
         set_rate(
             self.learner.optimizer,
-            rate_factor(self.progress, train.schedule, train.warmup_steps, train.steps),
+            rate_factor(progress, train.schedule, train.warmup_steps, train.steps),
         )
         self.learning = True
         with self._phase("learning", display):
