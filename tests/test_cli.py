@@ -71,6 +71,15 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return said
 
 
+def test_a_run_that_never_starts_leaves_no_folder(
+    written: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "never"
+    said = refused(capsys, "train", written, f"output={folder}", "model.path=nowhere/at/all")
+    assert "there is no folder nowhere/at/all" in said
+    assert not folder.exists()
+
+
 # --- help, config ----------------------------------------------------------------------------
 
 

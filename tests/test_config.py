@@ -236,3 +236,30 @@ def test_every_field_is_read_somewhere() -> None:
         if name.rpartition(".")[2] not in read_names and not name.startswith("architecture.")
     ]
     assert not dead
+
+
+def test_another_algorithm_leaves_the_recipe_s_objective_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """β belongs to the recipe's algorithm; what the command line says, to the new one."""
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "algorithm: tba\nobjective: {inverse_temperature: 6}\ndata: {task: countdown}\n"
+    )
+    other = load(TrainConfig, recipe, ["algorithm=dapo", "objective.epsilon=0.1"])
+    assert other.objective == {"epsilon": 0.1}
+    assert other.rollout.dynamic_sampling
+    assert "its objective settings belong to tba; left out for dapo" in caplog.text
+    assert load(TrainConfig, recipe, ["algorithm=tba"]).objective == {"inverse_temperature": 6}
+    assert load(TrainConfig, recipe, ["objective.epsilon=0.3"]).objective["epsilon"] == 0.3
+
+
+def test_constant_aggregation_takes_the_longest_answer() -> None:
+    config = load(TrainConfig, None, ["data.task=countdown", "algorithm=dr-grpo"])
+    assert config.build_objective().aggregation_length == 512.0  # type: ignore[union-attr]
+    config = load(
+        TrainConfig,
+        None,
+        ["data.task=countdown", "algorithm=dr-grpo", "objective.aggregation_length=9"],
+    )
+    assert config.build_objective().aggregation_length == 9.0  # type: ignore[union-attr]

@@ -31,7 +31,7 @@ FREE = (
 def train(options: Namespace) -> None:
     """Train by a recipe, or go on with a run."""
     from flowbalance.config import TrainConfig, load
-    from flowbalance.training.run import open_run
+    from flowbalance.training.run import discard_run, open_run
     from flowbalance.training.trainer import Trainer
 
     if options.resume is not None:
@@ -42,7 +42,13 @@ def train(options: Namespace) -> None:
     if options.recipe is None:
         raise UserError("train needs a recipe, e.g. recipes/countdown.yaml, or --resume RUN")
     config = load(TrainConfig, options.recipe, options.overrides)
-    finish(Trainer(config, open_run(config, Path(options.recipe).stem)))
+    folder = open_run(config, Path(options.recipe).stem)
+    try:
+        trainer = Trainer(config, folder)
+    except BaseException:
+        discard_run(folder)
+        raise
+    finish(trainer)
 
 
 def finish(trainer: Any) -> None:
@@ -199,6 +205,13 @@ def export(options: Namespace) -> None:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     print(f"model: {folder}")
+
+
+def compare(options: Namespace) -> None:
+    """Algorithms × seeds from one base model, as one table."""
+    from flowbalance.comparison import command
+
+    command.compare(options)
 
 
 def config(options: Namespace) -> None:

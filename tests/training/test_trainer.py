@@ -110,8 +110,9 @@ def test_resume_is_bit_for_bit(recipe: Make, tmp_path: Path, overrides: tuple[st
     ours, theirs = weights(resumed), weights(whole)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     state, expected = checkpoint.load_state(resumed), checkpoint.load_state(whole)
-    assert state.pop("cpu_seconds") > 0
-    assert expected.pop("cpu_seconds") > 0
+    for each in (state, expected):
+        assert each.pop("cpu_seconds") > 0
+        assert each.pop("row")["seconds/rollout"] > 0
     assert_equal(state, expected)
     skip = ("seconds", "tokens_per_second")
     for row, other in zip(metrics(resumed), metrics(whole), strict=True):
@@ -349,3 +350,24 @@ def test_questions_that_vanish_leave_mini_batches_of_like_size(recipe: Make) -> 
         trainer.learner.learn(answers, [[1]] * n, [[1]] * n, seed="0")
         assert sum(sizes) == questions
         assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_kill_during_evaluation_loses_no_row(recipe: Make, tmp_path: Path) -> None:
+    """The checkpoint is there and its row is not: a resumed run evaluates and writes it."""
+    config = recipe("evaluation.every=2", "checkpoint.every=2", "evaluation.questions=2")
+    trainer = Trainer(config, open_run(config, "test"))
+    evaluate = trainer._evaluate
+
+    def killed(display):  # type: ignore[no-untyped-def]
+        if trainer.step == 2:
+            raise KeyboardInterrupt
+        return evaluate(display)
+
+    trainer._evaluate = killed
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    saved = checkpoint.latest_whole(trainer.folder)
+    assert [row["step"] for row in metrics(saved)] == [0, 1]
+    rows = metrics(Trainer(config, trainer.folder, resume=saved).run())
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    assert [row["step"] for row in rows if "test/accuracy" in row] == [0, 2, 4]

@@ -83,6 +83,8 @@ class MetricsLog:
         self.path = folder / "metrics.jsonl"
         for name in ("metrics.jsonl", "samples.jsonl"):
             keep_steps(folder / name, start)
+        self.last = max((row["step"] for row in read_jsonl(self.path)), default=0)
+        """The latest step that has its row."""
         self.backends: list[Backend] = [
             TensorBoard(folder, start)
             if name == "tensorboard"

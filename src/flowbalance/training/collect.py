@@ -114,6 +114,23 @@ class Collector:
             metrics=metrics,
         )
 
+    def judge_reference(self, prompts: list[Prompt], step: int) -> tuple[Tensor, Tensor]:
+        """Rewards and summed log-probs (questions, answers) of the reference's own answers."""
+        config = self.config
+        experience = sample(
+            self.policy,
+            self.tokenizer,
+            prompts,
+            config.rollout.num_generations,
+            self.sampling,
+            seed=config.seed * 1_000_003 + step + 500_000,
+            max_batch=config.rollout.max_batch,
+            reference=True,
+        )
+        shape = len(prompts), config.rollout.num_generations
+        rewards = torch.tensor(reward(experience, self.rewards).total, device=self.policy.device)
+        return rewards.view(shape), experience.logprobs.sum(1).view(shape)
+
     def _sample(self, step: int, number: int, drawn: int, ask: int) -> Experience:
         config = self.config
         indices = question_order(len(self.questions), config.seed, drawn, ask)

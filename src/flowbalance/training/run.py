@@ -30,6 +30,13 @@ def open_run(config: Recipe, name: str) -> Path:
     return folder
 
 
+def discard_run(folder: Path) -> None:
+    """Remove the folder of a run that never started; what else lies in it stays."""
+    with suppress(OSError):
+        (folder / "config.yaml").unlink(missing_ok=True)
+        folder.rmdir()
+
+
 def new_folder(name: str) -> Path:
     """runs/<name>-<time>, made; of runs that start in the same second later ones get a number."""
     stamp, count = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}", 1

@@ -26,7 +26,6 @@ from flowbalance.policy.loading import build_policy, load_tokenizer
 from flowbalance.report.display import Display, before_after, console, show_rows
 from flowbalance.report.files import finite, write_atomic, writing
 from flowbalance.report.metrics import MetricsLog
-from flowbalance.rollout.experience import reward, sample
 from flowbalance.training import checkpoint
 from flowbalance.training.collect import Collector
 from flowbalance.training.interrupt import Interrupt
@@ -81,7 +80,7 @@ class Trainer:
         self.learner = build_learner(self.policy, self.objective, config)
         self.memory: LogZMemory | None = None
         if isinstance(self.objective, Balance) and self.needs.log_z in ("running", "offline"):
-            self.memory = LogZMemory(self.objective, self._sample_reference)
+            self.memory = LogZMemory(self.objective, self._judge_reference)
         self.collector = Collector(
             config, self.policy, self.tokenizer, self.questions.train, self.sampling, self.rewards
         )
@@ -90,6 +89,7 @@ class Trainer:
         self.step = self.drawn_questions = self.sampled_answers = 0
         self.optimizer_steps = self.sampled_tokens = 0
         self.cpu_seconds = 0.0  # of steps, evaluation and saving left out
+        self.row: dict[str, float] = {}  # metrics of the latest step
         self.before: dict[str, float] = {}  # held-out scores before the first step
         self.after: dict[str, float] = {}  # and the latest ones
         self.seconds: dict[str, float] = {}
@@ -121,19 +121,15 @@ class Trainer:
             if self.step == 0 and self.held_out:
                 self.before = self._evaluate(display)
                 log.log(0, {f"test/{name}": score for name, score in self.before.items()})
+            if self.step > log.last:  # killed after saving, before its last row was written
+                self._report(log, display, evaluate=True)
             while not self.done and not interrupt.requested:
-                metrics = self._step_or_save(display)
+                self.row = self._step_or_save(display)
                 self.step += 1
-                last = self.done
-                if last or interrupt.requested or self._every(config.checkpoint.every):
+                self.row |= {f"seconds/{phase}": s for phase, s in self.seconds.items()}
+                if self.done or interrupt.requested or self._every(config.checkpoint.every):
                     self._save()
-                due = last or (not interrupt.requested and self._every(config.evaluation.every))
-                if self.held_out and due:
-                    self.after = self._evaluate(display)
-                    metrics |= {f"test/{name}": score for name, score in self.after.items()}
-                metrics |= {f"seconds/{phase}": s for phase, s in self.seconds.items()}
-                log.log(self.step, metrics)
-                display.update(self.step, shown(metrics))
+                self._report(log, display, evaluate=not interrupt.requested)
             if self.step == 0:
                 self._save()
             if self.done and self.held_out and not self.after:
@@ -148,6 +144,16 @@ class Trainer:
         else:
             self._finish(saved)
         return saved
+
+    def _report(self, log: MetricsLog, display: Display, *, evaluate: bool) -> None:
+        """Write the step's row, with held-out scores where they are due."""
+        due = self.done or (evaluate and self._every(self.config.evaluation.every))
+        if self.held_out and due:
+            self.after = self._evaluate(display)
+            self.row |= {f"test/{name}": score for name, score in self.after.items()}
+            self.row["seconds/evaluation"] = self.seconds["evaluation"]
+        log.log(self.step, self.row)
+        display.update(self.step, shown(self.row))
 
     @property
     def left(self) -> int | None:
@@ -237,22 +243,8 @@ class Trainer:
         metrics["tokens_per_second"] = batch.tokens / (time.monotonic() - began)
         return metrics
 
-    def _sample_reference(self, prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
-        """Rewards and summed log-probs (questions, answers) of the reference's own answers."""
-        config = self.config
-        experience = sample(
-            self.policy,
-            self.tokenizer,
-            prompts,
-            config.rollout.num_generations,
-            self.sampling,
-            seed=config.seed * 1_000_003 + self.step + 500_000,
-            max_batch=config.rollout.max_batch,
-            reference=True,
-        )
-        shape = len(prompts), config.rollout.num_generations
-        rewards = torch.tensor(reward(experience, self.rewards).total, device=self.device)
-        return rewards.view(shape), experience.logprobs.sum(1).view(shape)
+    def _judge_reference(self, prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
+        return self.collector.judge_reference(prompts, self.step)
 
     def _reset_if_due(self, metrics: dict[str, float]) -> None:
         """The policy becomes the reference, and what depended on the old one is forgotten."""
@@ -289,6 +281,7 @@ class Trainer:
             "sampled_tokens": self.sampled_tokens,
             "cpu_seconds": self.cpu_seconds,
             "reset": self.reset.state_dict(),
+            "row": self.row,
             "before": self.before,
             "optimizer": self.learner.optimizer.state_dict(),
             "random": torch.get_rng_state(),
@@ -310,7 +303,7 @@ class Trainer:
         for name in ("drawn_questions", "optimizer_steps", "sampled_tokens", "cpu_seconds"):
             setattr(self, name, state[name])
         self.reset.load_state_dict(state["reset"])
-        self.before = state["before"]
+        self.row, self.before = state["row"], state["before"]
         self.learner.optimizer.load_state_dict(state["optimizer"])
         if self.memory is not None:
             self.memory.load_state_dict(state["log_z"])
