@@ -4,18 +4,20 @@ SHELL := /bin/sh
 
 PYTHON ?= python3
 VENV ?= .venv
+VENV_TRL ?= .venv-trl
 SEED ?= 0
 BIN := $(VENV)/bin
 # Each stamp is written last: what was interrupted is done again.
 CREATED := $(VENV)/.created
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
+COMPARED := $(VENV_TRL)/.installed
 
 # Without a CUDA GPU in sight, PyTorch's CPU build is all that is needed; a plain `pip install
 # torch` would bring gigabytes of CUDA libraries. Override with TORCH=torch for a GPU.
 TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
 
-.PHONY: help train test lint format clean bench
+.PHONY: help train test test-trl lint format clean bench
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +28,9 @@ train: $(INSTALLED) ## train FlowRL on Countdown from the built-in base model (S
 test: $(DEVELOPED) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
+test-trl: $(COMPARED) ## compare the baselines' losses with TRL's own code
+	OMP_NUM_THREADS=1 $(VENV_TRL)/bin/python -m pytest tests_trl
+
 lint: $(DEVELOPED) ## ruff and pyright
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
 
@@ -33,8 +38,8 @@ bench: $(INSTALLED) ## sampling against Transformers' generate; time and memory 
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/rollout.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py
 
-clean: ## remove the environment
-	rm -rf $(VENV)
+clean: ## remove the environments
+	rm -rf $(VENV) $(VENV_TRL)
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,4 +54,12 @@ $(INSTALLED): pyproject.toml $(CREATED)
 
 $(DEVELOPED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+# TRL brings versions of its own, hence an environment of its own.
+$(COMPARED): pyproject.toml tests_trl/requirements.txt
+	$(PYTHON) -m venv --clear $(VENV_TRL)
+	$(VENV_TRL)/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(VENV_TRL)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r tests_trl/requirements.txt -e .
 	@touch $@

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from surrogate_rows import SURROGATES, complete
 
 from flowbalance.objectives import (
     PRESETS,
@@ -34,13 +35,18 @@ def test_presets_train(name: str) -> None:
     """Each row survives its own validation and gives a finite loss with a gradient."""
     objective = PRESETS[name].objective
     assert type(objective).model_validate(objective.model_dump()) == objective
+    objective = complete(objective) if isinstance(objective, Surrogate) else objective
     batch = tensors()
     leaf = batch["logprobs"].requires_grad_()
     ref = leaf.detach() - 0.1
+    critic = torch.zeros(4, 3)
     answers = Answers(batch["mask"], batch["rewards"], batch["groups"], leaf.detach(), ref)
+    answers = answers.replace(values=critic)
     answers = objective.estimate(leaf.detach(), objective.prepare(answers))
     log_z = torch.zeros(4) if objective.needs.log_z == "head" else None
-    loss, metrics = objective.loss(leaf, answers, objective.total(answers), log_z)
+    total = objective.total(answers)
+    loss, metrics = objective.loss(leaf, answers, total, log_z, critic, -leaf)
+    assert loss.isfinite()
     assert torch.autograd.grad(loss, leaf)[0].abs().sum() > 0
     assert all(values.shape == (4,) and not values.requires_grad for values in metrics.values())
 
@@ -54,6 +60,11 @@ def test_needs() -> None:
     assert Balance(duplicates="once").needs.shares
     assert Surrogate().needs == Needs()
     assert PRESETS["grpo"].objective.needs == Needs(reference=True)
+    assert PRESETS["dapo"].objective.needs == Needs()
+    assert PRESETS["rloo"].objective.needs == Needs(reference=True, old_logprobs=True)
+    assert PRESETS["ppo"].objective.needs == Needs(reference=True, old_logprobs=True, values=True)
+    assert Surrogate(entropy_bonus=0.01).needs == Needs(entropy=True)
+    assert Balance(log_z="leave-one-out").needs.old_logprobs
 
 
 def test_without_reference_weight_no_reference_is_read() -> None:
@@ -91,10 +102,22 @@ def test_balance_refuses(settings: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"aggregation": "constant"}, "aggregation: constant needs aggregation_length"),
         ({"aggregation_length": 5}, "only for aggregation: constant"),
-        ({"kl_estimator": "k1"}, "'k3'"),
+        (
+            {"kl_coefficient": 0.1, "kl_estimator": "k1"},
+            "k1 in the loss has a mean gradient of zero",
+        ),
+        ({"kl_coefficient": 0.1, "kl_in": "reward"}, "use k1 with kl_in: reward"),
+        ({"kl_estimator": "k4"}, "'k3'"),
         ({"kl_coefficient": -1}, "kl_coefficient"),
+        ({"clip": "log-token"}, "limits the tokens of ratio: geometric, not token"),
+        ({"ratio": "none"}, "ratio: none leaves nothing to clip; use clip: none"),
+        ({"ratio": "none", "clip": "weight"}, "use clip: none"),
+        ({"discount": 0}, "discount"),
+        ({"gae_lambda": 1.1}, "gae_lambda"),
+        ({"value_epsilon": 0}, "value_epsilon"),
+        ({"epsilon_high": 0}, "epsilon_high"),
+        ({"entropy_bonus": -0.1}, "entropy_bonus"),
     ],
 )
 def test_surrogate_refuses(settings: dict, message: str) -> None:
@@ -146,6 +169,8 @@ def test_missing_tensors_are_named() -> None:
             balance_loss(**batch, **kwargs)
     with pytest.raises(ValueError, match="kl_coefficient above 0 needs `ref_logprobs`"):
         surrogate_loss(**batch, choices=Surrogate(kl_coefficient=0.1))
+    with pytest.raises(ValueError, match="gae needs `values`"):
+        surrogate_loss(**batch, choices=Surrogate(advantage="gae"))
     answers = Answers(batch["mask"], batch["rewards"], batch["groups"], ref, ref)
     with pytest.raises(ValueError, match="call prepare"):
         Balance().loss(ref, answers, 4, torch.zeros(4))
@@ -170,9 +195,46 @@ def test_a_gradient_left_on_the_reference_is_cut() -> None:
     assert torch.autograd.grad(loss, leaf)[0].abs().sum() > 0
 
 
-def test_the_derivation_names_tests_that_exist() -> None:
-    here = Path(__file__).parent
-    named = set(re.findall(r"`(test_\w+)`", (here / "../../docs/objective.md").read_text()))
-    defined = set(re.findall(r"def (test_\w+)", "".join(p.read_text() for p in here.glob("*.py"))))
-    assert named
+@pytest.mark.parametrize(
+    "name", ["old_logprobs", "ref_logprobs", "values", "advantages", "returns"]
+)
+def test_answers_refuse_what_is_not_one_number_a_token(name: str) -> None:
+    given = {"mask": torch.ones(2, 3), "rewards": torch.zeros(2), "groups": torch.zeros(2).long()}
+    given |= {"old_logprobs": torch.zeros(2, 3)}
+    for shape in ((2,), (2, 1), (3, 2)):
+        message = re.escape(f"{name} must be (2, 3) to match mask, not {shape}")
+        with pytest.raises(ValueError, match=message):
+            Answers(**given | {name: torch.zeros(shape)})
+    assert len(Answers(**given | {name: torch.zeros(2, 3)})) == 2
+
+
+def test_upper_limit_is_the_lower_one_unless_given() -> None:
+    assert Surrogate(epsilon=0.3).upper == 0.3
+    assert Surrogate(epsilon=0.3, epsilon_high=0.4).upper == 0.4
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("page", ["objective", "baselines"])
+def test_the_derivations_name_tests_that_exist(page: str) -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / f"docs/{page}.md").read_text()))
+    files = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("tests_trl/*.py")]
+    defined = set(re.findall(r"def (test_\w+)", "".join(p.read_text() for p in files)))
+    assert len(named) > 20
     assert named <= defined
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_preset_says_where_it_is_from(name: str) -> None:
+    assert re.search(r"arXiv \d{4}\.\d{5}|github\.com/\w+", PRESETS[name].source)
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_each_baseline_has_its_section(name: str) -> None:
+    """With the paper that its row names."""
+    page = (ROOT / "docs/baselines.md").read_text()
+    section = page.split(f"\n### `{name}`", 1)[1].split("\n### ")[0]
+    papers = re.findall(r"arXiv (\d{4}\.\d{5})", PRESETS[name].source)
+    assert all(f"https://arxiv.org/abs/{paper}" in section for paper in papers)
+    assert re.search(r"`test_\w+_by_hand`", section)

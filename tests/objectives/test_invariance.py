@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from surrogate_rows import SURROGATES
 from torch import Tensor
 
 from flowbalance.objectives import Answers, Balance, Surrogate
@@ -11,32 +12,37 @@ N, T = 12, 5
 
 def batch() -> tuple[Tensor, Answers]:
     generator = torch.Generator().manual_seed(3)
-    logprobs, old, ref = -torch.rand(3, N, T, generator=generator, dtype=torch.float64)
+    logprobs, old, ref, values = -torch.rand(4, N, T, generator=generator, dtype=torch.float64)
     lengths = torch.randint(1, T + 1, (N,), generator=generator)
     mask = torch.arange(T) < lengths[:, None]
     groups = torch.tensor([5, 0, 5, 0, 9, 9, 5, 0, 9, 9, 5, 0])
     rewards = torch.rand(N, generator=generator, dtype=torch.float64)
     share = torch.where(torch.arange(N) % 3 == 0, 0.5, 1.0).double()
-    return logprobs, Answers(mask, rewards, groups, old, ref, share=share)
+    return logprobs, Answers(mask, rewards, groups, old, ref, share=share, values=values)
 
 
 def result(choices, logprobs: Tensor, answers: Answers, parts: list[Tensor]) -> tuple:
-    """Loss, (N, T) gradient and metrics, summed over micro-batches of the given rows."""
-    leaf = logprobs.clone().requires_grad_()
-    answers = choices.estimate(leaf.detach(), choices.prepare(answers))
+    """Loss, gradients and metrics, summed over micro-batches of the given rows.
+
+    The gradients, each (N, T), are those of the log-probs and, where the choices ask for them, of
+    the critic's values and the entropies, both made from the log-probs.
+    """
+    given = {"logprobs": logprobs, "values": logprobs.sin(), "entropy": logprobs.cos()}
+    wanted = ["logprobs"] + [k for k in ("values", "entropy") if getattr(choices.needs, k)]
+    leaves = {name: given[name].clone().requires_grad_() for name in wanted}
+    answers = choices.estimate(logprobs, choices.prepare(answers))
     total = choices.total(answers)
     loss, metrics = 0.0, {}
     for rows in parts:
-        value, found = choices.loss(leaf[rows], answers[rows], total, head(choices, rows))
+        part = {name: leaf[rows] for name, leaf in leaves.items()}
+        if choices.needs.log_z == "head":
+            part["log_z"] = torch.sin(answers.rewards[rows])
+        value, found = choices.loss(answers=answers[rows], total=total, **part)
         value.backward()
         loss += value.item()
         for key, values in found.items():
             metrics.setdefault(key, torch.zeros(N).double())[rows] = values.double()
-    return loss, leaf.grad, metrics
-
-
-def head(choices, rows: Tensor) -> Tensor | None:
-    return torch.sin(rows.double()) if choices.needs.log_z == "head" else None
+    return loss, [leaf.grad for leaf in leaves.values()], metrics
 
 
 CHOICES = [
@@ -46,10 +52,11 @@ CHOICES = [
     Balance(log_z="group", importance="token", regression="cosh"),
     Balance(log_z="group", regression="linex", reward="raw", scale="constant", scale_length=4),
     Balance(log_z="group", prior_lift=0.8, right_reward=0.5, truncation="upper"),
-    Surrogate(kl_coefficient=0.1),
+    *SURROGATES.values(),
     Surrogate(ratio="geometric", advantage="leave-one-out", epsilon_high=0.3),
+    Surrogate(ratio="geometric-token", advantage="gae", gae_lambda=0.9, value_epsilon=None),
     Surrogate(aggregation="token-mean", advantage="centred", kl_coefficient=0.1, kl_estimator="k2"),
-    Surrogate(aggregation="constant", aggregation_length=8),
+    Surrogate(advantage="global", clip="log-token", ratio="geometric", entropy_bonus=0.1),
 ]
 ids = range(len(CHOICES))
 everything = [torch.arange(N)]
@@ -66,7 +73,7 @@ def test_micro_batches_add_up(choices) -> None:
 @pytest.mark.parametrize("choices", CHOICES, ids=ids)
 def test_padding_is_never_read(choices) -> None:
     logprobs, answers = batch()
-    loss, gradient, metrics = result(choices, logprobs, answers, everything)
+    loss, gradients, metrics = result(choices, logprobs, answers, everything)
 
     def pad(x: Tensor, value: float) -> Tensor:
         filled = torch.where(answers.mask, x, value)
@@ -76,24 +83,21 @@ def test_padding_is_never_read(choices) -> None:
         mask=torch.cat([answers.mask, torch.zeros(N, 2, dtype=torch.bool)], 1),
         old_logprobs=pad(answers.old_logprobs, float("nan")),
         ref_logprobs=pad(answers.ref_logprobs, -float("inf")),
+        values=pad(answers.values, float("nan")),
     )
-    other = result(choices, pad(logprobs, 1e30), padded, everything)
-    torch.testing.assert_close(other, (loss, pad(gradient, 0.0), metrics))
+    for value in (float("nan"), float("inf"), 1e30):
+        other = result(choices, pad(logprobs, value), padded, everything)
+        torch.testing.assert_close(other, (loss, [pad(g, 0.0) for g in gradients], metrics))
 
 
 @pytest.mark.parametrize("choices", CHOICES, ids=ids)
 def test_order_and_group_numbers_do_not_matter(choices) -> None:
     logprobs, answers = batch()
-    loss, gradient, metrics = result(choices, logprobs, answers, everything)
+    loss, gradients, metrics = result(choices, logprobs, answers, everything)
     order = torch.randperm(N, generator=torch.Generator().manual_seed(1))
     shuffled = answers[order].replace(groups=100 - 3 * answers.groups[order])
-    leaf = logprobs[order].requires_grad_()
-    shuffled = choices.estimate(leaf.detach(), choices.prepare(shuffled))
-    value, found = choices.loss(leaf, shuffled, choices.total(shuffled), head(choices, order))
-    value.backward()
-    torch.testing.assert_close(value.item(), loss)
-    torch.testing.assert_close(leaf.grad, gradient[order])
-    torch.testing.assert_close(found, {key: values[order] for key, values in metrics.items()})
+    expected = (loss, [g[order] for g in gradients], {k: v[order] for k, v in metrics.items()})
+    torch.testing.assert_close(result(choices, logprobs[order], shuffled, everything), expected)
 
 
 @pytest.mark.parametrize("reward", ["group", "centred", "raw"])
@@ -104,25 +108,3 @@ def test_a_shifted_reward_changes_nothing(reward: str, log_z: str) -> None:
     shifted = answers.replace(rewards=answers.rewards + 4)
     got, expected = (result(choices, logprobs, a, everything)[:2] for a in (shifted, answers))
     torch.testing.assert_close(got, expected)
-
-
-def test_trajectory_balance_is_rloo() -> None:
-    """s = γ = w = 1, leave-one-out Z: 2β × RLOO with the KL at coefficient 1/β in the reward."""
-    beta = 5.0
-    logprobs, answers = batch()
-    choices = Balance(
-        log_z="leave-one-out",
-        scale="sum",
-        reward="raw",
-        importance="none",
-        inverse_temperature=beta,
-    )
-    _, balance, _ = result(choices, logprobs, answers, everything)
-    rloo = torch.zeros_like(balance)
-    kl = ((logprobs - answers.ref_logprobs) * answers.mask).sum(-1)
-    reward = answers.rewards - kl / beta
-    for i in range(N):
-        others = [j for j in range(N) if j != i and answers.groups[j] == answers.groups[i]]
-        advantage = reward[i] - reward[others].mean()
-        rloo[i] = -advantage * answers.mask[i] / N  # ∇ of −A·Σ_t log π_t, mean over answers
-    torch.testing.assert_close(balance, 2 * beta * rloo)

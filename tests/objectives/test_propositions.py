@@ -15,7 +15,7 @@ from tiny_policy import (
 )
 from torch import Tensor
 
-from flowbalance.objectives import Balance, balance_loss
+from flowbalance.objectives import PRESETS, Balance, balance_loss, surrogate_loss
 
 BETA, GAMMA, L = 1.7, 0.6, 3.0
 POLICY, REFERENCE = random_logits(0), random_logits(1)
@@ -102,6 +102,32 @@ def test_centred_reward_with_group_log_z_is_raw() -> None:
     raw = expected_gradient(Balance(log_z="group", **CONSTANT), 3)
     centred = expected_gradient(Balance(log_z="group", **CONSTANT | {"reward": "centred"}), 3)
     assert_equal(centred, raw)
+
+
+@pytest.mark.parametrize("beta", [5.0, 0.7])
+def test_trajectory_balance_is_rloo(beta: float) -> None:
+    """s = γ = w = 1, leave-one-out Z: 2β × RLOO with the KL at coefficient 1/β in the reward.
+
+    Sample by sample: the gradients by each answer's own log-probs are the same.
+    """
+    choices = Balance(
+        log_z="leave-one-out",
+        scale="sum",
+        reward="raw",
+        importance="none",
+        inverse_temperature=beta,
+    )
+    rloo = PRESETS["rloo"].objective.model_copy(update={"kl_coefficient": 1 / beta})
+    tokens = token_logprobs(POLICY).requires_grad_()
+    given = {"mask": MASK, "rewards": REWARDS, "groups": torch.tensor([8, 3, 8, 3, 3, 8, 8])}
+    balance, surrogate = (
+        torch.autograd.grad(
+            loss(tokens, **given, ref_logprobs=REF_TOKENS, choices=which)[0], tokens
+        )
+        for loss, which in ((balance_loss, choices), (surrogate_loss, rloo))
+    )
+    assert (balance[0].sum(-1).abs() > 0.01).all()
+    torch.testing.assert_close(balance[0], 2 * beta * surrogate[0])
 
 
 def test_proposition_5_is_max_entropy_rl() -> None:

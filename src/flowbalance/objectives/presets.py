@@ -77,7 +77,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "dr-grpo": Preset(
         Surrogate(advantage="centred", aggregation="constant"),
-        "Dr. GRPO, arXiv 2503.20783, §3.2: no division by the spread or the length",
+        "Dr. GRPO, arXiv 2503.20783: no division by the spread or the length",
     ),
     "rloo": Preset(
         Surrogate(

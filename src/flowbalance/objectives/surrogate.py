@@ -20,6 +20,9 @@ from flowbalance.objectives.answers import Answers, divergences, require_shape
 if TYPE_CHECKING:
     from flowbalance.objectives.choices import Surrogate
 
+LARGEST_LOG_RATIO = 20.0
+"""exp overflows in float32 at 89; a clipped ∞ has a finite loss, but 0·∞ = NaN as its gradient."""
+
 
 def token_log_ratio(logprobs: Tensor, answers: Answers) -> Tensor:
     """(N, T) log π − log π_old of each token, 0 on padding."""
@@ -65,9 +68,10 @@ def policy_loss(logprobs: Tensor, answers: Answers, choices: Surrogate) -> tuple
     if choices.clip == "log-token":
         # The ratio's value is that of the limited tokens: a limited one has no gradient.
         per_token, acts = limit_tokens(token_log_ratio(logprobs, answers), advantages, low, high)
-        ratio = answers.token_mean(per_token).exp()[:, None].expand_as(per_token)
+        mean = answers.token_mean(per_token).clamp(max=LARGEST_LOG_RATIO)
+        ratio = mean.exp()[:, None].expand_as(per_token)
         return -ratio * advantages, ratio, acts
-    ratio = log_ratio(logprobs, answers, choices.ratio).exp()
+    ratio = log_ratio(logprobs, answers, choices.ratio).clamp(max=LARGEST_LOG_RATIO).exp()
     if choices.clip == "weight":
         return -ratio.detach().clamp(max=1 + high) * advantages * logprobs, ratio, ratio > 1 + high
     if choices.clip == "none":

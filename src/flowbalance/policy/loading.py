@@ -158,7 +158,9 @@ def build_policy(
             check_projection(frozen)
     recompute = config.gradient_checkpointing
     if recompute or (recompute is None and device.type == "cuda"):
-        _recompute_activations(model)
+        for trained in (model, judge.trunk if judge is not None else None):
+            if trained is not None:
+                _recompute_activations(trained)
     return policy.train()
 
 
