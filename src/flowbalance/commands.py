@@ -20,6 +20,7 @@ FREE = (
     "evaluation",
     "checkpoint",
     "train.steps",
+    "train.answers",
     "train.micro_batch_tokens",
     "rollout.max_batch",
     "reward.timeout",
@@ -72,8 +73,11 @@ def resumed(run: Path, overrides: list[str]) -> Any:
     refuse_changes(load(TrainConfig, recipe, []), config)
     newest = checkpoint.latest_whole(run)
     trainer = Trainer(config, run.resolve(), resume=newest)
-    if trainer.step >= config.train.steps and (run / "summary.json").is_file():
-        raise UserError(f"{run}: has all of its {trainer.step} steps; to go on, raise train.steps")
+    if trainer.done and (run / "summary.json").is_file():
+        raise UserError(
+            f"{run}: has all of its {trainer.step} steps; to go on, raise train.steps"
+            + (" and train.answers" if config.train.answers else "")
+        )
     save_config(run, config)
     return trainer
 
@@ -212,6 +216,13 @@ def compare(options: Namespace) -> None:
     from flowbalance.comparison import command
 
     command.compare(options)
+
+
+def exact(options: Namespace) -> None:
+    """Every algorithm where all answers can be listed, and what its choices rest at."""
+    from flowbalance.enumeration import command
+
+    command.exact(options)
 
 
 def config(options: Namespace) -> None:

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from flowbalance.evaluation.exact import combine, exact_scores
+from flowbalance.evaluation.exact import combine, exact_pass_at_k, exact_scores, solution_masses
 from flowbalance.evaluation.heldout import pass_at_k
 
 
@@ -58,6 +58,29 @@ def test_spellings_of_a_solution_add_up() -> None:
     scores = exact_scores(score, ["q", "r"], solutions)
     assert scores.accuracy == pytest.approx((0.6 + 0.05) / 2)
     assert scores.effective_solutions == pytest.approx((2.0 + 1.0) / 2)
+
+
+def test_masses_keep_questions_and_solutions_apart() -> None:
+    def score(prompts, answers):  # type: ignore[no-untyped-def]
+        return torch.tensor([-float(len(prompt + answer)) for prompt, answer in zip(
+            prompts, answers, strict=True)])  # fmt: skip
+
+    masses = solution_masses(score, ["q", "qq"], [{"a": ["x", "yy"], "b": ["zzz"]}, {"a": ["x"]}])
+    assert masses == [
+        {"a": pytest.approx(math.exp(-2) + math.exp(-3)), "b": pytest.approx(math.exp(-4))},
+        {"a": pytest.approx(math.exp(-3))},
+    ]
+
+
+def test_pass_at_every_k() -> None:
+    """p = ½ and ¼: 1 − mean((½)^k, (¾)^k); k = 1 is the accuracy, k = 16 the table's."""
+    questions = [[0.25, 0.25], [0.25]]
+    for k in (1, 2, 3, 256):
+        assert exact_pass_at_k(questions, k) == pytest.approx(1 - (0.5**k + 0.75**k) / 2)
+    table = combine(questions)
+    assert exact_pass_at_k(questions, 1) == pytest.approx(table.accuracy)
+    assert exact_pass_at_k(questions, 16) == pytest.approx(table.pass_at_16)
+    assert exact_pass_at_k([[0.7, 0.3 + 1e-7]], 3) == 1.0
 
 
 def test_rounding_cannot_push_a_probability_over_one() -> None:

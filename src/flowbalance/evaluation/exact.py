@@ -29,7 +29,14 @@ class ExactScores:
 def exact_scores(
     score: Scorer, prompts: Sequence[str], solutions: Sequence[dict[str, list[str]]]
 ) -> ExactScores:
-    """Score every spelling of every solution of each question.
+    """The scores of a policy that `score` speaks for; arguments as in `solution_masses`."""
+    return combine(masses.values() for masses in solution_masses(score, prompts, solutions))
+
+
+def solution_masses(
+    score: Scorer, prompts: Sequence[str], solutions: Sequence[dict[str, list[str]]]
+) -> list[dict[str, float]]:
+    """p_c of every solution c of each question: the summed probability of its spellings.
 
     `solutions[i]` maps the canonical forms of question i to their spellings.
     """
@@ -45,7 +52,13 @@ def exact_scores(
         spellings, logprobs.double().exp().tolist(), strict=True
     ):
         mass[question][form] += probability
-    return combine(mass_of_question.values() for mass_of_question in mass)
+    return mass
+
+
+def exact_pass_at_k(questions: Iterable[Iterable[float]], k: int) -> float:
+    """1 − mean (1 − p)^k, p = Σ p_c: the chance that one of k answers is right."""
+    p = torch.tensor([sum(masses) for masses in questions], dtype=torch.float64).clamp(0, 1)
+    return (1 - (1 - p) ** k).mean().item()
 
 
 def combine(questions: Iterable[Iterable[float]]) -> ExactScores:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -13,9 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from flowbalance.data import Prompt
 from flowbalance.evaluation.diversity import bigram_diversity
-from flowbalance.evaluation.exact import exact_scores
+from flowbalance.evaluation.exact import combine, solution_masses
 from flowbalance.policy.policy import Policy
-from flowbalance.rewards import Rewards
+from flowbalance.rewards import RewardResult, Rewards
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.experience import Experience, reward, sample
 
@@ -45,25 +46,29 @@ class HeldOut:
         self, policy: Policy, tokenizer: PreTrainedTokenizerBase
     ) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """Scores by name, and rows with some of the answers."""
-        was_training, was_temperature = policy.training, policy.temperature
-        policy.eval()
-        policy.temperature = self.sampling.temperature or 1.0  # greedy has no distribution
-        try:
+        with self.conditions(policy):
             if self.solutions is None:
                 scores, rows = self._sampled(policy, tokenizer, self.prompts)
                 return scores, rows[: self.samples]
             _, rows = self._sampled(policy, tokenizer, self.prompts[: self.samples])
-            return self._exact(policy, tokenizer, self.solutions), rows
+            masses = self.masses(policy, tokenizer)
+            return combine(of_question.values() for of_question in masses).table(), rows
+
+    @contextmanager
+    def conditions(self, policy: Policy) -> Iterator[None]:
+        """The policy as it is evaluated: dropout off, at the temperature of the evaluation."""
+        was_training, was_temperature = policy.training, policy.temperature
+        policy.eval()
+        policy.temperature = self.sampling.temperature or 1.0  # greedy has no distribution
+        try:
+            yield
         finally:
             policy.train(was_training)
             policy.temperature = was_temperature
 
-    def _exact(
-        self,
-        policy: Policy,
-        tokenizer: PreTrainedTokenizerBase,
-        solutions: Sequence[dict[str, list[str]]],
-    ) -> dict[str, float]:
+    def masses(self, policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, float]]:
+        """The probability of every solution of each question, where they are listed."""
+        assert self.solutions is not None
         ids = {prompt.key: prompt.ids for prompt in self.prompts}
 
         def score(keys: Sequence[str], texts: Sequence[str]) -> torch.Tensor:
@@ -71,7 +76,22 @@ class HeldOut:
             answers = [[*tokenizer.encode(text, add_special_tokens=False), end] for text in texts]
             return policy.score([ids[key] for key in keys], answers, budget=self.budget).sum(1)
 
-        return exact_scores(score, list(ids), solutions).table()
+        return solution_masses(score, list(ids), self.solutions)
+
+    def answers(
+        self, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]
+    ) -> tuple[Experience, RewardResult]:
+        """`num_generations` sampled answers to each question, and what they are worth."""
+        experience = sample(
+            policy,
+            tokenizer,
+            prompts,
+            self.num_generations,
+            self.sampling,
+            seed=self.seed,
+            max_batch=self.max_batch,
+        )
+        return experience, reward(experience, self.rewards)
 
     def _sampled(
         self, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt]
@@ -79,10 +99,7 @@ class HeldOut:
         if not prompts:
             return {}, []
         n = self.num_generations
-        experience = sample(
-            policy, tokenizer, prompts, n, self.sampling, seed=self.seed, max_batch=self.max_batch
-        )
-        result = reward(experience, self.rewards)
+        experience, result = self.answers(policy, tokenizer, prompts)
         rows = [
             sample_row(experience, result.total, slice(i * n, (i + 1) * n))
             for i in range(len(prompts))
