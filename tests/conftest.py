@@ -11,7 +11,7 @@ import torch
 
 from flowbalance.config import ArchitectureConfig, TrainConfig, load
 from flowbalance.tasks.countdown import Countdown
-from flowbalance.training.pretrain import build_model, character_tokenizer
+from flowbalance.training.pretrain import build_model, word_tokenizer
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 torch.set_num_threads(1)
@@ -32,7 +32,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random Llama of 5,000 parameters and the character tokenizer."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = character_tokenizer(Countdown.ALPHABET, TINY.max_position_embeddings)
+    tokenizer = word_tokenizer(Countdown.vocabulary, TINY.max_position_embeddings)
     build_model(TINY, tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

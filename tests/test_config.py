@@ -254,6 +254,40 @@ def test_another_algorithm_leaves_the_recipe_s_objective_out(
     assert load(TrainConfig, recipe, ["objective.epsilon=0.3"]).objective["epsilon"] == 0.3
 
 
+def test_settings_of_the_old_algorithm_go_with_it(tmp_path: Path) -> None:
+    """A resolved configuration holds what its preset brought; what the user set otherwise stays."""
+    recipe = tmp_path / "r.yaml"
+    old = load(TrainConfig, None, ["algorithm=prorl", "data.task=countdown", "reset.patience=7"])
+    recipe.write_text(dump(old))
+    new = load(TrainConfig, recipe, ["algorithm=flowrl"])
+    assert not new.rollout.dynamic_sampling
+    assert new.rollout.temperature == 1.0
+    assert new.reset.patience == 7
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.answers=255"], "train.answers: 255 is less than one batch.* = 256 answers"),
+        (
+            ["algorithm=reinforce++", "rollout.num_generations=1", "rollout.dynamic_sampling=true"],
+            "rollout.num_generations must be at least 2",
+        ),
+        (
+            ["algorithm=tba", "objective.log_z=offline", "reward.overlong_share=0.2"],
+            "reward.overlong_share: an offline log Z",
+        ),
+        (
+            ["algorithm=tba", "objective.prior_lift=1", "reward.overlong_share=0.2"],
+            "reward.overlong_share: with prior_lift",
+        ),
+    ],
+)
+def test_impossible_together(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load(TrainConfig, None, ["data.task=countdown", *overrides])
+
+
 def test_constant_aggregation_takes_the_longest_answer() -> None:
     config = load(TrainConfig, None, ["data.task=countdown", "algorithm=dr-grpo"])
     assert config.build_objective().aggregation_length == 512.0  # type: ignore[union-attr]

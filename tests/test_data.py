@@ -273,7 +273,9 @@ def test_chat_without_a_template():
 
 @pytest.mark.parametrize(("count", "per_step"), [(10, 5), (10, 3), (4, 9), (1, 2)])
 def test_every_epoch_holds_every_question_once(count, per_step):
-    chain = [i for step in range(3 * count) for i in question_order(count, 7, step * per_step, per_step)]
+    chain = [
+        i for step in range(3 * count) for i in question_order(count, 7, step * per_step, per_step)
+    ]
     epochs = [chain[at : at + count] for at in range(0, len(chain) - count + 1, count)]
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
     if count == 10:

@@ -11,6 +11,7 @@ from tiny_models import make, make_rows
 from flowbalance.config import CriticConfig
 from flowbalance.policy.heads import Critic
 from flowbalance.policy.loading import CRITIC_FILE, load_part, save_parts
+from flowbalance.policy.logprobs import token_logprobs
 from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import collate
 
@@ -19,7 +20,7 @@ PROMPTS, ANSWERS = make_rows()
 
 def with_critic(trunk: str = "shared", seed: int = 0) -> Policy:
     model = make("llama")
-    own = make("llama") if trunk == "own" else None
+    own = make("llama").base_model if trunk == "own" else None
     torch.manual_seed(seed)
     critic = Critic(model.config.hidden_size, CriticConfig(trunk=trunk), own)  # type: ignore[arg-type]
     torch.nn.init.normal_(critic.mlp[-1].weight)  # 0 at first: make it say something
@@ -98,3 +99,16 @@ def test_entropy_is_that_of_the_tempered_policy() -> None:
     gradient = torch.autograd.grad(entropy.sum(), policy.model.lm_head.weight)[0]
     assert gradient.abs().sum() > 0
     assert policy(tokens).entropy is None
+
+
+def test_entropy_has_a_gradient_where_probabilities_underflow() -> None:
+    """A gap of 200 nats, and a word that cannot come: H = 0 and its gradient is 0, not NaN."""
+    hidden = torch.tensor([[1.0]], requires_grad=True)
+    rows = torch.tensor([[200.0], [0.0], [-torch.inf]])
+
+    def project(states: torch.Tensor) -> torch.Tensor:
+        return torch.cat([states * rows[0], states * rows[1], states.detach() * rows[2]], -1)
+
+    both = token_logprobs(hidden, torch.tensor([0]), project, entropy=True)
+    assert both.tolist() == [[0.0, 0.0]]
+    assert torch.autograd.grad(both[0, 1], hidden)[0].tolist() == [[0.0]]

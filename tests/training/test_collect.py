@@ -14,6 +14,7 @@ from flowbalance.errors import UserError
 from flowbalance.report.metrics import read_jsonl
 from flowbalance.rewards import Rewards
 from flowbalance.rollout.experience import Experience, merge
+from flowbalance.training import checkpoint
 from flowbalance.training.collect import questions_to_ask
 from flowbalance.training.run import open_run
 from flowbalance.training.trainer import Trainer
@@ -131,6 +132,15 @@ def test_rounds_are_limited(recipe: Make) -> None:
     assert batch.answers == 3 * 16
 
 
+def test_no_question_is_asked_twice_to_fill_a_batch(recipe: Make) -> None:
+    trainer = build(
+        recipe("algorithm=grpo", "rollout.dynamic_sampling=true", "data.train_questions=6")
+    )
+    calls = judged_by(trainer, lambda p, i: 0.0)
+    assert collect(trainer).questions == 6
+    assert [len(call) for call in calls] == [4, 2]
+
+
 def test_a_run_in_which_nothing_can_be_learned_says_so(recipe: Make) -> None:
     trainer = build(
         recipe("algorithm=grpo", "rollout.dynamic_sampling=true", "rollout.max_rounds=1")
@@ -150,11 +160,55 @@ def test_later_rounds_ask_what_is_likely_to_fill_the_batch(
     assert questions_to_ask(16, asked, kept) == expected
 
 
+def test_a_batch_that_straddles_two_epochs_has_no_question_twice(recipe: Make) -> None:
+    """Six questions, four a step, the third step begins at place 8: 2 of the second epoch's are
+    left, and the next epoch's begin."""
+    trainer = build(
+        recipe("algorithm=grpo", "rollout.dynamic_sampling=true", "data.train_questions=6")
+    )
+    calls = judged_by(trainer, lambda p, i: float(i == 0))
+    for drawn in range(7):
+        calls.clear()
+        batch = collect(trainer, drawn=drawn)
+        assert batch.experience is not None
+        assert len({p.key for p in batch.experience.prompts}) == 4
+        assert len(batch.rewards) == 16
+        assert 4 <= batch.questions <= 6
+        assert batch.metrics["rollout/dropped_questions"] == 0
+
+
+def test_a_step_that_fails_is_not_counted(recipe: Make) -> None:
+    """The reference fails in the third step; the saved run goes on as if it never had."""
+    config = recipe("algorithm=grpo", "train.answers=64", "train.steps=9")
+    trainer = build(config)
+    score = trainer.policy.score
+
+    def fail_in_third(*args, **kwargs):  # type: ignore[no-untyped-def]
+        if trainer.step == 2:
+            raise UserError("out of memory")
+        return score(*args, **kwargs)
+
+    trainer.policy.score = fail_in_third
+    with pytest.raises(UserError, match="out of memory"):
+        trainer.run()
+    resumed = Trainer(config, trainer.folder, resume=checkpoint.latest_whole(trainer.folder))
+    assert (resumed.step, resumed.spent.answers, resumed.spent.questions) == (2, 32, 8)
+    resumed.run()
+    assert (resumed.step, resumed.spent.answers, resumed.spent.questions) == (4, 64, 16)
+
+
+def test_offline_log_z_pays_for_its_reference_answers(recipe: Make) -> None:
+    trainer = build(recipe("algorithm=tba", "objective={log_z: offline}", "train.answers=100"))
+    trainer.run()
+    assert trainer.step == 3
+    assert trainer.spent.answers == 96
+
+
 def test_the_budget_of_answers_is_never_exceeded(recipe: Make) -> None:
     """100 answers are six batches of 16; dropped answers count."""
     trainer = build(recipe("algorithm=tba", "train.steps=50", "train.answers=100"))
     trainer.run()
-    assert trainer.sampled_answers == 96
+    assert trainer.spent.answers == 96
     assert trainer.step == 6
     other = build(
         recipe(
@@ -167,10 +221,10 @@ def test_the_budget_of_answers_is_never_exceeded(recipe: Make) -> None:
     )
     judged_by(other, lambda p, i: 0.0 if hard(p) else float(i == 0))
     other.run()
-    assert 84 < other.sampled_answers <= 100
+    assert 84 < other.spent.answers <= 100
     assert other.step < 6
     rows = read_jsonl(other.folder / "metrics.jsonl")
-    assert rows[-1]["answers"] == other.sampled_answers
+    assert rows[-1]["answers"] == other.spent.answers
 
 
 def test_the_schedule_follows_the_budget(recipe: Make) -> None:

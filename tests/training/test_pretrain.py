@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flowbalance.config import PretrainConfig, load
 from flowbalance.report.metrics import read_jsonl
 from flowbalance.tasks.countdown import Countdown
-from flowbalance.training.pretrain import character_tokenizer, pretrain
+from flowbalance.training.pretrain import pretrain, word_tokenizer
 
 
-def test_tokenizer_round_trip() -> None:
-    tokenizer = character_tokenizer(Countdown.ALPHABET, 64)
+def test_a_token_a_character() -> None:
+    tokenizer = word_tokenizer(Countdown.vocabulary, 64)
     text = "9,6,3,9>33:9-6=3,9*3=27,27+6/1=33"
     ids = tokenizer.encode(text)
     assert len(ids) == len(text)
@@ -22,11 +23,27 @@ def test_tokenizer_round_trip() -> None:
     assert tokenizer.encode("a") == [tokenizer.unk_token_id]
 
 
-def test_a_short_run_learns(tmp_path: Path) -> None:
+def test_longer_words_are_tokens_where_they_stand() -> None:
+    tokenizer = word_tokenizer(["1,2>0", "1,2>01", "1", "2", ",", "(", "max(", "+"], 64)
+    assert tokenizer.tokenize("1,2>01,1,2>02") == ["1,2>01", ",", "1,2>0", "2"]
+    assert tokenizer.tokenize("max(1,2+1") == ["max(", "1", ",", "2", "+", "1"]
+    assert tokenizer.decode(tokenizer.encode("max(1,2+1")) == "max(1,2+1"
+    assert tokenizer.tokenize("m(a") == ["<unk>", "(", "<unk>"]
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "answer"),
+    [
+        ("countdown", "{numbers: 3, largest: 5, targets: [5, 20]}", "9-6=3,9*3=27"),
+        ("programs", "{leaves: 2, inputs: 3, solutions: [1, 16]}", "max(x,y)"),
+    ],
+)
+def test_a_short_run_learns(tmp_path: Path, task: str, options: str, answer: str) -> None:
     config = load(
         PretrainConfig,
         None,
         [
+            f"task={task}",
             f"output={tmp_path / 'run'}",
             "steps=60",
             "batch=32",
@@ -35,7 +52,7 @@ def test_a_short_run_learns(tmp_path: Path) -> None:
             "evaluate_every=60",
             "evaluation_questions=5",
             "architecture={hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2}",
-            "task_options={numbers: 3, largest: 5, targets: [5, 20]}",
+            f"task_options={options}",
         ],
     )
     folder = pretrain(config, "test")
@@ -48,4 +65,4 @@ def test_a_short_run_learns(tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     assert next(model.parameters()).dtype == torch.float16
     assert model.config.eos_token_id == tokenizer.eos_token_id == 1
-    assert tokenizer.decode(tokenizer.encode("9-6=3,9*3=27")) == "9-6=3,9*3=27"
+    assert tokenizer.decode(tokenizer.encode(answer)) == answer

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowbalance.config import ResetConfig, TrainConfig
+from flowbalance.config import ArchitectureConfig, ResetConfig, TrainConfig
 from flowbalance.errors import UserError
 from flowbalance.report.metrics import read_jsonl
+from flowbalance.tasks.countdown import Countdown
 from flowbalance.training import checkpoint
+from flowbalance.training.pretrain import build_model, word_tokenizer
 from flowbalance.training.reset import ResetRule
 from flowbalance.training.run import open_run
 from flowbalance.training.trainer import Trainer
@@ -110,6 +112,35 @@ def test_running_log_z_is_forgotten(recipe: Make) -> None:
     trainer.run()
     assert trainer.memory is not None
     assert trainer.memory.running.values == {}
+
+
+def test_a_reset_does_not_wait_for_a_batch_to_learn_from(recipe: Make) -> None:
+    config = recipe(
+        "algorithm=prorl",
+        "reward.right=9",
+        "rollout.max_rounds=1",
+        "reset.every=2",
+        "train.steps=2",
+    )
+    trainer = Trainer(config, open_run(config, "test"))
+    trainer.run()
+    assert trainer.spent.optimizer_steps == 0
+    assert trainer.reset.resets == 1
+
+
+def test_a_reference_of_another_shape_cannot_be_reset(recipe: Make, tmp_path: Path) -> None:
+    tokenizer = word_tokenizer(Countdown.vocabulary, 64)
+    shape = ArchitectureConfig(
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        max_position_embeddings=64,
+    )
+    build_model(shape, tokenizer).save_pretrained(tmp_path / "other")
+    config = recipe("algorithm=grpo", "reset.every=2", f"model.reference={tmp_path / 'other'}")
+    with pytest.raises(UserError, match="reference: is of another architecture"):
+        Trainer(config, open_run(config, "test"))
 
 
 @pytest.mark.parametrize(

@@ -43,23 +43,32 @@ Loader.add_implicit_resolver(
 def load(kind: type[AnyRecipe], recipe: str | Path | None, overrides: Sequence[str]) -> AnyRecipe:
     """Read a recipe, apply the preset's settings and ``key=value`` overrides, check everything.
 
-    An override of `algorithm` leaves the recipe's `objective` out: it holds the changes to the
-    objective of the recipe's own algorithm.
+    An override of `algorithm` leaves out what belongs to the recipe's own algorithm: its
+    `objective`, and settings that its preset brings.
     """
     values = {} if recipe is None else read_yaml(Path(recipe))
     changes = [_split(override) for override in overrides]
-    own = values.get("algorithm", DEFAULT)
-    asked = dict(changes).get("algorithm", own)
-    if asked != own and values.pop("objective", None):
-        # Its β, or its clip, would be another algorithm's, or mean nothing to this one.
-        LOG.warning("%s: its objective settings belong to %s; left out for %s", recipe, own, asked)
+    own = str(values.get("algorithm", DEFAULT))
+    asked = str(dict(changes).get("algorithm", own))
+    if asked != own:
+        if values.pop("objective", None):
+            # Its β, or its clip, would be another algorithm's, or mean nothing to this one.
+            LOG.warning(
+                "%s: its objective settings belong to %s; left out for %s", recipe, own, asked
+            )
+        for key, value in settings_of(own).items():
+            _discard(values, key, value)
     for key, value in changes:
         _set(values, key, value, overwrite=True)
     if kind is TrainConfig:
-        preset = PRESETS.get(str(values.get("algorithm", DEFAULT)))
-        for key, value in preset.settings.items() if preset else ():
+        for key, value in settings_of(asked).items():
             _set(values, key, value, overwrite=False)
     return check(kind, values)
+
+
+def settings_of(algorithm: str) -> Mapping[str, object]:
+    """What a preset brings beside its objective, by dotted key."""
+    return PRESETS[algorithm].settings if algorithm in PRESETS else {}
 
 
 def check(kind: type[AnyRecipe], values: Mapping[str, Any]) -> AnyRecipe:
@@ -129,3 +138,15 @@ def _set(values: dict[str, Any], dotted: str, value: Any, *, overwrite: bool) ->
         values = inner
     if overwrite or field not in values:
         values[field] = value
+
+
+def _discard(values: dict[str, Any], dotted: str, value: object) -> None:
+    """Remove a field that has this value."""
+    *sections, field = dotted.split(".")
+    for section in sections:
+        inner = values.get(section)
+        if not isinstance(inner, dict):
+            return
+        values = inner
+    if field in values and values[field] == value:
+        del values[field]

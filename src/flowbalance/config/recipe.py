@@ -151,6 +151,22 @@ class TrainConfig(Recipe):
                 "head.drop_last_token: the last token is the separator that head.pooling reads; "
                 "set it to false"
             )
+        budget, batch = self.train.answers, rollout.questions * rollout.num_generations
+        if budget is not None and budget < batch:
+            yield (
+                f"train.answers: {budget} is less than one batch, rollout.questions × "
+                f"rollout.num_generations = {batch} answers"
+            )
+        if rollout.dynamic_sampling and rollout.num_generations < 2:
+            yield (
+                "rollout.dynamic_sampling: keeps questions with right and wrong answers; "
+                "rollout.num_generations must be at least 2"
+            )
+        if self.reward.overlong_share and objective.needs.log_z == "offline":
+            yield (
+                "reward.overlong_share: an offline log Z is of the reward without the penalty; "
+                "set it to 0 or use log_z: group"
+            )
         if self.reset.active:
             yield from self._impossible_resets(objective)
         if self.reward.overlong_share and isinstance(objective, Balance) and objective.prior_lift:
@@ -169,12 +185,13 @@ class TrainConfig(Recipe):
             )
 
     def _impossible_resets(self, objective: Balance | Surrogate) -> Iterator[str]:
+        off = "switch resets off with reset={every: 0, patience: 0, kl: null}"
         if not objective.needs.reference:
-            yield "reset: this objective has no reference to reset; leave reset out"
+            yield f"reset: this objective has no reference to reset; {off}"
         if self.model.lora is not None:
             yield (
                 "reset: with LoRA the reference is the model without its adapter, which a reset "
-                "would have to change; leave reset out or train without model.lora"
+                f"would have to change; train without model.lora, or {off}"
             )
         if objective.needs.log_z == "offline":
             yield "reset: an offline log Z is of one reference; use log_z: group or head"

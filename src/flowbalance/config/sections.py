@@ -165,7 +165,8 @@ class OptimizerConfig(Section):
     """Steps: rollout batches sampled and learned from."""
     answers: PositiveInt | None = None
     """Stop before this many sampled answers are exceeded, those that dynamic sampling drops
-    included; null: after train.steps alone."""
+    included; null: after train.steps alone. The schedule falls with steps or answers, whichever
+    are used up sooner."""
     mini_batch_questions: PositiveInt | None = None
     """Questions per optimiser step; null: all of the rollout batch. Must divide
     rollout.questions."""
@@ -188,7 +189,7 @@ class OptimizerConfig(Section):
     )  # YAML has no tuples
     """AdamW's decay rates."""
     max_grad_norm: PositiveFloat = 1.0
-    """Gradients are scaled down to this norm (policy and head each on its own)."""
+    """Gradients are scaled down to this norm (policy, head and critic each on its own)."""
 
 
 class ResetConfig(Section):

@@ -91,6 +91,7 @@ def reference_kl(logprobs: Tensor, answers: Answers, estimator: str) -> Tensor:
     if answers.ref_logprobs is None:
         raise ValueError("kl_coefficient above 0 needs `ref_logprobs`; give them or set it to 0")
     d = torch.where(answers.mask.bool(), answers.ref_logprobs - logprobs, 0.0)
+    d = d.clamp(max=LARGEST_LOG_RATIO)
     return d**2 / 2 if estimator == "k2" else d.expm1() - d
 
 

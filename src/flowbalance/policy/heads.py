@@ -61,7 +61,8 @@ class Critic(nn.Module):
     """V(x, y_<t): the reward expected of an answer that begins so (PPO, arXiv 1707.06347).
 
     An MLP on the hidden state that predicts token t, of the policy's own trunk, without gradient
-    into it, or of a second model that is the critic's own. Starts at V ≡ 0. Computed in float32.
+    into it, or of a second one, without an output layer, that is the critic's own. Starts at V ≡ 0.
+    Computed in float32.
 
     Shapes: the states of M tokens (M, H) → (M,), in units of reward.
     """

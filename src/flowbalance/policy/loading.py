@@ -137,9 +137,10 @@ def build_policy(
     if critic is not None:
         trunk = None
         if critic.trunk == "own":
-            trunk = load_model(config.path, torch.float32, config.attention)
-            make_room(trunk, separator)
-            _switch_dropout_off(trunk)
+            second: Any = load_model(config.path, torch.float32, config.attention)
+            make_room(second, separator)
+            _switch_dropout_off(second)
+            trunk = second.base_model
         judge = Critic(width, critic, trunk)
         if checkpoint is not None:
             load_part(judge, checkpoint / CRITIC_FILE)

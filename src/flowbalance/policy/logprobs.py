@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+LEAST_LOG_PROB = -1e4
+
 
 def token_logprobs(
     hidden: Tensor,
@@ -34,7 +36,9 @@ def token_logprobs(
         # The fused kernel holds one (m, V) less in backward than gather − logsumexp.
         columns = [-cross_entropy(logits, ids, reduction="none")]
         if entropy:
-            columns.append(torch.special.entr(logits.softmax(-1)).sum(-1))
+            table = logits.log_softmax(-1)
+            # 0·log 0 = 0 in the gradient too, where p underflows or a logit is −∞.
+            columns.append(-(table.exp() * table.clamp(min=LEAST_LOG_PROB)).sum(-1))
         return torch.stack(columns, -1)
 
     pieces = []

@@ -83,6 +83,18 @@ class Policy(nn.Module):
             values = self._values(hidden, tokens) if self.critic is not None else None
         return Scores(logprobs, log_z, values, spread)
 
+    def require_like_reference(self) -> None:
+        """Refuse a reference that could not become what the policy is."""
+        own, other = (
+            {name: value.shape for name, value in model.state_dict().items()}
+            for model in (self.model, cast(nn.Module, self.reference))
+        )
+        if own != other:
+            raise UserError(
+                "model.reference: is of another architecture than model.path, so it cannot be "
+                "reset to the policy; leave it null or leave reset out"
+            )
+
     def reset_reference(self) -> None:
         """Make the policy, as it is now, the reference."""
         assert self.reference is not None
@@ -125,9 +137,11 @@ class Policy(nn.Module):
         """(B, T) V before each token, from the policy's states or the critic's own."""
         assert self.critic is not None
         if self.critic.trunk is not None:
-            hidden, _ = hidden_states(self.critic.trunk, tokens.ids)
+            trunk = self.critic.trunk(input_ids=tokens.ids, use_cache=False)
+            hidden = trunk.last_hidden_state
         elif hidden is None:
             hidden, _ = hidden_states(self.model, tokens.ids)
+        assert hidden is not None
         places = predictors(tokens)
         return places.spread(self.critic(hidden[places.rows, places.before]))
 

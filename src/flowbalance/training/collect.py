@@ -34,7 +34,7 @@ class Batch:
     rewards: Tensor
     """(N,) raw, the penalty for overlong answers included."""
     questions: int
-    """Questions asked, those whose group was dropped included."""
+    """Places of the run's order of questions that were used up."""
     answers: int
     """Answers sampled, those of dropped groups included."""
     tokens: int
@@ -62,15 +62,21 @@ class Collector:
         sampled: list[Experience] = []
         judged: list[RewardResult] = []
         kept: list[tuple[Experience, Tensor]] = []
-        asked = full = 0
+        asked = full = passed_by = 0
+        seen: set[int] = set()
         for number in range(rollout.max_rounds if rollout.dynamic_sampling else 1):
             ask = questions_to_ask(rollout.questions, asked, full)
+            if rollout.dynamic_sampling:
+                ask = min(ask, len(self.questions) - asked)
             if left is not None:
                 ask = min(ask, left // rollout.num_generations - asked)
             if ask < 1:
                 break
+            indices, passed = self._next(drawn + passed_by, ask, seen)
+            passed_by += passed
+            seen.update(indices)
             with phase("rollout"):
-                experience = self._sample(step, number, drawn + asked, ask)
+                experience = self._sample(step, number, indices)
             with phase("reward"):
                 result = reward(experience, self.rewards)
             asked += ask
@@ -108,14 +114,15 @@ class Collector:
         return Batch(
             experience=experience,
             rewards=rewards,
-            questions=asked,
+            questions=passed_by,
             answers=len(everything.answers),
             tokens=int(everything.mask.sum()),
             metrics=metrics,
         )
 
-    def judge_reference(self, prompts: list[Prompt], step: int) -> tuple[Tensor, Tensor]:
-        """Rewards and summed log-probs (questions, answers) of the reference's own answers."""
+    def judge_reference(self, prompts: list[Prompt], step: int) -> tuple[Tensor, Tensor, int]:
+        """Rewards and summed log-probs (questions, answers) of the reference's own answers, and
+        how many tokens these have."""
         config = self.config
         experience = sample(
             self.policy,
@@ -129,11 +136,29 @@ class Collector:
         )
         shape = len(prompts), config.rollout.num_generations
         rewards = torch.tensor(reward(experience, self.rewards).total, device=self.policy.device)
-        return rewards.view(shape), experience.logprobs.sum(1).view(shape)
+        logprobs = experience.logprobs.sum(1)
+        return rewards.view(shape), logprobs.view(shape), int(experience.mask.sum())
 
-    def _sample(self, step: int, number: int, drawn: int, ask: int) -> Experience:
+    def _next(self, start: int, ask: int, seen: set[int]) -> tuple[list[int], int]:
+        """The next `ask` questions of the run's order, and how many places of it they take.
+
+        Where a batch is filled in rounds, those `seen` in it are passed over: asked again, a
+        question would be one group with its first answers.
+        """
+        count, seed = len(self.questions), self.config.seed
+        if not self.config.rollout.dynamic_sampling:
+            return question_order(count, seed, start, ask), ask
+        found: list[int] = []
+        place = start
+        while len(found) < ask:
+            (index,) = question_order(count, seed, place, 1)
+            place += 1
+            if index not in seen and index not in found:
+                found.append(index)
+        return found, place - start
+
+    def _sample(self, step: int, number: int, indices: list[int]) -> Experience:
         config = self.config
-        indices = question_order(len(self.questions), config.seed, drawn, ask)
         return sample(
             self.policy,
             self.tokenizer,

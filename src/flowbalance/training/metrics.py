@@ -14,6 +14,8 @@ from flowbalance.rewards import RewardResult
 from flowbalance.rollout.experience import Experience
 from flowbalance.training.learning import Learned
 
+LEAST_SPREAD = 1e-6  # of returns: below it a variance is rounding
+
 
 def rollout_metrics(experience: Experience, result: RewardResult, right: float) -> dict[str, float]:
     """What was sampled and how it was rewarded. Lengths in tokens, entropy in nats a token."""
@@ -78,12 +80,10 @@ def learning_metrics(learned: Learned) -> dict[str, float]:
     if "entropy" in of:
         metrics["policy/entropy_exact"] = of["entropy"].mean().item()
     if "value_error" in of:
-        error, spread = (
-            of["value_error"].mean(),
-            of["return_square"].mean() - of["return"].mean() ** 2,
-        )
-        metrics["value/error"] = error.item()
-        metrics["value/explained"] = (1 - error / spread).item() if spread > 0 else 0.0
+        error = of["value_error"].double().mean().item()
+        spread = (of["return_square"].double().mean() - of["return"].double().mean() ** 2).item()
+        metrics["value/error"] = error
+        metrics["value/explained"] = 1 - error / spread if spread > LEAST_SPREAD else 0.0
     return metrics
 
 

@@ -31,12 +31,19 @@ def adamw(groups: Sequence[dict[str, Any]], betas: tuple[float, float] = (0.9, 0
     return AdamW(groups, betas=betas)
 
 
-def rate_factor(step: float, kind: Schedule, warmup: int, total: int, floor: float = 0.0) -> float:
-    """What the peak rate is multiplied by at `step` (from 0, fractions allowed): a linear warm-up,
-    then 1, or a fall to `floor` at step `total`."""
+def rate_factor(
+    step: int,
+    kind: Schedule,
+    warmup: int,
+    total: int,
+    floor: float = 0.0,
+    progress: float | None = None,
+) -> float:
+    """What the peak rate is multiplied by at `step` (from 0): a linear warm-up, then 1, or a fall
+    to `floor` at step `total`; `progress` stands for the step in the fall where it is given."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    done = min(1.0, (step - warmup) / max(1, total - warmup))
+    done = min(1.0, ((step if progress is None else progress) - warmup) / max(1, total - warmup))
     if kind == "linear":
         return floor + (1 - floor) * (1 - done)
     if kind == "cosine":

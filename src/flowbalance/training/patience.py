@@ -16,7 +16,8 @@ NOT_FINITE = (
 )
 NOTHING_KEPT = (
     "no question was answered both right and wrong",
-    "ask other questions, raise rollout.num_generations or rollout.max_rounds, or switch "
+    "look at reward/mean and at reward.right, from which on an answer is right; ask other "
+    "questions, raise rollout.num_generations or rollout.max_rounds, or switch "
     "rollout.dynamic_sampling off",
 )
 
@@ -27,17 +28,18 @@ class Patience:
 
     folder: Path
     fruitless: int = 0
+    problem: tuple[str, str] | None = None
 
     def note(self, step: int, problem: tuple[str, str] | None) -> None:
         """A step (from 1) went well (None), or had this problem and this remedy."""
+        self.fruitless = self.fruitless + 1 if problem == self.problem else 1
+        self.problem = problem
         if problem is None:
-            self.fruitless = 0
             return
-        self.fruitless += 1
         what, remedy = problem
         console.print(f"[yellow]step {step}: {what}; weights left as they were[/yellow]")
         if self.fruitless >= PATIENCE:
             raise UserError(
-                f"{what} in {PATIENCE} steps in a row (last: step {step}); {remedy}, and go on "
-                f"from the last checkpoint with --resume {self.folder}"
+                f"{what} in {PATIENCE} steps in a row (last: step {step}); {remedy}; a new run "
+                f"can start from this one's last checkpoint with model.path={self.folder}"
             )

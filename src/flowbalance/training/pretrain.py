@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -30,11 +31,14 @@ from flowbalance.training.optim import adamw, parameter_groups, rate_factor, set
 from flowbalance.training.run import choose_device, open_run, point_latest, set_threads
 
 
-def character_tokenizer(alphabet: str, max_length: int) -> PreTrainedTokenizerFast:
-    """One token a character, and <pad> (0), <eos> (1) and <unk> (2) before them."""
-    words = {word: i for i, word in enumerate(["<pad>", "<eos>", "<unk>", *alphabet])}
+def word_tokenizer(vocabulary: Sequence[str], max_length: int) -> PreTrainedTokenizerFast:
+    """One token for each word, longer words first, and <pad> (0), <eos> (1), <unk> (2) before
+    them. A character that no word covers is <unk>."""
+    words = {word: i for i, word in enumerate(["<pad>", "<eos>", "<unk>", *vocabulary])}
     tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = Split(Regex(""), "isolated")  # pyright: ignore[reportAttributeAccessIssue]
+    longer = sorted((word for word in vocabulary if len(word) > 1), key=len, reverse=True)
+    pattern = "|".join([*map(re.escape, longer), "."]) if longer else ""
+    tokenizer.pre_tokenizer = Split(Regex(pattern), "isolated")  # pyright: ignore[reportAttributeAccessIssue]
     tokenizer.decoder = Fuse()  # pyright: ignore[reportAttributeAccessIssue]
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -81,7 +85,7 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
     folder = open_run(config, name)
     torch.manual_seed(config.seed)
     task = cast(DemonstratedTask, get_task(config.task, config.task_options))
-    tokenizer = character_tokenizer(task.ALPHABET, config.architecture.max_position_embeddings)
+    tokenizer = word_tokenizer(task.vocabulary, config.architecture.max_position_embeddings)
     model = build_model(config.architecture, tokenizer)
     policy = Policy(model).to(device)
     questions = task.rows("test", config.evaluation_questions)

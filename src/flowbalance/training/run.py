@@ -31,10 +31,11 @@ def open_run(config: Recipe, name: str) -> Path:
 
 
 def discard_run(folder: Path) -> None:
-    """Remove the folder of a run that never started; what else lies in it stays."""
+    """Remove the folder of a run that never started, unless more than its recipe lies in it."""
     with suppress(OSError):
-        (folder / "config.yaml").unlink(missing_ok=True)
-        folder.rmdir()
+        if [path.name for path in folder.iterdir()] == ["config.yaml"]:
+            (folder / "config.yaml").unlink()
+            folder.rmdir()
 
 
 def new_folder(name: str) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from flowbalance.report.display import Display, before_after, console, show_rows
 from flowbalance.report.files import finite, write_atomic, writing
 from flowbalance.report.metrics import MetricsLog
 from flowbalance.training import checkpoint
-from flowbalance.training.collect import Collector
+from flowbalance.training.collect import Batch, Collector
 from flowbalance.training.interrupt import Interrupt
 from flowbalance.training.learning import build_learner
 from flowbalance.training.log_z import LogZMemory
@@ -45,6 +46,7 @@ from flowbalance.training.setup import (
     facts,
     load_questions,
 )
+from flowbalance.training.spent import Spent
 
 
 class Trainer:
@@ -85,10 +87,10 @@ class Trainer:
             config, self.policy, self.tokenizer, self.questions.train, self.sampling, self.rewards
         )
         self.reset = ResetRule(config.reset)
+        if config.reset.active:
+            self.policy.require_like_reference()
         self.patience = Patience(folder)
-        self.step = self.drawn_questions = self.sampled_answers = 0
-        self.optimizer_steps = self.sampled_tokens = 0
-        self.cpu_seconds = 0.0  # of steps, evaluation and saving left out
+        self.step, self.spent = 0, Spent()
         self.row: dict[str, float] = {}  # metrics of the latest step
         self.before: dict[str, float] = {}  # held-out scores before the first step
         self.after: dict[str, float] = {}  # and the latest ones
@@ -102,7 +104,9 @@ class Trainer:
 
     def run(self) -> Path:
         """Train to the end, or until interrupted; the last checkpoint's folder."""
-        config, total = self.config, self.config.train.steps
+        config = self.config
+        batch = config.rollout.questions * config.rollout.num_generations
+        total = min(config.train.steps, (config.train.answers or sys.maxsize) // batch)
         point_latest(self.folder)
         show_rows(
             f"flowbalance train: {config.algorithm}", facts(config, self.policy, self.questions)
@@ -153,27 +157,16 @@ class Trainer:
             self.row |= {f"test/{name}": score for name, score in self.after.items()}
             self.row["seconds/evaluation"] = self.seconds["evaluation"]
         log.log(self.step, self.row)
+        if self.done:  # dropped answers end a run before its last step
+            display.total = self.step
         display.update(self.step, shown(self.row))
-
-    @property
-    def left(self) -> int | None:
-        """Answers that may still be sampled; None: any number."""
-        budget = self.config.train.answers
-        return None if budget is None else budget - self.sampled_answers
 
     @property
     def done(self) -> bool:
         """Whether all steps are taken, or what is left of the answers is less than a batch."""
-        rollout = self.config.rollout
-        spent = self.left is not None and self.left < rollout.questions * rollout.num_generations
-        return spent or self.step >= self.config.train.steps
-
-    @property
-    def progress(self) -> float:
-        """Steps taken, or the same share of the answers if that is more."""
-        train = self.config.train
-        used = self.sampled_answers / train.answers if train.answers else 0.0
-        return max(self.step, used * train.steps)
+        offline = self.needs.log_z == "offline"
+        exhausted = self.spent.exhausted(self.config, with_reference=offline)
+        return exhausted or self.step >= self.config.train.steps
 
     def _every(self, steps: int) -> bool:
         return steps > 0 and self.step % steps == 0
@@ -184,7 +177,7 @@ class Trainer:
         began = time.process_time()
         try:
             metrics = self._one_step(display)
-            self.cpu_seconds += time.process_time() - began
+            self.spent.cpu_seconds += time.process_time() - began
             return metrics
         except UserError:
             if self.step and not self.learning:
@@ -193,18 +186,21 @@ class Trainer:
             raise
 
     def _one_step(self, display: Display) -> dict[str, float]:
-        config, began, progress = self.config, time.monotonic(), self.progress
+        config, began = self.config, time.monotonic()
+        progress = self.spent.progress(config, self.step)
         self.seconds = {}
         batch = self.collector.collect(
-            self.step, self.drawn_questions, self.left, lambda name: self._phase(name, display)
+            self.step,
+            self.spent.questions,
+            self.spent.left(config),
+            lambda name: self._phase(name, display),
         )
-        self.drawn_questions += batch.questions
-        self.sampled_answers += batch.answers
-        self.sampled_tokens += batch.tokens
-        metrics = batch.metrics | {"answers": float(self.sampled_answers)}
+        metrics = batch.metrics
         experience = batch.experience
         if experience is None:
             self.patience.note(self.step + 1, NOTHING_KEPT)
+            self._count(batch, metrics)
+            self._reset_if_due(metrics)
             return metrics
         answers = score(
             experience,
@@ -223,7 +219,13 @@ class Trainer:
         train = config.train
         set_rate(
             self.learner.optimizer,
-            rate_factor(progress, train.schedule, train.warmup_steps, train.steps),
+            rate_factor(
+                self.step,
+                train.schedule,
+                train.warmup_steps,
+                train.steps,
+                progress=progress,
+            ),
         )
         self.learning = True
         with self._phase("learning", display):
@@ -235,20 +237,33 @@ class Trainer:
             )
         useless = learned.skipped == len(learned.losses)
         self.patience.note(self.step + 1, NOT_FINITE if useless else None)
-        self.optimizer_steps += len(learned.losses) - learned.skipped
+        self.spent.optimizer_steps += len(learned.losses) - learned.skipped
         metrics |= learning_metrics(learned)
         metrics["learning_rate"] = self.learner.optimizer.param_groups[0]["lr"]
-        if config.reset.active:
-            self._reset_if_due(metrics)
+        self._count(batch, metrics)
+        self._reset_if_due(metrics)
         metrics["tokens_per_second"] = batch.tokens / (time.monotonic() - began)
         return metrics
 
+    def _count(self, batch: Batch, metrics: dict[str, float]) -> None:
+        """Only of steps that came to their end: one that fails is taken again after a resume."""
+        self.spent.questions += batch.questions
+        self.spent.answers += batch.answers
+        self.spent.tokens += batch.tokens
+        metrics["answers"] = float(self.spent.answers)
+
     def _judge_reference(self, prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
-        return self.collector.judge_reference(prompts, self.step)
+        # Remembered with the log Z that comes of them, even if the step fails.
+        rewards, logprobs, tokens = self.collector.judge_reference(prompts, self.step)
+        self.spent.answers += rewards.numel()
+        self.spent.tokens += tokens
+        return rewards, logprobs
 
     def _reset_if_due(self, metrics: dict[str, float]) -> None:
-        """The policy becomes the reference, and what depended on the old one is forgotten."""
-        kl = metrics["kl/reference"]
+        """The policy becomes the reference; AdamW's moments and a running log Z are forgotten."""
+        if not self.config.reset.active:
+            return
+        kl = metrics.get("kl/reference", 0.0)  # nothing kept, nothing moved
         reason = self.reset.due(self.step + 1, metrics["accuracy"], kl)
         metrics["resets"] = float(self.reset.resets)
         if reason is None:
@@ -275,11 +290,7 @@ class Trainer:
         cuda = self.device.type == "cuda"
         state = {
             "step": self.step,
-            "sampled_answers": self.sampled_answers,
-            "drawn_questions": self.drawn_questions,
-            "optimizer_steps": self.optimizer_steps,
-            "sampled_tokens": self.sampled_tokens,
-            "cpu_seconds": self.cpu_seconds,
+            "spent": self.spent.state_dict(),
             "reset": self.reset.state_dict(),
             "row": self.row,
             "before": self.before,
@@ -299,9 +310,7 @@ class Trainer:
         )
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.step, self.sampled_answers = state["step"], state["sampled_answers"]
-        for name in ("drawn_questions", "optimizer_steps", "sampled_tokens", "cpu_seconds"):
-            setattr(self, name, state[name])
+        self.step, self.spent = state["step"], Spent(**state["spent"])
         self.reset.load_state_dict(state["reset"])
         self.row, self.before = state["row"], state["before"]
         self.learner.optimizer.load_state_dict(state["optimizer"])
@@ -316,10 +325,7 @@ class Trainer:
             "algorithm": self.config.algorithm,
             "seed": self.config.seed,
             "steps": self.step,
-            "answers": self.sampled_answers,
-            "optimizer_steps": self.optimizer_steps,
-            "sampled_tokens": self.sampled_tokens,
-            "cpu_seconds": self.cpu_seconds,
+            **self.spent.summary(),
             "before": self.before,
             "after": self.after,
         }
