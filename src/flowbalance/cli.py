@@ -1,4 +1,4 @@
-"""`flowbalance`: train, pretrain, eval, sample, export, config."""
+"""`flowbalance`: train, pretrain, eval, sample, export, compare, exact, config."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from flowbalance.comparison import command as comparison
+from flowbalance.enumeration import command as enumeration
 from flowbalance.errors import UserError
 
 EPILOG = """\
@@ -18,6 +20,7 @@ examples:
   flowbalance train --resume runs/latest
   flowbalance eval recipes/countdown.yaml model.path=runs/latest
   flowbalance sample runs/latest --prompt '3,7,8,2>31:'
+  flowbalance compare recipes/countdown.yaml algorithms=tba,flowrl,grpo seeds=0,1,2
   flowbalance config train rollout
 """
 
@@ -72,6 +75,16 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="of the file"
     )
+
+    compare = commands.add_parser(
+        "compare", help="algorithms × seeds with an equal budget of answers, as one table"
+    )
+    comparison.add_arguments(compare)
+
+    exact = commands.add_parser(
+        "exact", help="proof by enumeration: every algorithm where all answers can be listed"
+    )
+    enumeration.add_arguments(exact)
 
     config = commands.add_parser("config", help="every field of a recipe with its meaning")
     config.add_argument("kind", nargs="?", choices=["train", "pretrain"], default="train")

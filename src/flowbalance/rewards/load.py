@@ -12,6 +12,7 @@ from flowbalance.errors import UserError
 BUILT_IN = {
     "countdown": "flowbalance.tasks.countdown:reward",
     "gsm8k": "flowbalance.rewards.math:gsm8k",
+    "programs": "flowbalance.tasks.programs:reward",
     "stories": "flowbalance.tasks.stories:reward",
 }
 

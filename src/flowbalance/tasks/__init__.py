@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from flowbalance.errors import UserError
@@ -24,8 +25,25 @@ class ListedTask(Task, Protocol):
         ...
 
 
+class DemonstratedTask(ListedTask, Protocol):
+    """A task whose demonstrations a small base model can be made from."""
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """The words that its prompts and answers consist of: a token each."""
+        ...
+
+    def demonstrations(self, seed: int = 0, mistakes: float = 0.0) -> Iterator[tuple[str, str]]:
+        """Endless (prompt, answer) pairs; a share `mistakes` of the answers is wrong.
+
+        None of the questions may come up in the splits "train" and "test".
+        """
+        ...
+
+
 TASKS = {
     "countdown": "flowbalance.tasks.countdown:Countdown",
+    "programs": "flowbalance.tasks.programs:Programs",
     "stories": "flowbalance.tasks.stories:Stories",
 }
 

@@ -18,19 +18,37 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import accumulate, combinations_with_replacement, permutations
+from itertools import accumulate, combinations_with_replacement
 from typing import Any, ClassVar
 
 from flowbalance.errors import UserError
 from flowbalance.rewards import text_of
+from flowbalance.tasks.countdown_chains import (
+    STEP,
+    Expression,
+    answers_by_target,
+    combine,
+    parse,
+    reachable,
+    write,
+)
 
-STEP = re.compile(r"([1-9][0-9]{0,8})([-+*/])([1-9][0-9]{0,8})=([1-9][0-9]{0,8})")
-COMMUTATIVE = "+*"
+__all__ = [
+    "STEP",
+    "Countdown",
+    "Expression",
+    "Question",
+    "combine",
+    "effort",
+    "parse",
+    "reward",
+    "slip",
+    "write",
+]
 
 
 @dataclass(frozen=True)
@@ -51,118 +69,6 @@ class Question:
         return tuple(sorted(self.numbers)), self.target
 
 
-def combine(left: int, operator: str, right: int) -> int | None:
-    """The result of one step, or None where the rules forbid it."""
-    if operator == "+":
-        return left + right
-    if operator == "*":
-        return left * right
-    if operator == "-":
-        return left - right if left > right else None
-    return left // right if left % right == 0 else None
-
-
-# An expression: a number, or (operator, expression, expression) with commuting operands in order.
-Expression = int | tuple[str, Any, Any]
-
-
-def _join(left: Expression, operator: str, right: Expression) -> Expression:
-    if operator in COMMUTATIVE and repr(right) < repr(left):
-        left, right = right, left
-    return operator, left, right
-
-
-def write(expression: Expression) -> str:
-    """An expression with brackets around every operation but the outermost: ``27+(2*3)``."""
-    if isinstance(expression, int):
-        return str(expression)
-    operator, *operands = expression
-    left, right = (write(o) if isinstance(o, int) else f"({write(o)})" for o in operands)
-    return f"{left}{operator}{right}"
-
-
-def parse(
-    text: str, numbers: Sequence[int], operators: str = "+-*"
-) -> tuple[Expression, int] | None:
-    """The canonical expression and the value that an answer works out; None if it breaks a rule.
-
-    An operand whose value is both a given number and a result not used yet is read as the result:
-    the result has to be used, the number need not be, so no right answer is lost by this reading.
-    """
-    given = Counter(numbers)
-    results: dict[int, list[Expression]] = {}
-
-    def take(value: int) -> Expression | None:
-        if results.get(value):
-            return results[value].pop()
-        if given[value] > 0:
-            given[value] -= 1
-            return value
-        return None
-
-    expression: Expression = 0
-    value = 0
-    for step in text.split(","):
-        match = STEP.fullmatch(step)
-        if match is None or match[2] not in operators:
-            return None
-        left, right, value = int(match[1]), int(match[3]), int(match[4])
-        first, second = take(left), take(right)
-        if first is None or second is None or combine(left, match[2], right) != value:
-            return None
-        expression = _join(first, match[2], second)
-        results.setdefault(value, []).append(expression)
-    unused = sum(map(len, results.values()))
-    return (expression, value) if unused == 1 else None
-
-
-def _chains(
-    given: Counter[int], results: Counter[int], operators: str, prefix: str
-) -> Iterator[tuple[int, str]]:
-    """(value, spelling) of every chain that goes on from `prefix` with these values at hand."""
-    at_hand = given + results
-    for left in at_hand:
-        for right in at_hand:
-            if left == right and at_hand[left] < 2:
-                continue
-            for operator in operators:
-                value = combine(left, operator, right)
-                if value is None:
-                    continue
-                next_given, next_results = given.copy(), results.copy()
-                for operand in (left, right):
-                    (next_results if next_results[operand] > 0 else next_given)[operand] -= 1
-                text = f"{prefix}{left}{operator}{right}={value}"
-                if next_results.total() == 0:
-                    yield value, text
-                if at_hand.total() > 2:
-                    next_results[value] += 1
-                    yield from _chains(+next_given, +next_results, operators, text + ",")
-
-
-@lru_cache(maxsize=1024)
-def _answers_by_target(numbers: tuple[int, ...], operators: str) -> dict[int, tuple[str, ...]]:
-    """Every right answer to every target of these (sorted) numbers, in one walk."""
-    found: dict[int, set[str]] = {}
-    for value, text in _chains(Counter(numbers), Counter(), operators, ""):
-        found.setdefault(value, set()).add(text)
-    return {target: tuple(sorted(texts)) for target, texts in found.items()}
-
-
-@lru_cache(maxsize=65536)
-def _values(numbers: tuple[int, ...], operators: str) -> frozenset[int]:
-    """Every value that some chain over a subset of these (sorted) numbers ends in."""
-    reached: set[int] = set()
-    for i, j in permutations(range(len(numbers)), 2):
-        rest = [n for k, n in enumerate(numbers) if k not in (i, j)]
-        for operator in operators:
-            value = combine(numbers[i], operator, numbers[j])
-            if value is not None:
-                reached.add(value)
-                reached |= _values(tuple(sorted([*rest, value])), operators)
-    return frozenset(reached)
-
-
 class Countdown:
     """The task: which questions there are, which answers are right, which of them are the same.
 
@@ -173,6 +79,7 @@ class Countdown:
     """
 
     SPLITS: ClassVar = {"pretrain": range(45), "train": range(45, 90), "test": range(90, 100)}
+    vocabulary = "0123456789+-*/=,>:"  # a token a character
 
     def __init__(
         self,
@@ -202,7 +109,7 @@ class Countdown:
         return Counter(
             self.split_of(Question(numbers, target))
             for numbers in combinations_with_replacement(range(1, self.largest + 1), self.numbers)
-            for target in _values(numbers, self.operators)
+            for target in reachable(numbers, self.operators)
             if self.targets[0] <= target <= self.targets[1]
         )
 
@@ -224,14 +131,14 @@ class Countdown:
         while len(drawn) < count:
             numbers = tuple(draw.randint(1, self.largest) for _ in range(self.numbers))
             question = Question(numbers, draw.randint(*self.targets))
-            solvable = question.target in _values(tuple(sorted(numbers)), self.operators)
+            solvable = question.target in reachable(tuple(sorted(numbers)), self.operators)
             if solvable and self.split_of(question) == split:
                 drawn.setdefault(question.identity, question)
         return list(drawn.values())
 
     def answers(self, question: Question) -> tuple[str, ...]:
         """Every right answer, in every spelling that `verify` accepts."""
-        by_target = _answers_by_target(tuple(sorted(question.numbers)), self.operators)
+        by_target = answers_by_target(tuple(sorted(question.numbers)), self.operators)
         return by_target.get(question.target, ())
 
     def verify(self, question: Question, text: str) -> bool:
@@ -269,6 +176,14 @@ class Countdown:
             }
             for question in self.questions(split, count, seed)
         ]
+
+    def out_of_distribution(self) -> dict[str, dict[str, Any]]:
+        """Options of questions that none of the splits here has: the twenty targets above its own,
+        one number less, one more."""
+        above = [self.targets[1] + 1, self.targets[1] + 20]
+        sets: dict[str, dict[str, Any]] = {f"targets {above[0]} to {above[1]}": {"targets": above}}
+        counts = (n for n in (self.numbers - 1, self.numbers + 1) if 2 <= n <= 5)
+        return sets | {f"{n} numbers": {"numbers": n} for n in counts}
 
     def demonstrations(self, seed: int = 0, mistakes: float = 0.0) -> Iterator[tuple[str, str]]:
         """Endless (prompt, answer) pairs over the ``pretrain`` split, to train a base model on.
@@ -324,7 +239,7 @@ def _demonstrator(
     numbers: tuple[int, ...], target: int, operators: str
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """The answers to a question with their cumulated weights e^(−effort)."""
-    answers = _answers_by_target(numbers, operators)[target]
+    answers = answers_by_target(numbers, operators)[target]
     return answers, tuple(accumulate(math.exp(-effort(answer)) for answer in answers))
 
 
