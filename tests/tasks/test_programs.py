@@ -221,3 +221,7 @@ def test_refusals_name_what_is_allowed() -> None:
         Programs(largest=10)
     with pytest.raises(UserError, match="low to high"):
         Programs(solutions=(3, 2))
+    with pytest.raises(UserError, match="low to high"):
+        Programs(outputs=(5, 5))
+    with pytest.raises(UserError, match="input is 2 to 9"):
+        Programs(inputs=1)

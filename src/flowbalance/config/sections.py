@@ -43,7 +43,8 @@ class LoraConfig(Section):
 
 class ModelConfig(Section):
     path: str = "builtin:countdown"
-    """Folder or Hugging Face name of the base model; "builtin:countdown" is the one shipped."""
+    """Folder or Hugging Face name of the base model; "builtin:countdown" and "builtin:programs" are
+    shipped."""
     reference: str | None = None
     """Folder or name of the reference model; null: the base model itself."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -90,7 +91,7 @@ class CriticConfig(Section):
 
 class DataConfig(Section):
     task: str | None = None
-    """Built-in task that makes the questions: "countdown" or "stories"."""
+    """Built-in task that makes the questions: "countdown", "programs" or "stories"."""
     task_options: dict[str, Any] = {}
     """Arguments of the task, e.g. {numbers: 4, largest: 9, targets: [10, 40]}."""
     train: str | None = None
@@ -103,7 +104,7 @@ class DataConfig(Section):
     test_split: str = "test"
     """Split of a Hugging Face dataset to evaluate on."""
     train_questions: PositiveInt | None = None
-    """Use only so many training questions; null: all (a task: 4096)."""
+    """Use only so many training questions; null: all (a task: 4096, programs 2048)."""
     prompt_column: str = "prompt"
     """Column with the question, as text or as chat messages."""
     prompt_template: str | None = None

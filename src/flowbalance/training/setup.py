@@ -21,7 +21,7 @@ from flowbalance.rollout import Sampling
 from flowbalance.rollout.decoder import check_model
 from flowbalance.tasks import Task, get_task
 
-TASK_QUESTIONS = 4096  # training questions of a built-in task unless the recipe says otherwise
+TASK_QUESTIONS = 4096  # training questions of a task unless it or the recipe says otherwise
 GIB = 2**30
 
 
@@ -42,7 +42,8 @@ def load_questions(
     task = get_task(data.task, data.task_options) if data.task else None
     train, test = [], []
     if training and task is not None:
-        train = task.rows("train", data.train_questions or TASK_QUESTIONS)
+        fewer = getattr(task, "TRAIN_QUESTIONS", TASK_QUESTIONS)
+        train = task.rows("train", data.train_questions or fewer)
     elif training and data.train is not None:
         train = load_rows(data.train, data.train_split)[: data.train_questions]
     if not training or config.evaluation.every:
