@@ -25,7 +25,17 @@ from flowbalance.training.run import open_run
 from flowbalance.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
-COMMANDS = ["train", "pretrain", "eval", "sample", "export", "compare", "config"]
+COMMANDS = [
+    "train",
+    "pretrain",
+    "eval",
+    "sample",
+    "export",
+    "compare",
+    "grade",
+    "sandbox",
+    "config",
+]
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 BELOW = {
     # package: what of ours it may import
     "objectives": {"objectives"},
-    "rewards": {"rewards", "errors", "tasks"},
+    "rewards": {"rewards", "sandbox", "errors", "tasks"},
+    "sandbox": {"sandbox", "errors", "report"},
+    "grading": {"grading", "errors", "report"},
     "tasks": {"tasks", "errors", "rewards"},
     "rollout": {"rollout", "policy", "data", "rewards", "errors"},
     "policy": {"policy", "config", "errors"},

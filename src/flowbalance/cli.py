@@ -1,4 +1,4 @@
-"""`flowbalance`: train, pretrain, eval, sample, export, compare, exact, config."""
+"""`flowbalance`: train, pretrain, eval, sample, export, compare, exact, grade, sandbox, config."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from flowbalance.comparison import command as comparison
 from flowbalance.enumeration import command as enumeration
 from flowbalance.errors import UserError
+from flowbalance.grading import command as grading
+from flowbalance.sandbox import command as sandboxing
 
 EPILOG = """\
 examples:
@@ -21,6 +23,7 @@ examples:
   flowbalance eval recipes/countdown.yaml model.path=runs/latest
   flowbalance sample runs/latest --prompt '3,7,8,2>31:'
   flowbalance compare recipes/countdown.yaml algorithms=tba,flowrl,grpo seeds=0,1,2
+  flowbalance grade responses.jsonl --kind math --out graded.jsonl
   flowbalance config train rollout
 """
 
@@ -85,6 +88,14 @@ def parser() -> argparse.ArgumentParser:
         "exact", help="proof by enumeration: every algorithm where all answers can be listed"
     )
     enumeration.add_arguments(exact)
+
+    grade = commands.add_parser("grade", help="verdicts on a file of responses: math or code")
+    grading.add_arguments(grade)
+
+    sandbox = commands.add_parser(
+        "sandbox", help="what holds untrusted code here; run a file in it"
+    )
+    sandboxing.add_arguments(sandbox)
 
     config = commands.add_parser("config", help="every field of a recipe with its meaning")
     config.add_argument("kind", nargs="?", choices=["train", "pretrain"], default="train")

@@ -225,6 +225,20 @@ def exact(options: Namespace) -> None:
     command.exact(options)
 
 
+def grade(options: Namespace) -> None:
+    """Verdicts on a file of responses."""
+    from flowbalance.grading import command
+
+    command.grade(options)
+
+
+def sandbox(options: Namespace) -> None:
+    """What holds untrusted code on this machine; run a file in it."""
+    from flowbalance.sandbox import command
+
+    command.sandbox(options)
+
+
 def config(options: Namespace) -> None:
     """Print every field with its type, default and meaning."""
     import json

@@ -263,7 +263,7 @@ def test_built_in_names(name):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("gsm9k", r"neither package.module:function nor built in \(countdown, gsm8k, stories\)"),
+        ("gsm9k", "neither package.module:function nor built in .*, gsm8k, .*stories"),
         ("own_reward_module.py:", "neither package.module:function"),
         ("no_such_module:f", "there is no module 'no_such_module', neither installed nor in "),
         ("own_reward_module.deep:f", "there is no module 'own_reward_module.deep'|not a package"),

@@ -125,8 +125,8 @@ class DataConfig(Section):
 
 class RewardConfig(Section):
     functions: dict[str, float] = {}
-    """Reward functions and their weights: {"package.module:function": 1.0}; built in: countdown,
-    gsm8k, stories. Empty: the task's own."""
+    """Reward functions and their weights: {"package.module:function": 1.0}; built in: gsm8k,
+    math, code, and those of the tasks. Empty: the task's own."""
     overlong_share: BelowOne = 0.0
     """The last share of rollout.max_completion_length, over which a penalty rises linearly from 0
     to 1 (DAPO: 0.2); 0: none. Accuracy does not see it."""

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from flowbalance.errors import UserError
 
 BUILT_IN = {
+    "code": "flowbalance.rewards.code:code",
     "countdown": "flowbalance.tasks.countdown:reward",
     "gsm8k": "flowbalance.rewards.math:gsm8k",
+    "math": "flowbalance.rewards.math:math",
     "programs": "flowbalance.tasks.programs:reward",
     "stories": "flowbalance.tasks.stories:reward",
 }

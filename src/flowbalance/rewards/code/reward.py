@@ -1,0 +1,94 @@
+"""The reward function, and verdicts for many rows, over all cores."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from flowbalance.errors import UserError
+from flowbalance.rewards.code.extract import extract
+from flowbalance.rewards.code.judge import Verdict, judge
+from flowbalance.rewards.code.problems import humaneval, parse
+from flowbalance.rewards.compose import text_of
+from flowbalance.sandbox import Sandbox
+
+T = TypeVar("T")
+U = TypeVar("U")
+REWARD = {"right": 1.0, "wrong": 0.0, "unknown": float("nan")}
+AHEAD = 4  # rows a worker that are read before their turn
+
+
+def code(completions: list, tests: list, **_: Any) -> list[float]:
+    """1.0 where the answer's program passes every test of its row's `tests`, else 0.0.
+
+    NaN where the tests could not be run, which says nothing of the answer. UserError if the
+    sandbox here is weaker than Landlock and seccomp, or `tests` is malformed.
+    """
+    sandbox = Sandbox()
+    keys = [
+        (extract(text_of(completion)), json.dumps(test, sort_keys=True))
+        for completion, test in zip(completions, tests, strict=True)
+    ]
+    problems = {text: parse(json.loads(text)) for text in dict.fromkeys(text for _, text in keys)}
+    unique = list(dict.fromkeys(keys))  # a policy repeats itself within a group
+    verdicts = ordered(lambda key: judge(key[0], problems[key[1]], sandbox), unique)
+    found = dict(zip(unique, verdicts, strict=True))
+    return [REWARD[found[key].verdict] for key in keys]
+
+
+def grade_rows(
+    rows: Iterable[dict[str, Any]], *, require: str = "landlock", workers: int | None = None
+) -> Iterator[tuple[str, str]]:
+    """(verdict, reason) of each row, in order: right, wrong or unknown.
+
+    A row has `response` and either `tests` or the fields of HumanEval or HumanEval+. UserError
+    names a row that has neither; SandboxError if the sandbox here is weaker than `require`.
+    """
+    sandbox = Sandbox(require)
+
+    def graded(row: tuple[int, dict[str, Any]]) -> Verdict:
+        number, fields = row
+        try:
+            if not isinstance(fields.get("response"), str):
+                raise UserError("there is no text `response`")
+            if "tests" not in fields and "entry_point" not in fields:
+                raise UserError("there are no `tests` (see docs/rewards_code.md)")
+            tests = fields["tests"] if "tests" in fields else humaneval(fields)
+            problem = parse(tests)
+        except KeyError as error:
+            raise UserError(f"row {number}: HumanEval's field {error} is missing") from None
+        except UserError as error:
+            raise UserError(f"row {number}: {error}") from None
+        return judge(extract(fields["response"]), problem, sandbox)
+
+    for verdict in ordered(graded, enumerate(rows, 1), workers):
+        yield verdict.verdict, f"{verdict.reason} ({verdict.tier})"
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    count = getattr(os, "sched_getaffinity", None)
+    return len(count(0)) if count else os.cpu_count() or 1
+
+
+def ordered(
+    function: Callable[[T], U], items: Iterable[T], workers: int | None = None
+) -> Iterator[U]:
+    """``map(function, items)`` over threads that each wait for a sandbox; a few items ahead."""
+    workers = workers or cores()
+    pending: deque[Future[U]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="sandbox") as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > AHEAD * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,77 @@
+"""Mathematics: the answer that a response commits itself to, and whether it is right.
+
+`math` is the reward; `verdict` says right, wrong or unknown, and why. docs/rewards_math.md has
+the rules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowbalance.rewards.math.extraction import extract
+from flowbalance.rewards.math.final_number import final_number, gsm8k
+from flowbalance.rewards.math.grading import Verdict, grade_rows, rewards, verdict, verdicts
+from flowbalance.rewards.math.normalisation import normalise
+
+__all__ = [
+    "Verdict",
+    "boxed_strict",
+    "compute_score",
+    "dapo",
+    "extract",
+    "final_number",
+    "grade_rows",
+    "gsm8k",
+    "math",
+    "math_verify",
+    "normalise",
+    "verdict",
+    "verdicts",
+]
+
+
+def math(
+    completions: list, answer: list | None = None, gold: list | None = None, **_: Any
+) -> list[float]:
+    """1.0 where the final answer is the row's `answer` (or `gold`), 0.0 where it is not.
+
+    NaN where that is unknown: the gold cannot be read, or the comparison did not end in time.
+    """
+    return rewards(completions, answer if answer is not None else gold, "default", (1.0, 0.0))
+
+
+def dapo(
+    completions: list, answer: list | None = None, gold: list | None = None, **_: Any
+) -> list[float]:
+    """As DAPO grades: 1 or -1, by the last "Answer: …" within the last 300 characters."""
+    return rewards(completions, answer if answer is not None else gold, "dapo", (1.0, -1.0))
+
+
+def math_verify(
+    completions: list, answer: list | None = None, gold: list | None = None, **_: Any
+) -> list[float]:
+    """As math-verify grades by itself: 1.0 or 0.0; NaN where it did not end in time."""
+    return rewards(completions, answer if answer is not None else gold, "math-verify", (1.0, 0.0))
+
+
+def boxed_strict(
+    completions: list, answer: list | None = None, gold: list | None = None, **_: Any
+) -> list[float]:
+    """1.0 where the last box is the gold as text after `normalise`, else 0.0."""
+    return rewards(completions, answer if answer is not None else gold, "boxed-strict", (1.0, 0.0))
+
+
+def compute_score(
+    data_source: str, solution_str: str, ground_truth: Any, extra_info: Any = None, **_: Any
+) -> dict[str, Any]:
+    """verl's `custom_reward_function`: the score, with 1.0 under `unknown` where it is no verdict.
+
+    verl has no way to leave an answer out: an unknown one scores 0 there, and is counted.
+    """
+    found = verdict(solution_str, ground_truth)
+    right = found.verdict == "right"
+    return {
+        "score": float(right),
+        "acc": float(right),
+        "unknown": float(found.verdict == "unknown"),
+    }

@@ -1,0 +1,245 @@
+"""Whether two normalised answers are the same answer, decided without computer algebra.
+
+By text, by structure (lists, tuples, sets, intervals, unions, matrices), by exact rational, by
+value at a few points. `None` where that does not tell: inequalities, `\\log` without a base,
+commands that `expressions` does not know.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from flowbalance.rewards.math.values import DECIMAL, proportional, same_values
+
+THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?%?")
+WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}")
+LONG_WORD = re.compile(r"[A-Za-z]{4,}")
+CHOICE = re.compile(r"\(([A-H])\)")
+BASED = re.compile(r"(?P<digits>-?[0-9A-Za-z.]+)_\{?(?P<base>[0-9]+)\}?")
+MATRIX = re.compile(r"\\begin\{pmatrix\}(?P<inside>.*?)(?:\\\\)?\\end\{pmatrix\}", re.DOTALL)
+RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|notin|subset|setminus|mathbb|mid|equiv)(?![a-z])")
+NAME = re.compile(r"[A-Za-z]{1,2}'?(?:_\{?\w+\}?)?(?:\([^()]*\))?|\\[a-z]+|\([a-z](?:,[a-z])*\)")
+LETTER = re.compile(r"[A-Za-z]")
+COMMAND = re.compile(r"\\[A-Za-z]+")
+BEGIN = r"\begin"
+APPROX = r"\approx"
+
+
+def same(gold: str, said: str) -> bool | None:
+    """Whether `said` answers what `gold` does; None if this module cannot tell.
+
+    Text in a gold is compared as text, without case. A list without brackets is a multiset, as is
+    one in braces; ``(…)`` and ``[…]`` are ordered, and their brackets count: ``(1,2)`` is
+    neither ``\\{1,2\\}`` nor ``[1,2]`` nor the list 1, 2. A number in a base is its
+    digits: the question has named the base. ``x=…`` is its right side where the gold is no
+    equation; two equations are the same up to a factor. 10% is 10 and 0.1.
+    """
+    if gold == said:
+        return True
+    if THOUSANDS.fullmatch(gold) or THOUSANDS.fullmatch(said):  # or a list? either will do
+        readings = [(a, b) for a in _readings(gold) for b in _readings(said)]
+        return True in [_same_form(a, b) for a, b in readings]
+    return _same_form(gold, said)
+
+
+def _readings(text: str) -> list[str]:
+    return [text, text.replace(",", "")] if THOUSANDS.fullmatch(text) else [text]
+
+
+def _same_form(gold: str, said: str) -> bool | None:
+    if (choice := CHOICE.match(said)) and len(said) > 3 and not CHOICE.match(gold):
+        # One of several choices, with what it says: (B) 12.
+        if re.fullmatch("[A-Z]", gold):
+            return gold == choice[1]
+        said = said[3:]
+    in_words = WORD.fullmatch(gold) and WORD.fullmatch(said)
+    if in_words or ("\\" not in gold and LONG_WORD.search(gold)):
+        return _letters(gold) == _letters(said)
+    if BASED.fullmatch(gold) or BASED.fullmatch(said):
+        return _same_in_base(gold, said)
+    if gold.startswith(BEGIN) or said.startswith(BEGIN):
+        return _same_matrices(gold, said)
+    a, b = _split(gold, ("\\cup",)), _split(said, ("\\cup",))
+    if len(a) > 1 or len(b) > 1:
+        if RELATION.search(gold + said):  # x < 1 is an interval, too
+            return None
+        return _match(a, b)
+    return _same_collections(_parts(gold), _parts(said))
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.casefold())
+
+
+def _same_in_base(gold: str, said: str) -> bool:
+    a, b = BASED.fullmatch(gold), BASED.fullmatch(said)
+    if a is None:
+        return False
+    if b is None:
+        return a["digits"].casefold() == said.casefold()
+    return a["digits"].casefold() == b["digits"].casefold() and a["base"] == b["base"]
+
+
+def _same_matrices(gold: str, said: str) -> bool | None:
+    a, b = MATRIX.fullmatch(gold), MATRIX.fullmatch(said)
+    if "\\begin" in gold and "\\begin" in said and not (a and b):
+        return None
+    if not (a and b):
+        matrix = a or b
+        if matrix is None:  # 2\\begin{pmatrix}…
+            return None
+        rows = _rows(matrix["inside"])
+        kind, vector = _parts(said if a else gold)
+        if kind == "()" and 1 in (len(rows), max(map(len, rows), default=0)):
+            line = [cell for row in rows for cell in row]
+            return _each(line, vector) if a else _each(vector, line)
+        return False
+    left, right = _rows(a["inside"]), _rows(b["inside"])
+    if [len(row) for row in left] != [len(row) for row in right]:
+        return False
+    return _each([c for row in left for c in row], [c for row in right for c in row])
+
+
+def _rows(inside: str) -> list[list[str]]:
+    return [row.split("&") for row in inside.split("\\\\") if row]
+
+
+def _split(text: str, separators: Sequence[str]) -> list[str]:
+    """Split where no bracket is open; ``(0,1]`` is as good a pair of brackets as any."""
+    parts, depth, start, at = [], 0, 0, 0
+    while at < len(text):
+        if text.startswith(("\\begin", "\\end"), at):
+            depth += 1 if text[at + 1] == "b" else -1
+        depth += (text[at] in "([{") - (text[at] in ")]}")
+        found = depth == 0 and next((s for s in separators if text.startswith(s, at)), None)
+        if found:
+            parts.append(text[start:at])
+            start = at = at + len(found)
+        else:
+            at += 1
+    return [*parts, text[start:]]
+
+
+def _parts(text: str) -> tuple[str, list[str]]:
+    """The kind, "list", "set" or a pair of brackets, and the members; a list may have one."""
+    opened = "\\{" if text.startswith("\\{") else text[:1]
+    if opened in ("(", "[", "\\{") and _closes_at_end(text):
+        inside = text[len(opened) : -2 if opened == "\\{" else -1]
+        if opened == "\\{":
+            return "set", _members(inside)
+        if len(members := _split(inside, (",", ";"))) > 1:
+            return opened + text[-1], members
+    return "list", _members(text)
+
+
+def _closes_at_end(text: str) -> bool:
+    depth = 0
+    for at, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0 and at > 1:
+            return at == len(text) - 1
+    return False
+
+
+def _members(text: str) -> list[str]:
+    """Between commas or, where there are any, semicolons; ``1\\pm2`` is two."""
+    members = _split(text, (";",))
+    members = members if len(members) > 1 else _split(text, (",",))
+    expanded = []
+    for member in filter(None, members):
+        if "\\pm" in member:
+            expanded += [
+                member.replace("\\pm", "+").replace("\\mp", "-"),
+                member.replace("\\pm", "-").replace("\\mp", "+"),
+            ]
+        else:
+            expanded.append(member)
+    return expanded
+
+
+def _same_collections(gold: tuple[str, list[str]], said: tuple[str, list[str]]) -> bool | None:
+    (kind, a), (other, b) = gold, said
+    if kind in ("list", "set") and other in ("list", "set"):
+        if len(a) == 1 == len(b):
+            return _same_atoms(a[0], b[0]) if (kind, other) != ("set", "set") else same(a[0], b[0])
+        return _match(a, b, repeats="set" not in (kind, other))
+    if kind == other:
+        return _each(a, b)
+    if "list" in (kind, other) and any(len(x) == 1 and RELATION.search(x[0]) for x in (a, b)):
+        return None  # an interval and an inequality
+    return False
+
+
+def _each(gold: Sequence[str], said: Sequence[str]) -> bool | None:
+    """All of them in order: one that differs decides, else one that cannot be told."""
+    if len(gold) != len(said):
+        return False
+    answers = [same(a, b) for a, b in zip(gold, said, strict=True)]
+    return False if False in answers else None if None in answers else True
+
+
+def _match(gold: Sequence[str], said: Sequence[str], repeats: bool = True) -> bool | None:
+    """The same members in any order; without `repeats`, each at least once on both sides."""
+    if not repeats:
+        gold, said = _distinct(gold), _distinct(said)
+    if len(gold) != len(said):
+        return False
+    left, unclear = list(said), False
+    for a in gold:
+        answers = [same(a, b) for b in left]
+        if True in answers:
+            del left[answers.index(True)]
+        elif None in answers:
+            unclear = True
+        else:
+            return False
+    return None if unclear else True
+
+
+def _distinct(members: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    for member in members:
+        if not any(same(member, other) for other in kept):
+            kept.append(member)
+    return kept
+
+
+def _same_atoms(gold: str, said: str) -> bool | None:
+    if gold == said:
+        return True
+    if gold.endswith("%") or said.endswith("%"):
+        a, b = gold.rstrip("%"), said.rstrip("%")
+        answer = _same_atoms(a, b)
+        if answer is not False or gold.endswith("%") == said.endswith("%"):
+            return answer
+        return _same_atoms(f"({a})/100", b) if gold.endswith("%") else _same_atoms(a, f"({b})/100")
+    if RELATION.search(gold) or RELATION.search(said):
+        return None
+    # 2/3 ≈ 0.67 answers both, each where it is asked for.
+    said = said.split(APPROX)[-1 if DECIMAL.fullmatch(gold) else 0] or said.replace(APPROX, "")
+    return _same_equations(_sides(gold), _sides(said))
+
+
+def _sides(text: str) -> list[str]:
+    return [side for side in re.split(r"=|\\approx", text) if side] or [text]
+
+
+def _same_equations(gold: list[str], said: list[str]) -> bool | None:
+    """The gold's form decides: an expression is answered by the last side of an equation."""
+    if len(gold) > 1 and len(said) > 1:
+        a, b = gold[0], said[0]
+        if NAME.fullmatch(a) and NAME.fullmatch(b) and (a == b or "(" in a + b):
+            return same(gold[-1], said[-1])
+        return proportional(gold, said)
+    if len(gold) == len(said) == 1:
+        return same_values(gold[0], said[0])
+    if len(gold) == 1:
+        equation = said[-1] == "0" and not NAME.fullmatch(said[0])  # x + y = 0 is not 0
+        return False if equation else same(gold[0], said[-1])
+    if NAME.fullmatch(gold[0]):
+        return same(gold[-1], said[0])
+    if any(LETTER.search(COMMAND.sub("", side)) for side in gold):
+        return False  # an equation is no number: 0 is no answer to x + y = 0
+    answers = [same(side, said[0]) for side in gold]  # 0.56 = 56%
+    return True if True in answers else None if None in answers else False

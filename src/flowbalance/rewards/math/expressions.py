@@ -1,0 +1,288 @@
+r"""A reader of LaTeX expressions: exact rationals where it can, floating point elsewhere.
+
+    sum     = [±] product (± product)*
+    product = power ((\cdot | / | :)? power)*
+    power   = atom (^ argument | ! | ^\circ)*
+    atom    = number | name | ( sum ) | |sum| | \frac{}{} | \sqrt[]{} | \binom{}{} | \sin …
+
+Names stand for unknown numbers; i, e and \pi for what they are. Anything else raises `Unreadable`:
+it is better to leave an expression to a computer-algebra system than to guess.
+"""
+
+from __future__ import annotations
+
+import cmath
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from flowbalance.rewards.math.arithmetic import (
+    MOST_BITS,
+    REAL,
+    Node,
+    Point,
+    Value,
+    add,
+    binomial,
+    constant,
+    divide,
+    factorial,
+    mapped,
+    negative,
+    power,
+    root,
+    times,
+)
+
+TOKEN = re.compile(
+    r"(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)|(?P<command>\\[A-Za-z]+)|(?P<other>\S)"
+)
+DEPTH = 40
+GREEK = re.compile(
+    r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|phi|omega)"
+)
+FUNCTIONS: dict[str, Callable[[complex], complex]] = {
+    r"\sin": cmath.sin,
+    r"\cos": cmath.cos,
+    r"\tan": cmath.tan,
+    r"\cot": lambda x: 1 / cmath.tan(x),
+    r"\sec": lambda x: 1 / cmath.cos(x),
+    r"\csc": lambda x: 1 / cmath.sin(x),
+    r"\arcsin": cmath.asin,
+    r"\arccos": cmath.acos,
+    r"\arctan": cmath.atan,
+    r"\ln": cmath.log,
+    r"\exp": cmath.exp,
+}
+
+
+class Unreadable(Exception):
+    """Not an expression that is read here, or one whose value is out of reach."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An expression, ready to be evaluated."""
+
+    names: frozenset[str]
+    at: Node
+    """The value where names have the given values; raises `Unreadable` where there is none."""
+
+
+@lru_cache(maxsize=8192)
+def read(text: str) -> Expression:
+    """Read normalised text (`normalise`); raises Unreadable."""
+    reader = _Reader(text)
+    try:
+        node = reader.sum()
+        reader.need("")
+    except (ValueError, OverflowError) as error:  # a number of thousands of digits
+        raise Unreadable(str(error)) from None
+    names = frozenset(reader.names)
+
+    def at(point: Point) -> Value:
+        try:
+            value = node({**point, REAL: 1.0} if names and not reader.imaginary else point)
+        except (ArithmeticError, ValueError, TypeError) as error:
+            raise Unreadable(f"no value: {error}") from None
+        if not isinstance(value, Fraction) and not cmath.isfinite(value):
+            raise Unreadable("no finite value")
+        return value
+
+    return Expression(names, at)
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.tokens = [(m.lastgroup or "", m[0]) for m in TOKEN.finditer(text)] + [("end", "")]
+        self.here = 0
+        self.depth = 0
+        self.names: set[str] = set()
+        self.imaginary = False
+        self.bars = 0
+
+    @property
+    def token(self) -> str:
+        return self.tokens[self.here][1]
+
+    @property
+    def kind(self) -> str:
+        return self.tokens[self.here][0]
+
+    def take(self) -> str:
+        token = self.token
+        self.here += 1
+        return token
+
+    def need(self, token: str) -> None:
+        if self.token != token:
+            raise Unreadable(f"{self.token!r} where {token or 'the end'!r} should be")
+        self.here += 1
+
+    def sum(self) -> Node:
+        self.depth += 1
+        if self.depth > DEPTH:
+            raise Unreadable("too deep")
+        sign = self.take() if self.token in ("+", "-") else "+"
+        total = self.product()
+        total = negative(total) if sign == "-" else total
+        while self.token in ("+", "-"):
+            minus = self.take() == "-"
+            term = self.product()
+            total = add(total, negative(term) if minus else term)
+        self.depth -= 1
+        return total
+
+    def product(self, argument: bool = False) -> Node:
+        """`argument`: of a function without brackets; \\sin 2x \\cos x is (\\sin 2x)\\cos x."""
+        mixed = self._whole_before_fraction()
+        value = self.power()
+        if mixed:
+            value = add(value, self.power())
+        while True:
+            if self.token in (r"\cdot", "/", ":", r"\div"):
+                if argument:
+                    return value
+                by = self.take()
+                sign = self.take() if self.token in ("+", "-") else "+"
+                other = self.power()
+                other = negative(other) if sign == "-" else other
+                value = times(value, other) if by == r"\cdot" else divide(value, other)
+            elif self._begins_factor() and not (argument and self.token in FUNCTIONS):
+                value = times(value, self.power())
+            else:
+                return value
+
+    def _whole_before_fraction(self) -> bool:
+        """``2\\frac{1}{3}`` is 2 + 1/3."""
+        words = [word for _, word in self.tokens[self.here : self.here + 8]]
+        return (
+            len(words) == 8
+            and words[0].isdecimal()
+            and words[1:3] == [r"\frac", "{"]
+            and words[4:6] == ["}", "{"]
+            and words[7] == "}"
+            and words[3].isdecimal()
+            and words[6].isdecimal()
+        )
+
+    def _begins_factor(self) -> bool:
+        token = self.token
+        if token == "|":
+            return self.bars == 0
+        if self.kind == "number":  # x2 and 2 3 say nothing clear, (x)2 does
+            return self.tokens[self.here - 1][1] in (")", "}", "]")
+        return self.kind == "command" or token in ("(", "[", "{") or token.isalpha()
+
+    def power(self) -> Node:
+        value = self.atom()
+        while True:
+            if self.token == "^":
+                self.take()
+                if self.token == r"\circ":
+                    self.take()
+                    value = times(value, constant(math.pi / 180))
+                else:
+                    value = power(value, self.argument())
+            elif self.token == "!":
+                self.take()
+                value = factorial(value)
+            else:
+                return value
+
+    def argument(self) -> Node:
+        """What follows ``^`` or a command: a group in braces, or one thing."""
+        if self.token == "{":
+            self.take()
+            if self.token == r"\circ":
+                raise Unreadable("degrees in braces")
+            value = self.sum()
+            self.need("}")
+            return value
+        if self.token == "-":
+            self.take()
+            return negative(self.atom())
+        return self.atom()
+
+    def atom(self) -> Node:
+        kind, token = self.kind, self.take()
+        if kind == "number":
+            _, _, exponent = token.lower().partition("e")
+            if exponent and abs(int(exponent)) * 4 > MOST_BITS:
+                raise Unreadable("too large")
+            return constant(Fraction(token))
+        if token in ("(", "[", "{"):
+            value = self.sum()
+            self.need({"(": ")", "[": "]", "{": "}"}[token])
+            return value
+        if token == "|":
+            self.bars += 1
+            value = self.sum()
+            self.need("|")
+            self.bars -= 1
+            return mapped(lambda x: abs(x), value)
+        if kind == "command":
+            return self.command(token)
+        if token.isalpha() and token.isascii():
+            return self.name(token)
+        raise Unreadable(f"{token!r}")
+
+    def name(self, name: str) -> Node:
+        if name == "i":
+            self.imaginary = True
+            return constant(1j)
+        if name == "e":
+            return constant(math.e)
+        if self.token == "_":
+            self.take()
+            index = self.take()
+            if index == "{":
+                index = self.take()
+                self.need("}")
+            if not index.isalnum():
+                raise Unreadable("an index that is not a name")
+            name += "_" + index
+        self.names.add(name)
+        return lambda point: point[name]
+
+    def command(self, name: str) -> Node:
+        if name == r"\pi":
+            return constant(math.pi)
+        if GREEK.fullmatch(name):
+            return self.name(name)
+        if name == r"\frac":
+            return divide(self.argument(), self.argument())
+        if name == r"\binom":
+            return binomial(self.argument(), self.argument())
+        if name == r"\sqrt":
+            degree = constant(Fraction(2))
+            if self.token == "[":
+                self.take()
+                degree = self.sum()
+                self.need("]")
+            return root(self.argument(), degree)
+        if name == r"\log" and self.token == "_":  # without a base it is 10 to some, e to others
+            self.take()
+            base = self.argument()
+            return divide(self._applied(cmath.log), mapped(cmath.log, base))
+        if name in FUNCTIONS:
+            return self._applied(FUNCTIONS[name])
+        raise Unreadable(name)
+
+    def _applied(self, function: Callable[[complex], complex]) -> Node:
+        exponent = None
+        if self.token == "^":
+            self.take()
+            if self.token == "{" or not self.token.isdecimal():  # \sin^{-1} has two meanings
+                raise Unreadable("a power of a function")
+            exponent = self.argument()
+        self.depth += 1
+        if self.depth > DEPTH:
+            raise Unreadable("too deep")
+        bracket = self.token in ("(", "{")
+        value = mapped(function, self.power() if bracket else self.product(argument=True))
+        self.depth -= 1
+        return value if exponent is None else power(value, exponent)

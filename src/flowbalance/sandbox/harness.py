@@ -1,0 +1,120 @@
+"""What the sandboxed process does once it is closed: run code, and report what it returns.
+
+Nothing here is trusted by the parent. It never holds an expected value, so code that reads or
+rewrites it gains nothing but the chance to report values of its own, which are then compared.
+
+Lines of the report: a value (see plain.py) for each call, ``!name`` for the exception that ended
+the code (``!OSError:27`` with an errno).
+
+Runs inside the sandboxed process: the standard library only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import types
+from typing import Any
+
+plain: Any = importlib.import_module("plain")  # a neighbour; see launcher.py
+
+
+def run(job: dict[str, Any], report: int) -> None:
+    """Do the job and leave.
+
+    A program ends as Python ends, for many start a thread and do not wait for it, or write their
+    output at exit; after calls there is nothing more to wait for.
+    """
+    status = 0
+    try:
+        MODES[job["mode"]](job, report)
+    except SystemExit as error:
+        status = exit_status(error)
+    except BaseException as error:
+        status = 1
+        try:
+            number = f":{error.errno}" if isinstance(error, OSError) else ""
+            write(report, f"!{type(error).__name__}{number}".encode())
+            for _ in range(2):  # the first frames are this file's
+                error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+            sys.__excepthook__(type(error), error, error.__traceback__)
+        except BaseException:  # out of memory again, a closed descriptor: the status says enough
+            pass
+    if job["mode"] == "script":
+        sys.exit(status)
+    flush()
+    os._exit(status)
+
+
+def exit_status(error: SystemExit) -> int:
+    """As Python ends by itself: None is 0, a message goes to stderr and is 1."""
+    if error.code is None or isinstance(error.code, int):
+        return int(error.code or 0) & 0xFF
+    print(error.code, file=sys.stderr)
+    return 1
+
+
+def flush() -> None:
+    """What the code has printed and Python has kept."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:  # closed or replaced by the code
+            continue
+
+
+def write(report: int, line: bytes) -> None:
+    """A line of the report."""
+    left = memoryview(line + b"\n")
+    while left:
+        left = left[os.write(report, left) :]
+
+
+def namespace(name: str) -> dict[str, Any]:
+    """A fresh module's globals; registered, because dataclasses and pickle look modules up."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    return vars(module)
+
+
+def script(job: dict[str, Any], report: int) -> None:
+    """A program that reads standard input and writes standard output."""
+    space = namespace("__main__")
+    space["__file__"] = "answer.py"
+    exec(compile(job["code"], "answer.py", "exec"), space)
+
+
+def resolve(space: dict[str, Any], name: str) -> Any:
+    """A function, or a method of a class without arguments, ``Solution.solve``."""
+    first, *rest = name.split(".")
+    found = space[first]
+    for part in rest:
+        found = getattr(found() if isinstance(found, type) else found, part)
+    return found
+
+
+def calls(job: dict[str, Any], report: int) -> None:
+    """Call a function on one input after another; the first exception ends it."""
+    space = namespace("answer")
+    exec(compile(job["code"], "answer.py", "exec"), space)
+    function = resolve(space, job["entry_point"])
+    for line in job["calls"]:
+        write(report, plain.encode(function(*plain.decode(line.encode()))))
+
+
+def record(job: dict[str, Any], report: int) -> None:
+    """Run ``check(candidate)`` with a reference solution and report what it is called with."""
+    space = namespace("answer")
+    exec(compile(job["code"], "answer.py", "exec"), space)
+    function = resolve(space, job["entry_point"])
+
+    def candidate(*arguments: Any) -> Any:
+        write(report, plain.encode(list(arguments)))
+        return function(*arguments)
+
+    exec(compile(job["check"], "check.py", "exec"), space)
+    space["check"](candidate)
+
+
+MODES = {"script": script, "calls": calls, "record": record}

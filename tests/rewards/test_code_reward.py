@@ -1,0 +1,320 @@
+"""The code reward: extraction, comparison, tests given in each way, verdicts in order."""
+
+from __future__ import annotations
+
+import gzip
+import inspect
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowbalance.errors import UserError
+from flowbalance.rewards import Rewards, load_reward
+from flowbalance.rewards.code import code, extract, grade_rows, judge, parse
+from flowbalance.rewards.code.compare import lines, numbers, polynomial_root, same, tokens
+from flowbalance.rewards.code.extract import joined
+from flowbalance.rewards.code.reward import ordered
+from flowbalance.sandbox import Sandbox, SandboxError
+from flowbalance.sandbox import sandbox as way_in
+from flowbalance.sandbox.limits import Result
+from flowbalance.sandbox.probing import Probe
+
+DOUBLE = {"entry_point": "double", "inputs": [[1], [4]], "outputs": [2, 8]}
+SUM = {"inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]}
+ADDS = "print(sum(map(int, input().split())))"
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Sandbox:
+    try:
+        return Sandbox()
+    except SandboxError as error:
+        pytest.skip(str(error))
+
+
+# --- extraction ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ("x = 1", "x = 1"),
+        ("    return 1\n", "    return 1\n"),
+        ("Here:\n```python\na\n```\nor\n```python\nb\n```\nDone.", "b\n"),
+        ("```python\na\n```\nRun it:\n```sh\npython a.py\n```", "a\n"),
+        ("```\na\n```\n", "a\n"),
+        ("```py\nb = '''\n```x\n'''\n```", "b = '''\n```x\n'''\n"),
+        ("<think>```python\na\n```</think>```python\nb\n```", "b\n"),
+        ("<think>```python\na\n```</think>\nb", "\nb"),
+        ("<think>```python\na\n```", ""),
+        ("```Python\nwhile x:\n    y", "while x:\n    y"),
+    ],
+)
+def test_extraction(text: str, program: str) -> None:
+    assert extract(text) == program
+
+
+def test_setup_goes_before_and_is_continued() -> None:
+    setup = "def f(x):\n    '''doc'''\n"
+    spaces: dict[str, Any] = {}
+    exec(joined(setup, "\n    return x + 1"), spaces)
+    assert spaces["f"](1) == 2
+    exec(joined(setup, "def f(x):\n    return x + 2"), spaces)
+    assert spaces["f"](1) == 3
+
+
+# --- comparison ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "atol", "loose", "right"),
+    [
+        (1, 1, 0, False, True),
+        (True, 1, 0, False, True),
+        ("1", 1, 0, False, False),
+        (1, "1", 0, False, False),
+        (None, [], 0, False, False),
+        (0.1 + 0.2, 0.3, 0, False, True),
+        (1 + 2e-6, 1.0, 0, False, False),
+        (1 + 2e-6, 1.0, 1e-5, False, True),
+        (1e9 + 1, 1e9, 0, False, True),  # 1e-9 apart, relatively
+        (101, 100, 0, False, False),
+        (100.0000001, 100, 0, False, False),  # an int has no tolerance of its own
+        (math.nan, 1.0, 9.0, False, False),
+        (math.nan, math.nan, 0, False, True),
+        (math.inf, 1e308, 9.0, False, False),
+        (1e308, math.inf, 9.0, False, False),
+        (10**400, 1.0, 0, False, False),
+        ([1.0000000001, "a"], [1.0, "a"], 0, False, True),
+        ((1, 2), [1, 2], 0, False, False),
+        ((1, (2, 3)), [1, [2, 3]], 0, True, True),
+        ([1, 2], (1, 2), 0, False, False),
+        ([1, 2], [1, 2, 3], 0, False, False),
+        ({"a": 0.1 + 0.2}, {"a": 0.3}, 0, False, True),
+        ({"a": 1, "b": 1}, {"a": 1}, 0, False, False),
+        ({1, 2}, {2, 1}, 0, False, True),
+    ],
+)
+def test_same(value: Any, expected: Any, atol: float, loose: bool, right: bool) -> None:
+    assert same(value, expected, atol, loose) is right
+
+
+def test_checkers() -> None:
+    assert lines("", "1 2 \n3\n\n", "1 2\n3")
+    assert lines("", "1.0 2", "1 2.00")
+    assert not lines("", "0.33", "0.333")
+    assert not lines("", "1\n2", "1 2")
+    assert not lines("", "a b", "a  b")
+    assert not lines("", "", "0")
+    assert tokens("", "1\n2", "1 2")
+    assert not tokens("", "12", "1 2")
+    assert numbers("", "0.3333334 yes", "0.33333333 yes", atol=1e-6)
+    assert not numbers("", "0.3334 yes", "0.33333333 yes", atol=1e-6)
+    assert not numbers("", "nan", "1", atol=1e-6)
+    assert not numbers("", "1" * 500, "1", atol=1e9)
+    assert polynomial_root([[-6, 1, 1]], 2.0, None)  # x² + x − 6
+    assert polynomial_root([[-6, 1, 1]], -3, None)
+    assert not polynomial_root([[-6, 1, 1]], 2.1, None)
+    assert not polynomial_root([[-6, 1, 1]], "2", None)
+    assert not polynomial_root([[-6, 1, 1]], math.nan, None)
+
+
+# --- problems --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tests", "says"),
+    [
+        ("{", "not valid JSON"),
+        (3, "must be an object"),
+        ({}, "need both inputs and outputs"),
+        ({"inputs": ["1"]}, "need both inputs and outputs"),
+        ({"entry_point": "f"}, "inputs are missing"),
+        ({"entry_point": "f", "inputs": [[1]]}, "outputs are missing"),
+        ({"entry_point": "f", "inputs": [1], "outputs": [1]}, "must be a list of arguments"),
+        ({"inputs": [1], "outputs": ["1"]}, "must be text"),
+        ({"inputs": ["1"], "outputs": ["1", "2"]}, "1 inputs and 2 outputs"),
+        ({"inputs": [], "outputs": []}, "at least one entry"),
+        (SUM | {"timelimit": 1}, "no field 'timelimit'"),
+        (SUM | {"time_limit": 0}, "time_limit must be a number of at least 0.1"),
+        (SUM | {"atol": math.nan}, "atol must be a number"),
+        (SUM | {"checker": "word"}, "neither package.module:function nor one of exact, lines"),
+        (DOUBLE | {"checker": "tokens"}, "nor one of polynomial_root"),
+        (SUM | {"checker": "nowhere.at.all:f"}, "there is no module 'nowhere'"),
+    ],
+)
+def test_malformed_tests_are_one_sentence(tests: Any, says: str) -> None:
+    with pytest.raises(UserError, match=r"tests|reward") as caught:
+        parse(tests)
+    assert says in str(caught.value)
+
+
+def test_programs(sandbox: Sandbox) -> None:
+    problem = parse(json.dumps(SUM))
+    in_a_thread = (
+        "import threading, sys\n"
+        "def main(): print(sum(map(int, sys.stdin.read().split())))\n"
+        "threading.stack_size(1 << 26)\n"
+        "threading.Thread(target=main).start()"
+    )
+    at_exit = (
+        "import atexit, os\na, b = map(int, input().split())\n"
+        "atexit.register(lambda: os.write(1, b'%d' % (a + b)))"
+    )
+    for program in (ADDS, in_a_thread, at_exit):
+        assert judge(program, problem, sandbox).verdict == "right"
+    wrong = judge("print(3)", problem, sandbox)
+    assert (wrong.verdict, wrong.reason) == ("wrong", "test 2 of 2: printed '3\\n'")
+    crash = judge("print(1 / 0)", problem, sandbox)
+    assert crash.reason == "test 1 of 2: raised ZeroDivisionError"
+    slow = judge("while True: pass", parse(SUM | {"time_limit": 1}), sandbox)
+    assert slow.reason == "test 1 of 2: over the limit of cpu"
+
+
+def test_methods_and_tuples(sandbox: Sandbox) -> None:
+    tests = {"entry_point": "Solution.pair", "inputs": [[1, 2]], "outputs": [[2, 1]]}
+    answer = "class Solution:\n    def pair(self, a, b): return b, a"
+    assert judge(answer, parse(tests), sandbox).verdict == "right"
+
+
+def divides(given: list, returned: Any, expected: Any) -> bool:
+    """A checker of one's own: any proper divisor will do."""
+    return given[0] % returned == 0 and 1 < returned < given[0]
+
+
+def test_ones_own_checker(sandbox: Sandbox) -> None:
+    path = f"{__name__}:divides"
+    tests = {"entry_point": "f", "inputs": [[12], [35]], "outputs": [2, 5], "checker": path}
+    problem = parse(tests)
+    assert judge("f = lambda n: n // 5 if n % 5 == 0 else 6", problem, sandbox).verdict == "right"
+    assert judge("f = lambda n: 5", problem, sandbox).verdict == "wrong"
+    raised = judge("f = lambda n: 0", problem, sandbox)
+    assert raised.verdict == "wrong"
+    assert "the checker raised ZeroDivisionError" in raised.reason
+
+
+def test_expected_values_from_a_solution_or_a_check(sandbox: Sandbox) -> None:
+    """The same problem in the three ways that benchmarks put it."""
+    setup = "def half(x):\n    '''x / 2'''\n"
+    given = {"entry_point": "half", "setup": setup}
+    solution = {"solution": "    return x / 2"}
+    check = "def check(candidate):\n    assert candidate(3) == 1.5\n    assert candidate(8) == 4\n"
+    ways = [
+        given | {"inputs": [[3], [8]], "outputs": [1.5, 4.0]},
+        given | {"inputs": [[3], [8]]} | solution,
+        given | {"check": check} | solution,
+    ]
+    for tests in ways:
+        problem = parse(tests)
+        assert judge("    return x * 0.5", problem, sandbox).verdict == "right"
+        found = judge("def half(x): return x // 2", problem, sandbox)
+        assert (found.verdict, found.reason) == ("wrong", "test 1 of 2: returned 1")
+    broken = parse(given | {"check": check, "solution": "    return 0"})
+    verdict = judge("    return x / 2", broken, sandbox)
+    assert verdict.verdict == "unknown"  # the data are wrong, not the answer
+    assert "the check of the reference solution: raised AssertionError" in verdict.reason
+
+
+# --- the reward ------------------------------------------------------------------------------
+
+
+def test_reward_in_order_and_for_chat(sandbox: Sandbox) -> None:
+    right, wrong = "```python\ndef double(x): return 2 * x\n```", "def double(x): return x"
+    chat = [{"role": "assistant", "content": right}]
+    tests = [DOUBLE, DOUBLE, json.dumps(DOUBLE), SUM, SUM, DOUBLE]
+    answers = [right, wrong, chat, ADDS, right, right]
+    assert code(completions=answers, tests=tests, prompts=[""] * 6) == [1, 0, 1, 1, 0, 1]
+
+
+def test_reward_as_the_trainer_calls_it(sandbox: Sandbox) -> None:
+    assert load_reward("code") is code
+    rewards = Rewards([("code", code, 1.0)])
+    found = rewards(
+        ["p", "p"],
+        ["double = lambda x: x + x", "double = None"],
+        {"tests": [DOUBLE, DOUBLE]},
+        completion_ids=[[1], [1]],
+        finished=[True, True],
+    )
+    assert found.total == [1.0, 0.0]
+    with pytest.raises(UserError, match="the reward 'code' raised UserError: tests: there is no"):
+        rewards(["p"], ["x"], {"tests": [{"a": 1}]}, completion_ids=[[1]], finished=[True])
+    assert list(inspect.signature(code).parameters) == ["completions", "tests", "_"]
+
+
+def test_a_sandbox_that_fails_is_unknown(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = Result(sandbox.tier, False, 120, None, b"", b"no Landlock\n", b"", (), False, 0, 0)
+    tries = []
+    monkeypatch.setattr(way_in, "run", lambda *_: tries.append(1) or failed)
+    (value,) = code(["double = abs"], [DOUBLE])
+    assert math.isnan(value)
+    assert len(tries) == 2
+    ((verdict, reason),) = grade_rows([{"response": "double = abs", "tests": DOUBLE}])
+    assert verdict == "unknown"
+    assert "the sandbox did not start (no Landlock)" in reason
+
+
+def test_a_weaker_sandbox_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Probe("seccomp", {}, {"landlock": "not stopped: read a file", "bubblewrap": "no bwrap"})
+    monkeypatch.setattr(way_in, "probe", lambda: here)
+    assert Sandbox(require="seccomp").tier == "seccomp"
+    for use in (lambda: Sandbox(), lambda: code(["x"], [DOUBLE]), lambda: [*grade_rows([])]):
+        with pytest.raises(SandboxError, match="'landlock' is required, and this machine holds s"):
+            use()
+    with pytest.raises(SandboxError, match="'docker' is none of rlimits, seccomp"):
+        Sandbox(require="docker")
+
+
+def test_rows_are_read_a_few_ahead_and_kept_in_order(sandbox: Sandbox) -> None:
+    read = 0
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal read
+        for n in range(100):
+            read += 1
+            yield {"response": f"double = lambda x: x * {2 + n % 2}", "tests": DOUBLE}
+
+    found = grade_rows(rows(), workers=2)
+    assert [next(found)[0] for _ in range(4)] == ["right", "wrong", "right", "wrong"]
+    assert read < 20
+    found.close()  # type: ignore[attr-defined]
+    assert [*ordered(lambda n: n * n, range(50), workers=3)] == [n * n for n in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"tests": DOUBLE}, "row 2: there is no text `response`"),
+        ({"response": "x"}, "row 2: there are no `tests`"),
+        ({"response": "x", "entry_point": "f"}, "row 2: HumanEval's field 'prompt' is missing"),
+        ({"response": "x", "tests": {}}, "row 2: tests: a program's tests need both"),
+    ],
+)
+def test_a_bad_row_is_named(sandbox: Sandbox, row: dict[str, Any], says: str) -> None:
+    rows = [{"response": "double = abs", "tests": DOUBLE}, row]
+    with pytest.raises(UserError, match=says):
+        list(grade_rows(rows))
+
+
+# --- HumanEval -------------------------------------------------------------------------------
+
+
+def benchmark(path: Path) -> list[dict[str, Any]]:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.mark.parametrize("name", ["humaneval.jsonl", "humanevalplus_mini.jsonl"])
+def test_humaneval(sandbox: Sandbox, shared: Path, name: str) -> None:
+    """Every 16th problem and the one without a single right answer; benchmarks/code.py does all."""
+    rows = benchmark(shared / "data" / name)
+    some = [*rows[::16], *(row for row in rows if row["entry_point"] == "find_zero")]
+    right = [{**row, "response": row["answer"]} for row in some]
+    assert [verdict for verdict, _ in grade_rows(right)] == ["right"] * len(some)
+    none = "def {}(*arguments): return None"
+    wrong = [{**row, "response": none.format(row["entry_point"])} for row in some]
+    assert [verdict for verdict, _ in grade_rows(wrong)] == ["wrong"] * len(some)
