@@ -1,0 +1,80 @@
+"""`flowbalance exact`: from the words on the command line to the page."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from flowbalance.errors import UserError
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What `flowbalance exact` takes."""
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="all lengths × rewards × priors and up to 105,000 answers: at most an hour on two "
+        "cores instead of ten minutes",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default 0")
+    parser.add_argument(
+        "--jobs", type=int, help="processes at a time, one thread each (default: all cores)"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="TEXT",
+        default="",
+        help="only runs with this in 'study, problem, algorithm', e.g. --only tba",
+    )
+    parser.add_argument(
+        "--rollouts", type=int, metavar="N", help="rollout batches a run (default: 200 or 450)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/exact"),
+        help="results, one file a run; the same command goes on there (default runs/exact)",
+    )
+    parser.add_argument(
+        "--page",
+        type=Path,
+        help="the page whose tables and figures are written (default: exact.md in --out)",
+    )
+
+
+def exact(options: Namespace) -> None:
+    """Run what is left, then write the page with all that was asked for and is there."""
+    from flowbalance.enumeration.experiments import all_runs
+    from flowbalance.enumeration.pages import write_page
+    from flowbalance.enumeration.runner import result_of, run_all
+    from flowbalance.enumeration.training import Settings
+    from flowbalance.report.display import console
+
+    for name in ("jobs", "rollouts"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name}: must be at least 1, not {value}")
+    if min(options.seeds) < 0:
+        raise UserError("--seeds: must not be negative")
+    settings = Settings() if options.rollouts is None else Settings(rollouts=options.rollouts)
+    runs = [
+        run
+        for run in all_runs(
+            list(dict.fromkeys(options.seeds)), full=options.full, settings=settings
+        )
+        if options.only in f"{run.study}, {run.problem.name}, {run.label}"
+    ]
+    if not runs:
+        raise UserError(f"--only: no run has {options.only!r} in its study, problem or algorithm")
+    folder: Path = options.out / "results"
+    run_all(runs, folder, options.jobs or cores())
+    page: Path = options.page or options.out / "exact.md"
+    write_page(page, [(run, result) for run in runs if (result := result_of(run, folder))])
+    console.print(f"page  {page}", markup=False)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
