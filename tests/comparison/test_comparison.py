@@ -233,7 +233,7 @@ def test_answers_that_nobody_can_list(small: str, tmp_path: Path, calls: Calls) 
         (["jobs=1", "jobs=2"], "jobs=: stands there twice"),
         (["baseline=grpo"], "baseline: 'grpo' is none of the algorithms"),
         (["search_by=kl_reference"], "cannot be searched by; choose accuracy"),
-        (["train.answers=3"], "a step samples 4 answers, more than the budget of 3"),
+        (["train.answers=3"], "train.answers: 3 is less than one batch"),
         (["evaluation.top_p=0.9"], "leave top_p at 1"),
         (["evaluation.temperature=0.0"], "the temperature above 0"),
         (["ood=far"], "write names with options of the task"),
