@@ -13,7 +13,7 @@ from flowbalance.enumeration.measures import kl, measures
 from flowbalance.enumeration.problems import MODES_APART, Problem, centres_of, differ
 from flowbalance.policy.policy import Policy
 
-SINGLE = Problem("single", 3, 3, False, "multimodal", True, 2.0)
+SINGLE = Problem("single", 3, 3, False, "unimodal", True, 2.0)
 MIXED = Problem("mixed", 2, 3, True, "plateau", True, 2.0)
 
 
@@ -127,3 +127,9 @@ def test_the_problems_cover_every_combination() -> None:
         for p in large
     ]
     assert [f"{n:,} answers" for n in sizes] == [p.name for p in large]
+
+
+def test_modes_that_cannot_be_apart_are_refused() -> None:
+    """Three letters have three strings of length 3 that differ everywhere, not four."""
+    with pytest.raises(ValueError, match="no 4 answers differ in 3 positions"):
+        _ = Problem("small", 3, 3, False, "multimodal", True, 2.0).rewards

@@ -19,6 +19,7 @@ from torch import Tensor
 
 String = tuple[int, ...]
 HEIGHTS = (1.0, 0.9, 0.8, 0.7)  # rewards of the modes of a multimodal question
+DRAWS = 10_000  # of centres, after which there are taken to be too few
 MODES_APART = 3  # positions in which two modes of a question differ, at least
 
 
@@ -139,11 +140,13 @@ def centres_of(problem: Problem, question: int, count: int) -> list[String]:
     """Answers that differ pairwise in at least three positions, drawn for the question."""
     draw = random.Random(f"{problem.letters}/{problem.limit}/{problem.mixed}/{question}")
     centres: list[String] = []
-    while len(centres) < count:
+    for _ in range(DRAWS):
         candidate = draw.choice(problem.answers)
         if all(differ(candidate, centre) >= MODES_APART for centre in centres):
             centres.append(candidate)
-    return centres
+        if len(centres) == count:
+            return centres
+    raise ValueError(f"{problem.name}: no {count} answers differ in {MODES_APART} positions")
 
 
 def differ(one: String, other: String) -> int:
