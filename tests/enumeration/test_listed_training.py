@@ -60,6 +60,13 @@ def test_presets_get_the_problems_target() -> None:
     assert for_problem(unchanged, SINGLE) == unchanged
 
 
+def test_only_raw_balance_rewards_learn_at_the_full_rate() -> None:
+    rates = {run.label: run.settings.learning_rate for run in RUNS}
+    full = QUICK.learning_rate
+    assert {name for name, rate in rates.items() if rate == full} == {"tba", "rtb"}
+    assert set(rates.values()) == {full, full / 3}
+
+
 def test_the_official_head_comes_with_its_preset() -> None:
     run = next(run for run in RUNS if run.label == "flowrl-official")
     assert (run.head.dropout, run.head.learning_rate) == (0.1, None)
