@@ -15,7 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--full",
         action="store_true",
         help="all lengths × rewards × priors and up to 105,000 answers: at most an hour on two "
-        "cores instead of ten minutes",
+        "cores instead of eleven minutes",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default 0")
     parser.add_argument(
