@@ -274,3 +274,32 @@ def test_a_real_checkpoint():
     assert_logprobs_match(model, prompts, rollout)
     # A trained model is not surprised by what it writes: far below log 512 = 6.2 nats a token.
     assert -rollout.logprobs[rollout.mask].mean() < 2.5
+
+
+@pytest.mark.parametrize("max_batch", [512, 8, 3])
+def test_a_group_is_handed_over_once_and_as_soon_as_it_is_whole(
+    llama: PreTrainedModel, prompts: list[list[int]], max_batch: int
+) -> None:
+    """Also where its answers are split over several batches (3 < G)."""
+    came: dict[int, tuple[int, list[list[int]], list[bool]]] = {}
+    steps = 0
+
+    def count(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+
+    def on_group(place: int, ids: list[list[int]], finished: list[bool]) -> None:
+        assert place not in came
+        came[place] = steps, ids, finished
+
+    hook = llama.register_forward_hook(count)
+    request = sampling(max_tokens=30)
+    rollout = generate(llama, prompts, G, request, seed=3, max_batch=max_batch, on_group=on_group)
+    hook.remove()
+    assert sorted(came) == list(range(len(prompts)))
+    assert [row for place in sorted(came) for row in came[place][1]] == answers(rollout)
+    assert [row for place in sorted(came) for row in came[place][2]] == rollout.finished.tolist()
+    if max_batch == 512:  # one batch: a group comes with the step of its longest answer
+        longest = rollout.mask.sum(1).view(-1, G).amax(1).tolist()
+        assert [came[place][0] for place in sorted(came)] == longest
+    assert min(step for step, *_ in came.values()) < steps

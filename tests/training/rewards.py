@@ -27,8 +27,18 @@ def raises(completions: list[str], **_: Any) -> list[float]:
     raise RuntimeError("the checker is out of order")
 
 
-def nan(completions: list[str], **_: Any) -> list[float]:
-    return [float("nan"), *digits(completions)[1:]]
+def nan(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
+    """NaN for every third question, by its text."""
+    known = [sum(map(ord, prompt)) % 3 > 0 for prompt in prompts]
+    return [d if k else float("nan") for d, k in zip(digits(completions), known, strict=True)]
+
+
+def hangs_on_some(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
+    """Hangs where a call is about a question that `nan` does not know."""
+    values = nan(prompts, completions)
+    if any(value != value for value in values):
+        time.sleep(3600)
+    return values
 
 
 def too_few(completions: list[str], **_: Any) -> list[float]:

@@ -28,15 +28,20 @@ def build(config: TrainConfig) -> Trainer:
 
 
 def judged_by(trainer: Trainer, judge: Callable) -> list[list[str]]:
-    """Give the trainer another reward; the questions of each call, in order."""
-    calls: list[list[str]] = []
+    """Give the trainer another reward; the questions of each round of sampling, in order."""
+    rounds: list[list[str]] = []
+    sample = trainer.collector._sample
 
     def reward(prompts: list[str], completions: list[str], **_: object) -> list[float]:
-        calls.append(list(dict.fromkeys(prompts)))
         return [judge(p, i % 4) for i, p in enumerate(prompts)]
 
+    def noting(step: int, number: int, prompts: list[Prompt], on_group: Callable) -> Experience:
+        rounds.append([str(prompt.text) for prompt in prompts])
+        return sample(step, number, prompts, on_group)
+
     object.__setattr__(trainer.collector, "rewards", Rewards([("judge", reward, 1.0)]))
-    return calls
+    object.__setattr__(trainer.collector, "_sample", noting)
+    return rounds
 
 
 def collect(trainer: Trainer, step: int = 0, drawn: int = 0, left: int | None = None):

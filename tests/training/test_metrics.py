@@ -30,7 +30,16 @@ def rollout(rewards: list[float], groups: list[int], lengths: list[int]) -> dict
         finished=torch.tensor([i % 3 != 2 for i in range(len(lengths))]),
     )
     parts = {"right": rewards, "short": [1.0, NAN, *[0.0] * (len(rewards) - 2)]}
-    return rollout_metrics(experience, RewardResult(total=rewards, parts=parts), right=1.0)
+    result = RewardResult(total=rewards, parts=parts, applied=[True] * len(rewards))
+    return rollout_metrics(experience, result, right=1.0)
+
+
+def test_nothing_known_is_nothing_said_of_rewards() -> None:
+    metrics = rollout([NAN, NAN], [0, 1], [1, 3])
+    assert metrics["reward/unknown"] == 1
+    assert metrics["answer/length"] == 2
+    nothing = ("reward/mean", "reward/std", "reward/equal_groups", "accuracy")
+    assert all(math.isnan(metrics[name]) for name in nothing)
 
 
 def test_an_unknown_reward_counts_nowhere_else() -> None:

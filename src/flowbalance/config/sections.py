@@ -131,7 +131,7 @@ class RewardConfig(Section):
     """The last share of rollout.max_completion_length, over which a penalty rises linearly from 0
     to 1 (DAPO: 0.2); 0: none. Accuracy does not see it."""
     timeout: PositiveFloat = 60.0
-    """Seconds one reward call may take before the run stops with a message."""
+    """Seconds one reward call may take; its answers are unknown then, and left out."""
     right: float = 1.0
     """Total reward from which an answer counts as right (accuracy, pass@k)."""
 

@@ -18,7 +18,8 @@ from flowbalance.evaluation.exact import combine, solution_masses
 from flowbalance.policy.policy import Policy
 from flowbalance.rewards import RewardResult, Rewards
 from flowbalance.rollout import Sampling
-from flowbalance.rollout.experience import Experience, reward, sample
+from flowbalance.rollout.experience import Experience, sample
+from flowbalance.rollout.judging import Judging
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -82,16 +83,18 @@ class HeldOut:
         self, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]
     ) -> tuple[Experience, RewardResult]:
         """`num_generations` sampled answers to each question, and what they are worth."""
-        experience = sample(
-            policy,
-            tokenizer,
-            prompts,
-            self.num_generations,
-            self.sampling,
-            seed=self.seed,
-            max_batch=self.max_batch,
-        )
-        return experience, reward(experience, self.rewards)
+        with Judging(self.rewards, prompts) as judging:
+            experience = sample(
+                policy,
+                tokenizer,
+                prompts,
+                self.num_generations,
+                self.sampling,
+                seed=self.seed,
+                max_batch=self.max_batch,
+                on_group=judging.submit,
+            )
+            return experience, judging.result()
 
     def _sampled(
         self, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt]

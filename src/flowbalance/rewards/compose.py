@@ -1,7 +1,8 @@
 """Several weighted reward functions as one: r = Σ_k w_k·r_k over the functions that apply.
 
-The functions are other people's code, so each call runs beside the main thread under a time
-limit, and whatever it does wrong becomes one sentence that names it. A function says `None` for
+The functions are other people's code, so each call runs in a thread of its own under a time limit:
+what is not there by then is unknown, and whatever else it does wrong becomes one sentence that
+names it. A function says `None` for
 "does not apply to this answer" (left out of the sum) and NaN for "applies, but I do not know" (the
 sum is unknown too: a correctness check that timed out must not leave the format bonus standing as
 if the answer were wrong).
@@ -37,6 +38,13 @@ class RewardResult:
     """(N,) weighted sums; NaN is unknown: no function applied, or one gave no finite number."""
     parts: dict[str, list[float]]
     """(N,) of each function, unweighted; NaN where it did not apply or gave no finite number."""
+    applied: list[bool]
+    """(N,) whether any function applied; where none did there is nothing to know."""
+
+    def __getitem__(self, rows: slice) -> RewardResult:
+        """Those of some of the answers."""
+        parts = {name: values[rows] for name, values in self.parts.items()}
+        return RewardResult(self.total[rows], parts, self.applied[rows])
 
     @staticmethod
     def merge(results: Sequence[RewardResult]) -> RewardResult:
@@ -47,6 +55,7 @@ class RewardResult:
                 name: [value for result in results for value in result.parts[name]]
                 for name in results[0].parts
             },
+            applied=[value for result in results for value in result.applied],
         )
 
 
@@ -93,8 +102,8 @@ class Rewards:
         """Score N answers; every list has N entries, `finished` is False where the limit cut.
 
         Answers to chat prompts reach the functions as ``[{"role": "assistant", "content": …}]``.
-        Raises UserError for a function that raises, hangs, lacks a column that it asks for, or
-        returns anything but N numbers or Nones.
+        The answers of a call that takes too long are unknown. Raises UserError for a function that
+        raises, lacks a column that it asks for, or returns anything but N numbers or Nones.
         """
         clash = [name for name in columns if name in OURS]
         if clash:
@@ -119,22 +128,24 @@ class Rewards:
         returned = {}
         for name, (f, arguments) in calls.items():
             if name not in started:
-                returned[name] = self._wait(name, _start(f, arguments), time.monotonic())
+                call = _start(f, arguments)
+                returned[name] = self._wait(name, call, time.monotonic(), len(prompts))
         for name, (future, since) in started.items():
-            returned[name] = self._wait(name, future, since)
+            returned[name] = self._wait(name, future, since, len(prompts))
 
-        known = [True] * len(prompts)
+        known, applied = [True] * len(prompts), [False] * len(prompts)
         total, parts = [NAN] * len(prompts), {}
         for name, _, weight in self.functions:
-            values = _numbers(name, returned[name], len(prompts))
+            values = returned[name]
             parts[name] = [v if v is not None and math.isfinite(v) else NAN for v in values]
-            _report_unknown(name, values)
             for at, value in enumerate(values):
                 if value is None:
                     continue
+                applied[at] = True
                 known[at] &= math.isfinite(value)
                 total[at] = weight * value + (0.0 if math.isnan(total[at]) else total[at])
-        return RewardResult([t if k else NAN for t, k in zip(total, known, strict=True)], parts)
+        totals = [t if k else NAN for t, k in zip(total, known, strict=True)]
+        return RewardResult(totals, parts, applied)
 
     def _start_async(self, function: Callable, arguments: dict[str, Any]) -> Future:
         if self._loop is None:
@@ -142,19 +153,25 @@ class Rewards:
             threading.Thread(target=self._loop.run_forever, daemon=True).start()
         return asyncio.run_coroutine_threadsafe(function(**arguments), self._loop)
 
-    def _wait(self, name: str, future: Future, since: float) -> Any:
-        """What the call returns, at most `timeout` seconds after it began."""
+    def _wait(self, name: str, future: Future, since: float, count: int) -> list[float | None]:
+        """The call's `count` values; all NaN if it takes longer than `timeout`."""
         left = None if self.timeout is None else max(0.0, since + self.timeout - time.monotonic())
         try:
             error = future.exception(left)
         except TimeoutError:
             future.cancel()
-            raise UserError(
-                f"the reward {name!r} did not return within {self.timeout:g} s; "
-                "make it faster, or raise reward.timeout"
-            ) from None
+            LOG.warning(
+                "the reward %r did not return within %g s; its answers, %d in this call, count as "
+                "unknown. Make it faster, or raise reward.timeout",
+                name,
+                self.timeout,
+                count,
+            )
+            return [NAN] * count
         if error is None:
-            return future.result()
+            values = _numbers(name, future.result(), count)
+            _report_unknown(name, values)
+            return values
         frames = traceback.extract_tb(error.__traceback__)
         place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
         raise UserError(

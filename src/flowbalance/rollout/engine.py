@@ -9,7 +9,8 @@ cache is written in place (`RolloutCache`), and an answer that has ended leaves 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -20,6 +21,9 @@ from transformers import PreTrainedModel
 
 from flowbalance.rollout.decoder import Decoder, check_model
 from flowbalance.rollout.sampling import Sampling, draw
+
+OnGroup = Callable[[int, list[list[int]], list[bool]], None]
+"""Told (which prompt, its answers' token ids, whether each was finished)."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,15 @@ def generate(
     seed: int,
     pad_id: int = 0,
     max_batch: int = 512,
+    on_group: OnGroup | None = None,
 ) -> Rollout:
     """Sample ``num_generations`` answers to each prompt (a sequence of token ids).
 
     A pure function of weights, prompts, sampling and seed: the generator is private, and the
     model's training mode is left as it was. Every answer owns its noise, so ``max_batch`` (the most
-    answers decoded at once) changes what is sampled by float error only. Autocast is the caller's
-    matter.
+    answers decoded at once) changes what is sampled by float error only. ``on_group`` is called as
+    soon as the last answer to a prompt has ended, while others are still decoded. Autocast is the
+    caller's matter.
 
     Raises ``ValueError`` for no prompts, an empty one, an answer that would not fit the model's
     positions, a stop token outside the vocabulary, or a model whose state the cache cannot hold.
@@ -72,6 +78,15 @@ def generate(
     logprobs = torch.zeros(total, limit, device=device)
     lengths = torch.full((total,), limit, device=device)
     finished = torch.zeros(total, dtype=torch.bool, device=device)
+    unended = [num_generations] * len(prompts)
+
+    def ended(rows: Tensor) -> None:
+        for prompt, count in Counter((rows // num_generations).tolist()).items():
+            unended[prompt] -= count
+            if on_group is not None and not unended[prompt]:
+                group = slice(prompt * num_generations, (prompt + 1) * num_generations)
+                whole = zip(tokens[group].tolist(), lengths[group].tolist(), strict=True)
+                on_group(prompt, [ids[:n] for ids, n in whole], finished[group].tolist())
 
     with _evaluating(model), torch.inference_mode():
         for members, rows in _chunks(prompts, num_generations, max_batch):
@@ -86,12 +101,15 @@ def generate(
                 logprobs[rows, step] = logprob
                 stopped = is_stop[token]
                 if stopped.any():
-                    finished[rows] = stopped
-                    lengths[rows[stopped]] = step + 1
+                    over = rows[stopped]
+                    finished[over] = True
+                    lengths[over] = step + 1
                     rows, token = decoder.retire(stopped, rows, token)
+                    ended(over)
                 if step + 1 == limit or not len(rows):
                     break
                 logits = decoder.step(token)
+            ended(rows)
 
     longest = int(lengths.max())
     mask = torch.arange(longest, device=device) < lengths[:, None]

@@ -1,8 +1,8 @@
-"""A rollout batch: questions → answers → rewards."""
+"""A rollout batch: questions → answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,20 @@ from transformers import PreTrainedTokenizerBase
 
 from flowbalance.data import Prompt
 from flowbalance.policy.policy import Policy
-from flowbalance.rewards import RewardResult, Rewards
 from flowbalance.rollout.engine import generate
 from flowbalance.rollout.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Group:
+    """All answers to one question."""
+
+    place: int
+    """Which of the questions sampled together."""
+    prompt: Prompt
+    answers: list[list[int]]  # (G,) token ids, end token included
+    texts: list[str]  # (G,) without special tokens
+    finished: list[bool]  # (G,) False: cut off at the limit
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,20 @@ def sample(
     seed: int,
     max_batch: int,
     reference: bool = False,
+    on_group: Callable[[Group], None] | None = None,
 ) -> Experience:
-    """Sample `num_generations` answers to each prompt from the policy, or from its reference."""
+    """Sample `num_generations` answers to each prompt from the policy, or from its reference.
+
+    `on_group` is told of each group once it is whole, while others are still sampled.
+    """
+    groups: dict[int, Group] = {}
+
+    def arrived(place: int, answers: list[list[int]], finished: list[bool]) -> None:
+        spoken = [ids[:-1] if ended else ids for ids, ended in zip(answers, finished, strict=True)]
+        texts = tokenizer.batch_decode(spoken, skip_special_tokens=True)
+        groups[place] = Group(place, prompts[place], answers, texts, finished)
+        if on_group is not None:
+            on_group(groups[place])
 
     def run(model: torch.nn.Module):
         with policy.autocast():
@@ -84,6 +107,7 @@ def sample(
                 sampling,
                 seed=seed,
                 max_batch=max_batch,
+                on_group=arrived,
             )
 
     if reference:
@@ -91,29 +115,12 @@ def sample(
             rollout = run(model)
     else:
         rollout = run(policy.model)
-    lengths = rollout.mask.sum(1).tolist()
-    answers = [row[:length] for row, length in zip(rollout.tokens.tolist(), lengths, strict=True)]
-    spoken = [
-        ids[:-1] if ended else ids
-        for ids, ended in zip(answers, rollout.finished.tolist(), strict=True)
-    ]
+    in_order = [groups[place] for place in range(len(prompts))]
     return Experience(
         prompts=[prompt for prompt in prompts for _ in range(num_generations)],
-        answers=answers,
-        texts=tokenizer.batch_decode(spoken, skip_special_tokens=True),
+        answers=[ids for group in in_order for ids in group.answers],
+        texts=[text for group in in_order for text in group.texts],
         logprobs=rollout.logprobs,
         mask=rollout.mask,
         finished=rollout.finished,
-    )
-
-
-def reward(experience: Experience, rewards: Rewards) -> RewardResult:
-    """Score the answers; data columns reach the functions by name."""
-    names = dict.fromkeys(name for prompt in experience.prompts for name in prompt.columns)
-    return rewards(
-        [prompt.text for prompt in experience.prompts],
-        experience.texts,
-        {name: [p.columns.get(name) for p in experience.prompts] for name in names},
-        completion_ids=experience.answers,
-        finished=experience.finished.tolist(),
     )

@@ -19,7 +19,8 @@ from flowbalance.policy.policy import Policy
 from flowbalance.rewards import RewardResult, Rewards
 from flowbalance.rewards.overlong import overlong_penalty
 from flowbalance.rollout import Sampling
-from flowbalance.rollout.experience import Experience, merge, reward, sample
+from flowbalance.rollout.experience import Experience, Group, merge, sample
+from flowbalance.rollout.judging import Judging
 from flowbalance.training.metrics import rollout_metrics
 
 Phase = Callable[[str], AbstractContextManager[None]]
@@ -75,10 +76,12 @@ class Collector:
             indices, passed = self._next(drawn + passed_by, ask, seen)
             passed_by += passed
             seen.update(indices)
-            with phase("rollout"):
-                experience = self._sample(step, number, indices)
-            with phase("reward"):
-                result = reward(experience, self.rewards)
+            prompts = [self.questions[i] for i in indices]
+            with Judging(self.rewards, prompts) as judging:
+                with phase("rollout"):
+                    experience = self._sample(step, number, prompts, judging.submit)
+                with phase("reward"):  # what is left of it: most was done beside the sampling
+                    result = judging.result()
             asked += ask
             sampled.append(experience)
             judged.append(result)
@@ -88,9 +91,9 @@ class Collector:
                 kept.append((experience[rows], torch.tensor([result.total[i] for i in rows])))
         everything = merge(sampled)
         result = RewardResult.merge(judged)
-        if all(math.isnan(total) for total in result.total):
+        if not any(result.applied):
             raise UserError(
-                f"step {step + 1}: no reward function gave a number for any of "
+                f"step {step + 1}: no reward function applied to any of "
                 f"{len(result.total)} answers; check reward.functions and the data's columns"
             )
         metrics = rollout_metrics(everything, result, self.config.reward.right)
@@ -124,18 +127,21 @@ class Collector:
         """Rewards and summed log-probs (questions, answers) of the reference's own answers, and
         how many tokens these have."""
         config = self.config
-        experience = sample(
-            self.policy,
-            self.tokenizer,
-            prompts,
-            config.rollout.num_generations,
-            self.sampling,
-            seed=config.seed * 1_000_003 + step + 500_000,
-            max_batch=config.rollout.max_batch,
-            reference=True,
-        )
+        with Judging(self.rewards, prompts) as judging:
+            experience = sample(
+                self.policy,
+                self.tokenizer,
+                prompts,
+                config.rollout.num_generations,
+                self.sampling,
+                seed=config.seed * 1_000_003 + step + 500_000,
+                max_batch=config.rollout.max_batch,
+                reference=True,
+                on_group=judging.submit,
+            )
+            result = judging.result()
         shape = len(prompts), config.rollout.num_generations
-        rewards = torch.tensor(reward(experience, self.rewards).total, device=self.policy.device)
+        rewards = torch.tensor(result.total, device=self.policy.device)
         logprobs = experience.logprobs.sum(1)
         return rewards.view(shape), logprobs.view(shape), int(experience.mask.sum())
 
@@ -157,16 +163,19 @@ class Collector:
                 found.append(index)
         return found, place - start
 
-    def _sample(self, step: int, number: int, indices: list[int]) -> Experience:
+    def _sample(
+        self, step: int, number: int, prompts: list[Prompt], on_group: Callable[[Group], None]
+    ) -> Experience:
         config = self.config
         return sample(
             self.policy,
             self.tokenizer,
-            [self.questions[i] for i in indices],
+            prompts,
             config.rollout.num_generations,
             self.sampling,
             seed=config.seed * 1_000_003 + step + number * 1_000_000_007,
             max_batch=config.rollout.max_batch,
+            on_group=on_group,
         )
 
     def _kept(self, experience: Experience, totals: Sequence[float], missing: int) -> list[int]:

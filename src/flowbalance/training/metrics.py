@@ -31,10 +31,12 @@ def rollout_metrics(experience: Experience, result: RewardResult, right: float) 
     lengths = experience.mask.sum(1).float()
     return {
         "reward/mean": rewards.mean().item(),
-        "reward/std": rewards.std(correction=0).item(),
+        "reward/std": (rewards - rewards.mean()).square().mean().sqrt().item(),
         **(parts if len(parts) > 1 else {}),
         "reward/unknown": totals.isnan().float().mean().item(),
-        "reward/equal_groups": fmean(len(values) == 1 for values in groups.values()),
+        "reward/equal_groups": nan_mean(
+            torch.tensor([float(len(values) == 1) for values in groups.values()])
+        ),
         "accuracy": (rewards >= right).float().mean().item(),
         "answer/length": lengths.mean().item(),
         "answer/cut_off": (~experience.finished).float().mean().item(),

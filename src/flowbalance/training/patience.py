@@ -21,6 +21,11 @@ NOTHING_KEPT = (
     "rollout.dynamic_sampling off",
 )
 
+NONE_KNOWN = (
+    "the reward of every answer was unknown",
+    "a function of reward.functions took longer than reward.timeout or gave NaN, see the warnings",
+)
+
 
 @dataclass
 class Patience:

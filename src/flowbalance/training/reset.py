@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,13 @@ class ResetRule:
     resets: int = 0
 
     def due(self, step: int, accuracy: float, kl: float) -> str | None:
-        """The reason to reset after `step` (from 1), or None. `kl` is in nats an answer."""
-        self.mean = accuracy if self.mean is None else MEMORY * self.mean + (1 - MEMORY) * accuracy
-        self.since = 0 if self.mean > self.best else self.since + 1
-        self.best = max(self.best, self.mean)
+        """The reason to reset after `step` (from 1), or None. `kl` is in nats an answer; NaN for
+        the accuracy of a step without rewards, which says nothing of it."""
+        if not math.isnan(accuracy):
+            before = accuracy if self.mean is None else self.mean
+            self.mean = MEMORY * before + (1 - MEMORY) * accuracy
+            self.since = 0 if self.mean > self.best else self.since + 1
+            self.best = max(self.best, self.mean)
         reason = None
         if self.config.every and step % self.config.every == 0:
             reason = f"every {self.config.every} steps"

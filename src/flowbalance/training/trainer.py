@@ -35,7 +35,7 @@ from flowbalance.training.log_z import LogZMemory
 from flowbalance.training.memory import naming_the_field
 from flowbalance.training.metrics import learning_metrics, shown
 from flowbalance.training.optim import rate_factor, set_rate
-from flowbalance.training.patience import NOT_FINITE, NOTHING_KEPT, Patience
+from flowbalance.training.patience import NONE_KNOWN, NOT_FINITE, NOTHING_KEPT, Patience
 from flowbalance.training.reset import ResetRule
 from flowbalance.training.run import choose_device, point_latest, set_threads
 from flowbalance.training.scoring import score
@@ -198,7 +198,8 @@ class Trainer:
         metrics = batch.metrics
         experience = batch.experience
         if experience is None:
-            self.patience.note(self.step + 1, NOTHING_KEPT)
+            known = metrics["reward/unknown"] < 1
+            self.patience.note(self.step + 1, NOTHING_KEPT if known else NONE_KNOWN)
             self._count(batch, metrics)
             self._reset_if_due(metrics)
             return metrics

@@ -1,0 +1,86 @@
+"""Rewards beside sampling: a group is judged while the answers to other questions are decoded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self
+
+from flowbalance.data import Prompt
+from flowbalance.rewards import RewardResult, Rewards
+from flowbalance.rollout.experience import Group
+
+
+class Judging:
+    """Submit whole groups as they come, then ask for the `result` of all, in the questions' order.
+
+    One thread hands all groups that have come in since its last call to the reward functions: quick
+    functions are called often, slow ones a few times with many groups, and none with a part of a
+    group, so that a reward may compare the answers to a question. To be used in a `with`, which
+    ends the thread whatever happens.
+    """
+
+    def __init__(self, rewards: Rewards, prompts: Sequence[Prompt]) -> None:
+        """`prompts` are all that will be sampled: a function gets the columns that any has, None
+        for those without, whichever groups a call is about."""
+        self.rewards = rewards
+        self.columns = list(dict.fromkeys(name for p in prompts for name in p.columns))
+        self.judged: dict[int, RewardResult] = {}
+        self.error: BaseException | None = None
+        self._inbox: SimpleQueue[Group | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="rewards", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._inbox.put(None)
+
+    def submit(self, group: Group) -> None:
+        """Have a group judged. Raises at once if a function has failed on an earlier one."""
+        if self.error is not None:
+            raise self.error
+        self._inbox.put(group)
+
+    def result(self) -> RewardResult:
+        """The rewards of all groups; waits for those that are not judged yet."""
+        self._inbox.put(None)
+        self._thread.join()
+        if self.error is not None:
+            raise self.error
+        return RewardResult.merge([self.judged[place] for place in sorted(self.judged)])
+
+    def _work(self) -> None:
+        try:
+            closed = False
+            while not closed:
+                arrived = [self._inbox.get()]
+                while not self._inbox.empty():  # nobody else takes from it
+                    arrived.append(self._inbox.get())
+                closed = None in arrived
+                if groups := [group for group in arrived if group is not None]:
+                    self._judge(groups)
+        except BaseException as error:  # raised where the groups come from
+            self.error = error
+
+    def _judge(self, groups: list[Group]) -> None:
+        rows = [group for group in groups for _ in group.texts]
+        result = self.rewards(
+            [group.prompt.text for group in rows],
+            [text for group in groups for text in group.texts],
+            {name: [group.prompt.columns.get(name) for group in rows] for name in self.columns},
+            completion_ids=[ids for group in groups for ids in group.answers],
+            finished=[ended for group in groups for ended in group.finished],
+        )
+        start = 0
+        for group in groups:
+            self.judged[group.place] = result[start : start + len(group.texts)]
+            start += len(group.texts)

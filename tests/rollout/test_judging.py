@@ -1,0 +1,74 @@
+"""Rewards beside sampling: when they begin, what a call holds, and what a failure does."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from flowbalance.data import Prompt
+from flowbalance.errors import UserError
+from flowbalance.rewards import Rewards
+from flowbalance.rollout.experience import Group
+from flowbalance.rollout.judging import Judging
+
+
+def prompts(count: int) -> list[Prompt]:
+    return [Prompt(str(i), f"q{i}", (1,), {"gold": i} if i % 2 else {}) for i in range(count)]
+
+
+def group(place: int, of: list[Prompt]) -> Group:
+    texts = [f"{place}-{g}" for g in range(2)]
+    return Group(place, of[place], [[place, g] for g in range(2)], texts, [True, False])
+
+
+def test_judging_begins_before_sampling_ends_and_keeps_the_questions_order() -> None:
+    """The second group comes only once the first is being judged, and the two others while it
+    still is: they share the next call."""
+    began, release = threading.Event(), threading.Event()
+    calls: list[list[str]] = []
+
+    def reward(completions: list[str], completion_ids: list, finished: list, gold: list, **_):  # type: ignore[no-untyped-def]
+        calls.append(completions)
+        began.set()
+        assert release.wait(10)
+        known = {None: 0.0, 1: 10.0, 3: 30.0}
+        return [
+            known[g] + ids[0] + (0.5 if ended else 0.0)
+            for g, ids, ended in zip(gold, completion_ids, finished, strict=True)
+        ]
+
+    questions = prompts(4)
+    with Judging(Rewards([("r", reward, 1.0)]), questions) as judging:
+        judging.submit(group(2, questions))
+        assert began.wait(10)
+        for place in (3, 0, 1):
+            judging.submit(group(place, questions))
+        release.set()
+        result = judging.result()
+    assert calls == [["2-0", "2-1"], ["3-0", "3-1", "0-0", "0-1", "1-0", "1-1"]]
+    assert result.total == [0.5, 0.0, 11.5, 11.0, 2.5, 2.0, 33.5, 33.0]
+
+
+def test_a_failure_is_raised_where_the_groups_come_from() -> None:
+    def fails(completions: list[str], **_: object) -> list[float]:
+        raise RuntimeError("out of order")
+
+    questions = prompts(2)
+    with Judging(Rewards([("fails", fails, 1.0)]), questions) as judging:
+        judging.submit(group(0, questions))
+        with pytest.raises(UserError, match="out of order"):
+            judging.result()
+        with pytest.raises(UserError, match="out of order"):
+            judging.submit(group(1, questions))
+
+
+def test_sampling_that_fails_ends_the_thread() -> None:
+    questions = prompts(1)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Judging(Rewards([("r", lambda completions: [0.0] * 2, 1.0)]), questions) as judging,
+    ):
+        raise KeyboardInterrupt
+    judging._thread.join(10)
+    assert not judging._thread.is_alive()
