@@ -123,22 +123,3 @@ def find_checker(name: str | None, of_text: bool, atol: float) -> Checker | None
     from flowbalance.rewards.load import load_reward
 
     return load_reward(name)
-
-
-def humaneval(row: dict[str, Any]) -> dict[str, Any]:
-    """The `tests` of a row of HumanEval (`test`) or HumanEval+ (`base_input`, `plus_input`).
-
-    The reference solution, `canonical_solution` or `answer`, is trusted; the expected values are
-    what it returns.
-    """
-    inputs = [*row.get("base_input", []), *row.get("plus_input", [])]
-    tests: dict[str, Any] = {
-        "entry_point": row["entry_point"],
-        "setup": row["prompt"],
-        "solution": row.get("canonical_solution") or row["answer"],
-        "atol": row.get("atol", 0),
-    }
-    tests |= {"inputs": inputs} if inputs else {"check": row["test"]}
-    if row["entry_point"] == "find_zero":
-        tests["checker"] = "polynomial_root"
-    return tests

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 from flowbalance.errors import UserError
 from flowbalance.rewards.code.extract import extract
+from flowbalance.rewards.code.formats import tests_of
 from flowbalance.rewards.code.judge import Verdict, judge
-from flowbalance.rewards.code.problems import humaneval, parse
+from flowbalance.rewards.code.problems import parse
 from flowbalance.rewards.compose import text_of
+from flowbalance.rewards.portable import portable
 from flowbalance.sandbox import Sandbox
 
 T = TypeVar("T")
@@ -22,6 +24,7 @@ REWARD = {"right": 1.0, "wrong": 0.0, "unknown": float("nan")}
 AHEAD = 4  # rows a worker that are read before their turn
 
 
+@portable("tests")
 def code(completions: list, tests: list, **_: Any) -> list[float]:
     """1.0 where the answer's program passes every test of its row's `tests`, else 0.0.
 
@@ -45,7 +48,7 @@ def grade_rows(
 ) -> Iterator[tuple[str, str]]:
     """(verdict, reason) of each row, in order: right, wrong or unknown.
 
-    A row has `response` and either `tests` or the fields of HumanEval or HumanEval+. UserError
+    A row has `response` and either `tests` or the fields of a benchmark (`formats`). UserError
     names a row that has neither; SandboxError if the sandbox here is weaker than `require`.
     """
     sandbox = Sandbox(require)
@@ -55,10 +58,7 @@ def grade_rows(
         try:
             if not isinstance(fields.get("response"), str):
                 raise UserError("there is no text `response`")
-            if "tests" not in fields and "entry_point" not in fields:
-                raise UserError("there are no `tests` (see docs/rewards_code.md)")
-            tests = fields["tests"] if "tests" in fields else humaneval(fields)
-            problem = parse(tests)
+            problem = parse(tests_of(fields))
         except KeyError as error:
             raise UserError(f"row {number}: HumanEval's field {error} is missing") from None
         except UserError as error:

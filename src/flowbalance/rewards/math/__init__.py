@@ -12,11 +12,11 @@ from flowbalance.rewards.math.extraction import extract
 from flowbalance.rewards.math.final_number import final_number, gsm8k
 from flowbalance.rewards.math.grading import Verdict, grade_rows, rewards, verdict, verdicts
 from flowbalance.rewards.math.normalisation import normalise
+from flowbalance.rewards.portable import portable
 
 __all__ = [
     "Verdict",
     "boxed_strict",
-    "compute_score",
     "dapo",
     "extract",
     "final_number",
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 
+@portable("answer")
 def math(
     completions: list, answer: list | None = None, gold: list | None = None, **_: Any
 ) -> list[float]:
@@ -40,6 +41,7 @@ def math(
     return rewards(completions, answer if answer is not None else gold, "default", (1.0, 0.0))
 
 
+@portable("answer")
 def dapo(
     completions: list, answer: list | None = None, gold: list | None = None, **_: Any
 ) -> list[float]:
@@ -47,6 +49,7 @@ def dapo(
     return rewards(completions, answer if answer is not None else gold, "dapo", (1.0, -1.0))
 
 
+@portable("answer")
 def math_verify(
     completions: list, answer: list | None = None, gold: list | None = None, **_: Any
 ) -> list[float]:
@@ -54,24 +57,9 @@ def math_verify(
     return rewards(completions, answer if answer is not None else gold, "math-verify", (1.0, 0.0))
 
 
+@portable("answer")
 def boxed_strict(
     completions: list, answer: list | None = None, gold: list | None = None, **_: Any
 ) -> list[float]:
     """1.0 where the last box is the gold as text after `normalise`, else 0.0."""
     return rewards(completions, answer if answer is not None else gold, "boxed-strict", (1.0, 0.0))
-
-
-def compute_score(
-    data_source: str, solution_str: str, ground_truth: Any, extra_info: Any = None, **_: Any
-) -> dict[str, Any]:
-    """verl's `custom_reward_function`: the score, with 1.0 under `unknown` where it is no verdict.
-
-    verl has no way to leave an answer out: an unknown one scores 0 there, and is counted.
-    """
-    found = verdict(solution_str, ground_truth)
-    right = found.verdict == "right"
-    return {
-        "score": float(right),
-        "acc": float(right),
-        "unknown": float(found.verdict == "unknown"),
-    }

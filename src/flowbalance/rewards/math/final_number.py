@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from flowbalance.rewards.compose import text_of
+from flowbalance.rewards.portable import portable
 
 SAYS_ANSWER = re.compile(r"answer\s*(?:is\b|:)", re.IGNORECASE)
 NUMBER = re.compile(
@@ -22,6 +23,7 @@ TIDY = [
 ]
 
 
+@portable("answer")
 def gsm8k(completions: list, answer: list, **_: Any) -> list[float | None]:
     """1.0 where an answer's final number equals the row's `answer` exactly, else 0.0.
 

@@ -22,7 +22,7 @@ AHEAD = 512
 """Rows that are looked at before the verdict of an earlier one is there."""
 LIMIT = 40.0
 """Seconds for a batch of rewards: less than the trainer waits (`reward.timeout`), or a few dozen
-answers that hang would end the run."""
+answers that hang would make all others late."""
 NAN = float("nan")
 
 

@@ -1,0 +1,176 @@
+"""The `tests` of rows as published: HumanEval, HumanEval+, LiveCodeBench, Codeforces."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import io
+import json
+import pickle
+import zlib
+from contextlib import suppress
+from typing import Any
+
+from flowbalance.errors import UserError
+
+LIVECODEBENCH_TIME = 6.0
+"""Seconds a test, as LiveCodeBench's own harness allows."""
+TESTS_PAID = 10
+"""Calls of a function share one process and one limit, which grows up to so many tests."""
+CODEFORCES_TIME = 3.0
+"""Python's share of the limits, which are set for compiled languages."""
+LONGEST = 1 << 30
+"""Bytes of tests unpacked at most."""
+# What solutions on LeetCode, where these problems come from, find imported.
+LEETCODE = """\
+import bisect, collections, functools, heapq, itertools, math, operator, random, re, string, sys
+from bisect import *
+from collections import *
+from functools import *
+from heapq import *
+from itertools import *
+from math import *
+from operator import *
+from typing import *
+from builtins import *
+sys.setrecursionlimit(50000)
+"""
+
+
+def tests_of(row: dict[str, Any]) -> dict[str, Any] | str:
+    """The `tests` of a row: its own, or those of a benchmark that is known by its fields.
+
+    UserError if there are none, KeyError for a missing field of HumanEval.
+    """
+    if "tests" in row:
+        return row["tests"]
+    if "private_test_cases" in row:
+        return livecodebench(row)
+    if "official_tests" in row:
+        return codeforces(row)
+    if "entry_point" in row:
+        return humaneval(row)
+    raise UserError("there are no `tests` (see docs/rewards_code.md)")
+
+
+def humaneval(row: dict[str, Any]) -> dict[str, Any]:
+    """The `tests` of a row of HumanEval (`test`) or HumanEval+ (`base_input`, `plus_input`).
+
+    The copy of HumanEval+ on Hugging Face has its inputs as literals inside `test`, whose checks
+    need NumPy; the inputs are read, not run. The reference solution, `canonical_solution` or
+    `answer`, is trusted; the expected values are what it returns.
+    """
+    inputs = [*(row.get("base_input") or []), *(row.get("plus_input") or [])]
+    inputs = inputs or written_inputs(row.get("test", ""))
+    tests: dict[str, Any] = {
+        "entry_point": row["entry_point"],
+        "setup": row["prompt"],
+        "solution": row.get("canonical_solution") or row["answer"],
+        "atol": row.get("atol") or 0,
+    }
+    tests |= {"inputs": inputs} if inputs else {"check": row["test"]}
+    if row["entry_point"] == "find_zero":
+        tests["checker"] = "polynomial_root"
+    return tests
+
+
+def written_inputs(test: str) -> list[list[Any]]:
+    """The value of ``inputs = […]`` in the code of a check; empty if it has no such literal."""
+    for node in ast.walk(ast.parse(test)):
+        if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["inputs"]:
+            try:
+                inputs = ast.literal_eval(node.value)
+            except (ValueError, TypeError):  # computed: then `check` is run to learn them
+                return []
+            if isinstance(inputs, list) and all(isinstance(each, list | tuple) for each in inputs):
+                return [list(arguments) for arguments in inputs]
+    return []
+
+
+def livecodebench(row: dict[str, Any]) -> dict[str, Any]:
+    """The `tests` of a row of LiveCodeBench's code generation: public ones, then private ones.
+
+    With `starter_code` the method of `Solution` that the metadata name is called, each line of an
+    input one argument in JSON; else a program reads standard input.
+    """
+    cases = [case for key in ("public", "private") for case in unpacked(row, f"{key}_test_cases")]
+    if not cases:
+        raise UserError("LiveCodeBench: a row without test cases")
+    if cases[0].get("testtype") != "functional":
+        return {
+            "inputs": [case["input"] for case in cases],
+            "outputs": [case["output"] for case in cases],
+            "time_limit": LIVECODEBENCH_TIME,
+        }
+    metadata = row.get("metadata") or {}
+    metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
+    if "func_name" not in metadata:
+        raise UserError("LiveCodeBench: the metadata do not name the method (func_name)")
+    return {
+        "entry_point": f"Solution.{metadata['func_name']}",
+        "setup": LEETCODE,
+        "inputs": [
+            [json.loads(line) for line in case["input"].splitlines() if line.strip()]
+            for case in cases
+        ],
+        "outputs": [json.loads(case["output"]) for case in cases],
+        "time_limit": LIVECODEBENCH_TIME * min(len(cases), TESTS_PAID),
+    }
+
+
+def unpacked(row: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """Test cases: JSON, or base64 of zlib of a pickled text of JSON."""
+    cases = row.get(key) or []
+    if not isinstance(cases, str):
+        return cases
+    with suppress(ValueError):
+        return json.loads(cases)
+    try:
+        data = zlib.decompressobj().decompress(base64.b64decode(cases), LONGEST)
+        text = TextOnly(io.BytesIO(data)).load()
+        if not isinstance(text, str):
+            raise pickle.UnpicklingError(f"{type(text).__name__} where text was expected")
+        return json.loads(text)
+    except Exception as error:  # bytes that are no pickle raise nearly anything
+        raise UserError(f"LiveCodeBench: {key} cannot be read: {error}") from None
+
+
+class TextOnly(pickle.Unpickler):
+    """Unpickles text and plain containers; whatever names a class or a function is refused."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        raise pickle.UnpicklingError(f"pickled {module_name}.{global_name} where text was expected")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("a persistent id where text was expected")
+
+
+def codeforces(row: dict[str, Any]) -> dict[str, Any]:
+    """The `tests` of a row of open-r1/codeforces: the official ones, compared token by token.
+
+    The limit is `CODEFORCES_TIME` times the problem's, for Python.
+    """
+    if reason := without_tests(row):
+        raise UserError(f"Codeforces: {reason}")
+    tests = row["official_tests"]
+    return {
+        "inputs": [test["input"] for test in tests],
+        "outputs": [test["output"] for test in tests],
+        "checker": "tokens",
+        "time_limit": CODEFORCES_TIME * float(row.get("time_limit") or 2.0),
+    }
+
+
+def without_tests(row: dict[str, Any]) -> str:
+    """Why a problem of Codeforces cannot be judged by equality of output; empty if it can."""
+    if not row.get("official_tests"):
+        return "a problem without official tests"
+    if row.get("official_tests_complete") is False:
+        return "a problem whose official tests are cut short"
+    if row.get("interaction_format"):
+        return "an interactive problem"
+    if row.get("input_mode") not in (None, "stdio"):
+        return "a problem that reads a file"
+    if row.get("generated_checker"):
+        return "a problem with several right outputs, which needs a checker of its own"
+    return ""
