@@ -1,7 +1,7 @@
 """Rewards for programs, judged by tests in the sandbox: see docs/rewards_code.md."""
 
 from flowbalance.rewards.code.extract import extract
-from flowbalance.rewards.code.formats import codeforces, humaneval, livecodebench, tests_of
+from flowbalance.rewards.code.formats import codeforces, humaneval, livecodebench, published_tests
 from flowbalance.rewards.code.judge import Verdict, judge
 from flowbalance.rewards.code.problems import Problem, parse
 from flowbalance.rewards.code.reward import code, grade_rows
@@ -17,5 +17,5 @@ __all__ = [
     "judge",
     "livecodebench",
     "parse",
-    "tests_of",
+    "published_tests",
 ]

@@ -37,7 +37,7 @@ sys.setrecursionlimit(50000)
 """
 
 
-def tests_of(row: dict[str, Any]) -> dict[str, Any] | str:
+def published_tests(row: dict[str, Any]) -> dict[str, Any] | str:
     """The `tests` of a row: its own, or those of a benchmark that is known by its fields.
 
     UserError if there are none, KeyError for a missing field of HumanEval.

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from flowbalance.errors import UserError
 from flowbalance.rewards.code.extract import extract
-from flowbalance.rewards.code.formats import tests_of
+from flowbalance.rewards.code.formats import published_tests
 from flowbalance.rewards.code.judge import Verdict, judge
 from flowbalance.rewards.code.problems import parse
 from flowbalance.rewards.compose import text_of
@@ -58,7 +58,7 @@ def grade_rows(
         try:
             if not isinstance(fields.get("response"), str):
                 raise UserError("there is no text `response`")
-            problem = parse(tests_of(fields))
+            problem = parse(published_tests(fields))
         except KeyError as error:
             raise UserError(f"row {number}: HumanEval's field {error} is missing") from None
         except UserError as error:

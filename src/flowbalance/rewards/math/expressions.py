@@ -37,8 +37,10 @@ from flowbalance.rewards.math.arithmetic import (
     times,
 )
 
+REPEATING = re.compile(r"(?P<whole>[0-9]+)\.(?P<once>[0-9]*)\\overline\{(?P<again>[0-9]+)\}")
 TOKEN = re.compile(
-    r"(?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)|(?P<command>\\[A-Za-z]+)|(?P<other>\S)"
+    r"(?P<number>[0-9]+\.[0-9]*\\overline\{[0-9]+\}|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)|"
+    r"(?P<command>\\[A-Za-z]+)|(?P<other>\S)"
 )
 DEPTH = 40
 GREEK = re.compile(
@@ -210,6 +212,8 @@ class _Reader:
     def atom(self) -> Node:
         kind, token = self.kind, self.take()
         if kind == "number":
+            if repeating := REPEATING.fullmatch(token):
+                return constant(_repeating(**repeating.groupdict()))
             _, _, exponent = token.lower().partition("e")
             if exponent and abs(int(exponent)) * 4 > MOST_BITS:
                 raise Unreadable("too large")
@@ -286,3 +290,9 @@ class _Reader:
         value = mapped(function, self.power() if bracket else self.product(argument=True))
         self.depth -= 1
         return value if exponent is None else power(value, exponent)
+
+
+def _repeating(whole: str, once: str, again: str) -> Fraction:
+    """0.1666… from "0", "1" and "6"."""
+    shown = Fraction(int(whole + once), 10 ** len(once))
+    return shown + Fraction(int(again), 10 ** len(once) * (10 ** len(again) - 1))

@@ -1,0 +1,179 @@
+"""Rows of code benchmarks as published become tests that a right program passes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pickle
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowbalance.errors import UserError
+from flowbalance.rewards.code import (
+    codeforces,
+    grade_rows,
+    humaneval,
+    livecodebench,
+    published_tests,
+)
+from flowbalance.rewards.code.formats import without_tests, written_inputs
+
+
+def packed(value: Any) -> str:
+    return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
+
+
+def case(given: str, expected: str, kind: str) -> dict[str, str]:
+    return {"input": given, "output": expected, "testtype": kind}
+
+
+METHOD = {
+    "question_content": "Return the sum.",
+    "starter_code": "class Solution:\n    def total(self, xs: List[int], by: int) -> int:\n",
+    "public_test_cases": json.dumps([case("[1, 2]\n10", "30", "functional")]),
+    "private_test_cases": packed(json.dumps([case("[5]\n1", "5", "functional")])),
+    "metadata": json.dumps({"func_name": "total"}),
+}
+PROGRAM = {
+    "starter_code": "",
+    "public_test_cases": json.dumps([case("1 2\n", "3\n", "stdin")]),
+    "private_test_cases": packed(json.dumps([case("4 5\n", "9", "stdin")])),
+    "metadata": "{}",
+}
+CODEFORCES = {
+    "official_tests": [{"input": "2\n", "output": "YES\n"}, {"input": "3\n", "output": "no\n"}],
+    "official_tests_complete": True,
+    "time_limit": 1.0,
+    "input_mode": "stdio",
+    "interaction_format": None,
+    "generated_checker": None,
+}
+RIGHT_METHOD = """\
+class Solution:
+    def total(self, xs: List[int], by: int) -> int:
+        return reduce(add, xs) * by
+"""
+RIGHT_PROGRAM = "print(sum(map(int, input().split())))"
+
+
+def graded(row: dict, *responses: str) -> list[str]:
+    return [verdict for verdict, _ in grade_rows({**row, "response": text} for text in responses)]
+
+
+def test_livecodebench_methods_and_programs() -> None:
+    wrong = RIGHT_METHOD.replace("* by", "+ by")
+    assert graded(METHOD, RIGHT_METHOD, wrong, "pass") == ["right", "wrong", "wrong"]
+    assert graded(PROGRAM, RIGHT_PROGRAM, "print(3)") == ["right", "wrong"]
+    tests = livecodebench(METHOD)
+    assert tests["inputs"] == [[[1, 2], 10], [[5], 1]]  # the public test, then the private one
+    assert tests["outputs"] == [30, 5]
+    assert tests["entry_point"] == "Solution.total"
+
+
+def test_private_tests_may_be_plain_json() -> None:
+    row = PROGRAM | {"private_test_cases": json.dumps([case("4 5\n", "9", "stdin")])}
+    assert livecodebench(row) == livecodebench(PROGRAM)
+
+
+class Shell:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"touch {self.mark}",)
+
+
+def test_a_pickle_that_would_run_something_is_refused(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    with pytest.raises(UserError, match=r"pickled posix\.system where text was expected"):
+        livecodebench(PROGRAM | {"private_test_cases": packed(Shell(mark))})
+    assert not mark.exists()
+    assert pickle.loads(pickle.dumps(Shell(mark))) == 0  # the attack works where it is let
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("value", [bytearray(b"[]"), print, 7, ["[]"], b"[]"])
+def test_pickles_of_anything_but_text_are_refused(value: Any) -> None:
+    with pytest.raises(UserError, match="private_test_cases cannot be read"):
+        livecodebench(PROGRAM | {"private_test_cases": packed(value)})
+
+
+@pytest.mark.parametrize("text", ["bm9uc2Vuc2U=", "!!!", packed("no json")])
+def test_what_is_no_pickle_is_named(text: str) -> None:
+    with pytest.raises(UserError, match="private_test_cases cannot be read"):
+        livecodebench(PROGRAM | {"private_test_cases": text})
+
+
+def test_rows_of_livecodebench_that_lack_something() -> None:
+    with pytest.raises(UserError, match="func_name"):
+        livecodebench(METHOD | {"metadata": "{}"})
+    with pytest.raises(UserError, match="without test cases"):
+        livecodebench({"private_test_cases": None})
+
+
+def test_codeforces() -> None:
+    program = "print('YES' if int(input()) % 2 == 0 else 'no')"
+    assert graded(CODEFORCES, program, "print('YES')") == ["right", "wrong"]
+    assert codeforces(CODEFORCES)["time_limit"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"official_tests": []}, "without official tests"),
+        ({"official_tests_complete": False}, "cut short"),
+        ({"interaction_format": "ask"}, "interactive"),
+        ({"input_mode": "file"}, "reads a file"),
+        ({"generated_checker": "import sys"}, "checker of its own"),
+    ],
+)
+def test_problems_that_equality_cannot_judge(change: dict, says: str) -> None:
+    assert says in without_tests(CODEFORCES | change)
+    with pytest.raises(UserError, match=says):
+        codeforces(CODEFORCES | change)
+
+
+# As on Hugging Face: the checks of HumanEval+ need NumPy, which no sandbox has.
+ON_THE_HUB = {
+    "task_id": "HumanEval/0",
+    "prompt": 'def double(x: int):\n    """Twice x."""\n',
+    "canonical_solution": "    return 2 * x\n",
+    "entry_point": "double",
+    "test": """\
+import numpy as np
+
+def assertion(out, exp, atol):
+    assert out == exp or np.allclose(out, exp)
+
+def check(candidate):
+    inputs = [[1], [2.5], [-3]]
+    results = [2, 5.0, -6]
+    for i, (inp, exp) in enumerate(zip(inputs, results)):
+        assertion(candidate(*inp), exp, 0)
+""",
+}
+
+
+def test_inputs_of_humaneval_plus_are_read_from_its_check() -> None:
+    assert humaneval(ON_THE_HUB)["inputs"] == [[1], [2.5], [-3]]
+    assert graded(ON_THE_HUB, "    return x + x", "    return abs(2 * x)") == ["right", "wrong"]
+
+
+def test_inputs_that_are_no_literal_are_left_to_the_check() -> None:
+    assert written_inputs("inputs = [[i] for i in range(3)]") == []
+    assert written_inputs("inputs = ['ab', 'c']") == []
+    assert written_inputs("def check(f):\n    assert f(1) == 2") == []
+    assert "check" in humaneval(ON_THE_HUB | {"test": "def check(f):\n    assert f(1) == 2"})
+
+
+def test_the_format_is_told_by_the_fields() -> None:
+    assert published_tests({"tests": {"a": 1}, "entry_point": "f"}) == {"a": 1}
+    assert published_tests(METHOD) == livecodebench(METHOD)
+    assert published_tests(CODEFORCES) == codeforces(CODEFORCES)
+    assert published_tests(ON_THE_HUB) == humaneval(ON_THE_HUB)
+    with pytest.raises(UserError, match="no `tests`"):
+        published_tests({"response": "x"})

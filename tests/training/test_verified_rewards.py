@@ -1,0 +1,80 @@
+"""The recipes for math and code, trained for two steps on a local file of a few questions."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowbalance.config import TrainConfig, load
+from flowbalance.report.metrics import read_jsonl
+from flowbalance.rewards import load_reward
+from flowbalance.training.run import open_run
+from flowbalance.training.trainer import Trainer
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+MATH = [
+    {"prompt": "1,2,3>6:", "answer": "6"},
+    {"prompt": "2,2,5>9:", "answer": ""},  # no gold: unknown
+    {"prompt": "1,4,4>20:", "answer": r"\frac{40}{2}"},
+    {"prompt": "3,3,1>10:", "answer": "10"},
+]
+CODE: list[dict[str, Any]] = [
+    {"prompt": "1,2,3>6:", "tests": {"inputs": [""], "outputs": [""]}},
+    {  # its own solution fails: unknown
+        "prompt": "2,2,5>9:",
+        "tests": {"entry_point": "f", "inputs": [[1]], "solution": "def g(): pass"},
+    },
+    {"prompt": "1,4,4>20:", "tests": {"entry_point": "f", "inputs": [[3]], "outputs": [9]}},
+    {"prompt": "3,3,1>10:", "tests": {"inputs": ["1\n"], "outputs": ["1\n"]}},
+]
+
+
+@pytest.mark.parametrize(("name", "rows"), [("math", MATH), ("code", CODE)])
+def test_recipe_learns_from_what_is_known(name: str, rows: list[dict], tmp_path: Path) -> None:
+    """One question of four is unknown: counted, left out, and not scored 0."""
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = load(
+        TrainConfig,
+        RECIPES / f"{name}.yaml",
+        [
+            f"data.train={questions}",
+            "data.prompt_template=null",
+            "model.path=builtin:countdown",
+            "rollout.questions=4",
+            "rollout.num_generations=4",
+            "rollout.max_completion_length=24",
+            "train.mini_batch_questions=4",
+            "train.steps=2",
+            "evaluation.every=0",
+            f"output={tmp_path / 'run'}",
+        ],
+    )
+    trainer = Trainer(config, open_run(config, "test"))
+    collect = trainer.collector.collect
+    batches = []
+
+    def collecting(*arguments: Any) -> Any:
+        batches.append(collect(*arguments))
+        return batches[-1]
+
+    object.__setattr__(trainer.collector, "collect", collecting)
+    trainer.run()
+    metrics = read_jsonl(trainer.folder / "metrics.jsonl")
+    assert [row["reward/unknown"] for row in metrics] == [0.25, 0.25]
+    for batch in batches:
+        assert batch.experience is not None
+        assert len(batch.experience.texts) == 12
+        prompts = {prompt.text for prompt in batch.experience.prompts}
+        assert prompts == {row["prompt"] for row in rows} - {"2,2,5>9:"}
+        columns = {
+            column: [prompt.columns[column] for prompt in batch.experience.prompts]
+            for column in rows[0].keys() - {"prompt"}
+        }
+        again = load_reward(name)(completions=batch.experience.texts, **columns)
+        assert batch.rewards.tolist() == again
+        assert not any(map(math.isnan, again))
