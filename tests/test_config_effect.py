@@ -1,0 +1,73 @@
+"""What is said of fields that change nothing, and of losses that need a ratio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flowbalance.config import TrainConfig, load
+from flowbalance.config.effect import OF_BALANCE, OF_SURROGATE, uncorrected, without_effect
+from flowbalance.objectives import PRESETS, Balance, Surrogate
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def config(*overrides: str) -> TrainConfig:
+    return load(TrainConfig, None, ["data.task=countdown", *overrides])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        (["algorithm=tba", "head.layers=2", "head.dropout=0.1"], ["head.layers", "head.dropout"]),
+        (["algorithm=flowrl", "head.layers=2"], []),
+        (["algorithm=grpo", "critic.layers=3"], ["critic.layers"]),
+        (["algorithm=ppo", "critic.layers=3"], []),
+        (["rollout.max_rounds=3"], ["rollout.max_rounds"]),
+        (["rollout.max_rounds=3", "rollout.dynamic_sampling=true"], []),
+        (["algorithm=flowrl", "objective={cap: 3.0}"], ["objective.cap"]),
+        (["algorithm=flowrl", "objective={cap: 3.0, truncation: upper}"], []),
+        (
+            ["algorithm=flowrl", "objective={cap: 3.0, truncation: upper, importance: none}"],
+            ["objective.truncation", "objective.cap"],
+        ),
+        (["algorithm=grpo", "objective={gae_lambda: 0.9}"], ["objective.gae_lambda"]),
+        (["algorithm=ppo", "objective={gae_lambda: 0.9}"], []),
+        (["algorithm=flowrl", "objective={epsilon: 0.2}"], []),  # as it is anyhow
+    ],
+)
+def test_a_field_that_changes_nothing_is_named(overrides: list[str], names: list[str]) -> None:
+    assert [text.partition(":")[0] for text in without_effect(config(*overrides))] == names
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_our_own_recipes_say_nothing_idle(recipe: Path) -> None:
+    if "_base" in recipe.stem:
+        pytest.skip("a recipe for pretraining")
+    blanks = ["model.path=m", "data.train=t"] if "???" in recipe.read_text() else []
+    blanks = [
+        text for text in blanks if f"{text.split('.')[1].split('=')[0]}: ???" in recipe.read_text()
+    ]
+    loaded = load(TrainConfig, recipe, blanks)
+    assert without_effect(loaded) == []
+    assert uncorrected(loaded) is None
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_preset_has_an_idle_part(name: str) -> None:
+    assert without_effect(config(f"algorithm={name}")) == []
+
+
+@pytest.mark.parametrize(("rules", "family"), [(OF_BALANCE, Balance), (OF_SURROGATE, Surrogate)])
+def test_rules_name_fields_that_are_there(rules: list, family: type) -> None:
+    assert {name for names, _, _ in rules for name in names} <= set(family.model_fields)
+
+
+def test_a_loss_without_ratio_off_policy() -> None:
+    assert uncorrected(config("algorithm=rloo")) is None
+    for overrides in (["train.epochs=2"], ["train.mini_batch_questions=8"]):
+        assert "ratio" in (uncorrected(config("algorithm=rloo", *overrides)) or "")
+        assert uncorrected(config("algorithm=grpo", *overrides)) is None
+    off = "objective={importance: none}"
+    assert "importance" in (uncorrected(config("algorithm=tba", off, "train.epochs=2")) or "")
