@@ -18,8 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from flowbalance.machine import cores
 from flowbalance.rewards.code import grade_rows
-from flowbalance.rewards.code.reward import cores
 
 
 def processor_seconds() -> float:

@@ -12,7 +12,7 @@ from typing import Self
 import pytest
 
 from flowbalance.cli import main
-from flowbalance.enumeration import command, pages, runner
+from flowbalance.enumeration import pages, runner
 from flowbalance.enumeration.experiments import all_runs
 from flowbalance.enumeration.runner import execute, path_of, result_of, specification
 from flowbalance.enumeration.training import Settings
@@ -144,7 +144,3 @@ def test_command_refuses(
 ) -> None:
     assert main(["exact", *arguments]) == 2
     assert says in capsys.readouterr().err
-
-
-def test_cores() -> None:
-    assert command.cores() >= 1

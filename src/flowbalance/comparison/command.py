@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from flowbalance.errors import UserError
+from flowbalance.machine import cores
 
 if TYPE_CHECKING:
     from flowbalance.comparison.plan import Request
@@ -133,12 +133,6 @@ def parse_sets(text: str) -> dict[str, dict[str, Any]]:
             "ood='{far: {targets: [41, 60]}}', or ood=none"
         )
     return sets
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    count = getattr(os, "sched_getaffinity", None)
-    return len(count(0)) if count else os.cpu_count() or 1
 
 
 def compare(options: Namespace) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from flowbalance.errors import UserError
+from flowbalance.machine import cores
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -72,9 +72,3 @@ def exact(options: Namespace) -> None:
     page: Path = options.page or options.out / "exact.md"
     write_page(page, [(run, result) for run in runs if (result := result_of(run, folder))])
     console.print(f"page  {page}", markup=False)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from flowbalance.errors import UserError
+from flowbalance.machine import cores
 from flowbalance.rewards.code.extract import extract
 from flowbalance.rewards.code.formats import published_tests
 from flowbalance.rewards.code.judge import Verdict, judge
@@ -67,12 +67,6 @@ def grade_rows(
 
     for verdict in ordered(graded, enumerate(rows, 1), workers):
         yield verdict.verdict, f"{verdict.reason} ({verdict.tier})"
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    count = getattr(os, "sched_getaffinity", None)
-    return len(count(0)) if count else os.cpu_count() or 1
 
 
 def ordered(

@@ -23,6 +23,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from flowbalance.machine import cores
+
 TIMEOUT = 5.0
 """Seconds for one comparison; most take 10 ms."""
 START = 120.0
@@ -162,9 +164,3 @@ def _shared(process: int, timeout: float) -> Workers:
 def shared(timeout: float = TIMEOUT) -> Workers:
     """This process's workers, one a core; a fork of it gets its own."""
     return _shared(os.getpid(), timeout)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
