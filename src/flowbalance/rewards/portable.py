@@ -33,12 +33,9 @@ def portable(ground_truth: str) -> Callable[[Reward], Reward]:
             row |= {"completions": [columns["solution_str"]]}
             row |= {ground_truth: [columns["ground_truth"]]}
             (value,) = reward(**row)
-            known = value is not None and math.isfinite(value)
-            return {
-                "score": float(value) if known else 0.0,
-                "acc": float(known and value >= 1),
-                "unknown": float(not known),
-            }
+            if value is None or not math.isfinite(value):
+                return {"score": 0.0, "acc": 0.0, "unknown": 1.0}
+            return {"score": float(value), "acc": float(value >= 1), "unknown": 0.0}
 
         return either
 
