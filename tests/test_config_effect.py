@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from flowbalance.config import TrainConfig, load
-from flowbalance.config.effect import OF_BALANCE, OF_SURROGATE, uncorrected, without_effect
+from flowbalance.config.effect import OF_BALANCE, OF_SURROGATE, cautions, without_effect
+from flowbalance.errors import UserError
 from flowbalance.objectives import PRESETS, Balance, Surrogate
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -51,7 +52,7 @@ def test_our_own_recipes_say_nothing_idle(recipe: Path) -> None:
     ]
     loaded = load(TrainConfig, recipe, blanks)
     assert without_effect(loaded) == []
-    assert uncorrected(loaded) is None
+    assert cautions(loaded) == []
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -65,9 +66,27 @@ def test_rules_name_fields_that_are_there(rules: list, family: type) -> None:
 
 
 def test_a_loss_without_ratio_off_policy() -> None:
-    assert uncorrected(config("algorithm=rloo")) is None
+    assert cautions(config("algorithm=rloo")) == []
     for overrides in (["train.epochs=2"], ["train.mini_batch_questions=8"]):
-        assert "ratio" in (uncorrected(config("algorithm=rloo", *overrides)) or "")
-        assert uncorrected(config("algorithm=grpo", *overrides)) is None
+        (sentence,) = cautions(config("algorithm=rloo", *overrides))
+        assert sentence.startswith("objective.ratio: none")
+        assert cautions(config("algorithm=grpo", *overrides)) == []
     off = "objective={importance: none}"
-    assert "importance" in (uncorrected(config("algorithm=tba", off, "train.epochs=2")) or "")
+    (sentence,) = cautions(config("algorithm=tba", off, "train.epochs=2"))
+    assert sentence.startswith("objective.importance: none")
+
+
+def test_an_adapter_with_the_rate_of_all_weights() -> None:
+    (sentence,) = cautions(config("model.lora={rank: 4}"))
+    assert sentence.startswith("train.learning_rate: 1e-06")
+    assert cautions(config("model.lora={rank: 4}", "train.learning_rate=5.0e-5")) == []
+
+
+def test_one_field_says_what_is_right() -> None:
+    """reward.right reaches the objective; to say something else there is refused."""
+    halves = ["algorithm=tba", "reward.right=0.5"]
+    objective = config(*halves, "objective={prior_lift: 1.0}").build_objective()
+    assert isinstance(objective, Balance)
+    assert objective.right_reward == 0.5
+    with pytest.raises(UserError, match="leave the first out"):
+        config(*halves, "objective={prior_lift: 1.0, right_reward: 1.0}")

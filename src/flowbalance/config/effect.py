@@ -13,6 +13,8 @@ from flowbalance.objectives import PRESETS, Balance
 Choice = Any  # Balance or Surrogate, whose fields the rules below read
 Rule = tuple[tuple[str, ...], Callable[[TrainConfig, Choice], bool], str]
 
+FOR_ALL_WEIGHTS = 2e-6
+"""A learning rate of this size is the papers' for full training."""
 OF_RECIPE: list[Rule] = [
     (("head",), lambda c, o: o.needs.log_z != "head", "only log_z: head has a head"),
     (("critic",), lambda c, o: not o.needs.values, "only advantage: gae has a critic"),
@@ -73,17 +75,23 @@ def without_effect(config: TrainConfig) -> list[str]:
     return list(found.values())
 
 
-def uncorrected(config: TrainConfig) -> str | None:
-    """What a loss without importance ratio lacks when a batch is learned from in several steps."""
+def cautions(config: TrainConfig) -> list[str]:
+    """What is allowed and seldom meant."""
     objective = config.build_objective()
     ratio = "importance" if isinstance(objective, Balance) else "ratio"
-    if config.on_policy or getattr(objective, ratio) != "none":
-        return None
-    return (
-        f"objective.{ratio}: none takes every answer for the policy's own, and after the first "
-        "optimiser step of a batch they are an older policy's; use one mini-batch and one epoch, "
-        f"or another {ratio}"
-    )
+    found = []
+    if not config.on_policy and getattr(objective, ratio) == "none":
+        found.append(
+            f"objective.{ratio}: none takes every answer for the policy's own, and after the first "
+            "optimiser step of a batch they are an older policy's; use one mini-batch and one "
+            f"epoch, or another {ratio}"
+        )
+    if config.model.lora is not None and config.train.learning_rate <= FOR_ALL_WEIGHTS:
+        found.append(
+            f"train.learning_rate: {config.train.learning_rate:g} is meant for all weights; an "
+            "adapter (model.lora) hardly moves below 1e-5"
+        )
+    return found
 
 
 def _changed(values: BaseModel, prefix: str = "") -> Iterator[str]:

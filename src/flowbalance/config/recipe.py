@@ -88,6 +88,8 @@ class TrainConfig(Recipe):
             choices = family.model_validate({**row.model_dump(), **self.objective})
         except ValidationError as error:
             raise UserError(explain(error, family, "objective.")) from None
+        if isinstance(choices, Balance) and "right_reward" not in self.objective:
+            return choices.model_copy(update={"right_reward": self.reward.right})
         if isinstance(choices, Surrogate) and choices.aggregation == "constant":
             length = choices.aggregation_length or float(self.rollout.max_completion_length)
             return choices.model_copy(update={"aggregation_length": length})
@@ -113,7 +115,7 @@ class TrainConfig(Recipe):
             if right != self.reward.right:
                 yield (
                     f"objective.right_reward, reward.right: {right} and {self.reward.right}; with "
-                    "prior_lift both say from which reward an answer is right: make them equal"
+                    "prior_lift both say from which reward an answer is right: leave the first out"
                 )
         if rollout.top_p != 1 or rollout.top_k != 0:
             yield (

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from flowbalance.config import DataConfig, HeadConfig, TrainConfig
-from flowbalance.config.effect import uncorrected, without_effect
+from flowbalance.config.effect import cautions, without_effect
 from flowbalance.data import Prompt, build_prompts, load_rows
 from flowbalance.errors import UserError
 from flowbalance.evaluation.heldout import HeldOut
@@ -199,8 +199,7 @@ def facts(config: TrainConfig, policy: Policy, questions: Questions) -> list[tup
             )
         )
     rows += [("no effect", sentence) for sentence in without_effect(config)]
-    if sentence := uncorrected(config):
-        rows.append(("take care", sentence))
+    rows += [("take care", sentence) for sentence in cautions(config)]
     return rows
 
 
