@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flowbalance.config import PretrainConfig, load
+from flowbalance.policy.policy import Policy
+from flowbalance.policy.tokens import Tokens
 from flowbalance.report.metrics import read_jsonl
 from flowbalance.tasks.countdown import Countdown
-from flowbalance.training.pretrain import pretrain, word_tokenizer
+from flowbalance.training.pretrain import answer_loss, pretrain, word_tokenizer
 
 
 def test_a_token_a_character() -> None:
@@ -66,3 +70,22 @@ def test_a_short_run_learns(tmp_path: Path, task: str, options: str, answer: str
     assert next(model.parameters()).dtype == torch.float16
     assert model.config.eos_token_id == tokenizer.eos_token_id == 1
     assert tokenizer.decode(tokenizer.encode(answer)) == answer
+
+
+def test_a_signal_ends_it_with_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss_and_signal(policy: Policy, tokens: Tokens) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return answer_loss(policy, tokens)
+
+    monkeypatch.setattr("flowbalance.training.pretrain.answer_loss", loss_and_signal)
+    sizes = "{hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1}"
+    config = load(
+        PretrainConfig,
+        None,
+        [f"output={tmp_path / 'run'}", "steps=50", "batch=2", f"architecture={sizes}"],
+    )
+    with pytest.raises(SystemExit) as ended:
+        pretrain(config, "test")
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert len(read_jsonl(tmp_path / "run" / "metrics.jsonl")) == 1
+    AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")

@@ -27,6 +27,7 @@ from flowbalance.report.files import writing
 from flowbalance.report.metrics import MetricsLog
 from flowbalance.tasks import DemonstratedTask, get_task
 from flowbalance.training.checkpoint import save_model
+from flowbalance.training.interrupt import Interrupt
 from flowbalance.training.optim import adamw, parameter_groups, rate_factor, set_rate
 from flowbalance.training.run import choose_device, open_run, point_latest, set_threads
 
@@ -79,7 +80,10 @@ def answer_loss(policy: Policy, tokens: Tokens) -> torch.Tensor:
 
 
 def pretrain(config: PretrainConfig, name: str) -> Path:
-    """Train, measure the exact held-out accuracy on the way, save; the run's folder."""
+    """Train, measure the exact held-out accuracy on the way, save; the run's folder.
+
+    A signal ends it after the step at hand; what there is by then is saved.
+    """
     set_threads(config)
     device = choose_device(config.device)
     folder = open_run(config, name)
@@ -108,7 +112,7 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
 
     point_latest(folder)
     log = MetricsLog(folder, config.log.backends, project=config.log.project)
-    with Display("pretrain", config.steps) as display:
+    with Display("pretrain", config.steps) as display, Interrupt() as interrupt:
         for step in range(1, config.steps + 1):
             began = time.monotonic()
             tokens = collate(*encode(islice(demonstrations, config.batch)), device=device)
@@ -134,8 +138,13 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
                 console.print(f"step {step}  held out: {shown}")
             log.log(step, values)
             display.update(step, {"loss": f"{loss.item():.3f}"})
+            if interrupt.requested:
+                console.print(f"stopped after step {step} of {config.steps}; saved as it is there")
+                break
     log.close()
     with writing(folder / "model"):
         save_model(model.half(), tokenizer, folder / "model")
     console.print(f"model  {folder / 'model'}")
+    if interrupt.requested:
+        raise SystemExit(128 + interrupt.number)
     return folder
