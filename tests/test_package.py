@@ -16,17 +16,28 @@ FILES = sorted(SOURCE.rglob("*.py"))
 BELOW = {
     # package: what of ours it may import
     "objectives": {"objectives"},
-    "rewards": {"rewards", "sandbox", "errors", "tasks"},
+    "rewards": {"rewards", "sandbox", "errors", "machine", "tasks"},
     "sandbox": {"sandbox", "errors", "report"},
     "grading": {"grading", "errors", "report"},
     "tasks": {"tasks", "errors", "rewards"},
     "rollout": {"rollout", "policy", "data", "rewards", "errors"},
     "policy": {"policy", "config", "errors"},
     "report": {"report", "errors"},
-    "evaluation": {"evaluation", "policy", "rollout", "rewards", "data", "errors"},
+    "evaluation": {
+        "evaluation",
+        "config",
+        "policy",
+        "rollout",
+        "rewards",
+        "tasks",
+        "data",
+        "report",
+        "errors",
+    },
     "config": {"config", "objectives", "errors"},
     "data": {"errors"},
     "errors": set(),
+    "machine": set(),
 }
 
 

@@ -1,4 +1,5 @@
-"""`flowbalance`: train, pretrain, eval, sample, export, compare, exact, grade, sandbox, config."""
+"""`flowbalance`: train, pretrain, eval, sample, export, compare, exact, grade, diversity, report,
+sandbox, config."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from pathlib import Path
 from flowbalance.comparison import command as comparison
 from flowbalance.enumeration import command as enumeration
 from flowbalance.errors import UserError
+from flowbalance.evaluation.diversity import arguments as diversity_arguments
 from flowbalance.grading import command as grading
+from flowbalance.report.page import command as reporting
 from flowbalance.sandbox import command as sandboxing
 
 EPILOG = """\
@@ -21,10 +24,26 @@ examples:
   flowbalance train recipes/gsm8k.yaml model.path=MODEL data.train=gsm8k_train.jsonl
   flowbalance train --resume runs/latest
   flowbalance eval recipes/countdown.yaml model.path=runs/latest
+  flowbalance eval model.path=runs/latest benchmark=aime24
   flowbalance sample runs/latest --prompt '3,7,8,2>31:'
   flowbalance compare recipes/countdown.yaml algorithms=tba,flowrl,grpo seeds=0,1,2
   flowbalance grade responses.jsonl --kind math --out graded.jsonl
+  flowbalance report runs/latest --open
+  flowbalance diversity answers.jsonl --judge MODEL --base-url http://127.0.0.1:8000/v1
   flowbalance config train rollout
+"""
+
+EVAL_EPILOG = """\
+benchmarks: aime24, aime25, amc23, math500, minerva, olympiad, gsm8k, humaneval+, livecodebench,
+codeforces; the tasks countdown, programs, stories; a file of questions (.jsonl, .json, .parquet)
+
+examples:
+  flowbalance eval model.path=runs/latest benchmark=aime24
+  flowbalance eval model.path=MODEL benchmark=math500 data=math500.jsonl num_generations=4
+  flowbalance eval model.path=MODEL benchmark=questions.jsonl grader=my_rewards:brief
+  flowbalance eval model.path=MODEL benchmark=aime24 output=runs/aime    # again: goes on
+  flowbalance eval --regrade runs/aime grader=dapo                       # needs no model
+  flowbalance eval recipes/countdown.yaml model.path=runs/latest
 """
 
 
@@ -50,9 +69,19 @@ def parser() -> argparse.ArgumentParser:
     pretrain.add_argument("recipe", help="YAML file, e.g. recipes/countdown_base.yaml")
     pretrain.add_argument("overrides", nargs="*", metavar="key=value")
 
-    evaluate = commands.add_parser("eval", help="measure a model on a recipe's held-out questions")
-    evaluate.add_argument("recipe", help="YAML file; model.path=… names the model")
+    evaluate = commands.add_parser(
+        "eval",
+        help="measure a model: on a benchmark, or on a recipe's held-out questions",
+        description="On a benchmark: model.path=… benchmark=… and no recipe; fields: `flowbalance "
+        "config eval`.\nOn a recipe's held-out questions: the recipe and model.path=….",
+        epilog=EVAL_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluate.add_argument("recipe", nargs="?", help="YAML file; none for a benchmark")
     evaluate.add_argument("overrides", nargs="*", metavar="key=value")
+    evaluate.add_argument(
+        "--regrade", metavar="FOLDER", type=Path, help="grade the answers saved there again"
+    )
 
     sample = commands.add_parser("sample", help="show answers of a checkpoint")
     sample.add_argument("model", help="a run, a checkpoint, a model's folder or name")
@@ -92,13 +121,23 @@ def parser() -> argparse.ArgumentParser:
     grade = commands.add_parser("grade", help="verdicts on a file of responses: math or code")
     grading.add_arguments(grade)
 
+    diversity = commands.add_parser(
+        "diversity", help="how different the answers in a file are; a language model as judge"
+    )
+    diversity_arguments.add_arguments(diversity)
+
+    report = commands.add_parser(
+        "report", help="one HTML page of runs and evaluations, side by side, to open offline"
+    )
+    reporting.add_arguments(report)
+
     sandbox = commands.add_parser(
         "sandbox", help="what holds untrusted code here; run a file in it"
     )
     sandboxing.add_arguments(sandbox)
 
     config = commands.add_parser("config", help="every field of a recipe with its meaning")
-    config.add_argument("kind", nargs="?", choices=["train", "pretrain"], default="train")
+    config.add_argument("kind", nargs="?", choices=["train", "pretrain", "eval"], default="train")
     config.add_argument("search", nargs="?", help="only fields whose name contains this")
     return top
 

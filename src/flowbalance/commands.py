@@ -113,8 +113,12 @@ def pretrain(options: Namespace) -> None:
 
 
 def eval(options: Namespace) -> None:
-    """Measure a model on the held-out questions of a recipe."""
+    """Measure a model on a benchmark, or on the held-out questions of a recipe."""
     import json
+
+    if options.regrade is not None or options.recipe is None or "=" in options.recipe:
+        benchmark(options)
+        return
 
     from flowbalance.config import TrainConfig, load
     from flowbalance.report.files import finite
@@ -124,6 +128,20 @@ def eval(options: Namespace) -> None:
     model = config.model.model_copy(update={"path": model_folder(config.model.path)})
     config = config.model_copy(update={"model": model})
     print(json.dumps(finite(evaluate(config)), indent=1))
+
+
+def benchmark(options: Namespace) -> None:
+    """Sample, grade and count on a benchmark, or grade saved answers again."""
+    from flowbalance.training import benchmark as command
+
+    overrides = [text for text in (options.recipe, *options.overrides) if text]
+    if options.regrade is not None:
+        command.regrade(options.regrade, overrides)
+        return
+    for key in ("model.path", "benchmark"):
+        if not any(text.startswith(f"{key}=") for text in overrides):
+            raise UserError(f"eval needs a recipe, or model.path=… benchmark=…; {key}=… is missing")
+    command.evaluate(overrides, model_folder)
 
 
 def sample(options: Namespace) -> None:
@@ -232,6 +250,20 @@ def grade(options: Namespace) -> None:
     command.grade(options)
 
 
+def diversity(options: Namespace) -> None:
+    """How different the answers in a file are."""
+    from flowbalance.evaluation.diversity import command
+
+    command.diversity(options)
+
+
+def report(options: Namespace) -> None:
+    """One page of runs and evaluations."""
+    from flowbalance.report.page import command
+
+    command.report(options)
+
+
 def sandbox(options: Namespace) -> None:
     """What holds untrusted code on this machine; run a file in it."""
     from flowbalance.sandbox import command
@@ -244,10 +276,11 @@ def config(options: Namespace) -> None:
     import json
     import textwrap
 
-    from flowbalance.config import PretrainConfig, TrainConfig, fields
+    from flowbalance.config import BenchmarkConfig, PretrainConfig, TrainConfig, fields
     from flowbalance.objectives import PRESETS, Balance, Surrogate
 
-    parts: list[tuple[Any, str, str]] = [(PretrainConfig, "", "")]
+    kind = BenchmarkConfig if options.kind == "eval" else PretrainConfig
+    parts: list[tuple[Any, str, str]] = [(kind, "", "")]
     if options.kind == "train":
         parts = [(TrainConfig, "", "")]
         for family in (Balance, Surrogate):
@@ -259,7 +292,8 @@ def config(options: Namespace) -> None:
         if rows and title:
             print(f"\n# {title}\n")
         for name, kind, default, meaning in rows:
-            print(f"{name}: {kind} = {json.dumps(default, ensure_ascii=False)}")
+            shown = json.dumps(default, ensure_ascii=False, default=lambda _: "???")  # no default
+            print(f"{name}: {kind} = {shown}")
             print(textwrap.indent(textwrap.fill(meaning, 92), "    "))
             found = True
     if not found:

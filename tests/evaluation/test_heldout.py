@@ -11,9 +11,12 @@ from statistics import fmean
 import pytest
 
 from flowbalance.config import TrainConfig
-from flowbalance.evaluation.heldout import HeldOut
+from flowbalance.data import Prompt
+from flowbalance.evaluation.heldout import HeldOut, sample_row
 from flowbalance.policy.loading import load_model, load_tokenizer
 from flowbalance.policy.policy import Policy
+from flowbalance.rollout.experience import Experience
+from flowbalance.tasks.countdown import Countdown, Question
 from flowbalance.training.setup import build_held_out, build_rewards, load_questions
 
 
@@ -81,3 +84,49 @@ def test_nothing_known(built) -> None:  # type: ignore[no-untyped-def]
     assert math.isnan(scores["reward"])
     assert math.isnan(scores["accuracy"])
     assert scores["unknown"] == 1.0
+
+
+def test_listed_questions_have_exact_curves_and_named_solutions(
+    recipe: Callable[..., TrainConfig],
+) -> None:
+    import torch
+
+    base = "builtin:countdown"
+    config = recipe(
+        f"model.path={base}", "evaluation.every=1", "evaluation.questions=3",
+        "evaluation.samples=2", "reward.functions={}", "rollout.max_completion_length=40",
+    )  # fmt: skip
+    tokenizer = load_tokenizer(base)
+    policy = Policy(load_model(base, torch.float32))
+    questions = load_questions(config, tokenizer)
+    held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
+    assert held_out is not None
+    scores, rows = held_out.evaluate(policy, tokenizer)
+    with held_out.conditions(policy):
+        right = [sum(of.values()) for of in held_out.masses(policy, tokenizer)]
+    assert all(0.01 < p < 0.99 for p in right)
+    for k in (2, 16, 256):
+        assert scores[f"pass@{k}"] == pytest.approx(fmean(1 - (1 - p) ** k for p in right))
+    assert list(scores)[:2] == ["accuracy", "pass@2"]
+    for prompt, row in zip(held_out.prompts, rows, strict=False):
+        question = Question(tuple(prompt.columns["numbers"]), prompt.columns["target"])
+        assert row["classes"] == [Countdown().canonical(question, t) for t in row["answers"]]
+        assert [form is not None for form in row["classes"]] == [r == 1 for r in row["rewards"]]
+
+
+def test_a_row_names_the_solution_that_each_answer_spells() -> None:
+    import torch
+
+    experience = Experience(
+        prompts=[Prompt("k", "1,2>3:", (1,), {})] * 4,
+        answers=[[3]] * 4,
+        texts=["1+2=3", "2+1=3", "1*2=2", "3"],
+        logprobs=torch.zeros(4, 1),
+        mask=torch.ones(4, 1),
+        finished=torch.tensor([True, True, True, False]),
+    )
+    solutions = {"1+2": ["1+2=3", "2+1=3"], "other": ["3=3"]}
+    row = sample_row(experience, [1.0, 1.0, 0.0, math.nan], slice(0, 4), solutions)
+    assert row["classes"] == ["1+2", "1+2", None, None]
+    assert row["rewards"] == [1.0, 1.0, 0.0, None]
+    assert "classes" not in sample_row(experience, [1.0] * 4, slice(0, 4))

@@ -20,7 +20,7 @@ from flowbalance.rewards.code import (
     livecodebench,
     published_tests,
 )
-from flowbalance.rewards.code.formats import without_tests, written_inputs
+from flowbalance.rewards.code.formats import without_tests, written_tests
 
 
 def packed(value: Any) -> str:
@@ -160,13 +160,21 @@ def check(candidate):
 
 def test_inputs_of_humaneval_plus_are_read_from_its_check() -> None:
     assert humaneval(ON_THE_HUB)["inputs"] == [[1], [2.5], [-3]]
+    assert humaneval(ON_THE_HUB)["atol"] == 0
+    loose = ON_THE_HUB | {"test": ON_THE_HUB["test"].replace("exp, 0)", "exp, 1e-06)")}
+    assert humaneval(loose)["atol"] == 1e-6
     assert graded(ON_THE_HUB, "    return x + x", "    return abs(2 * x)") == ["right", "wrong"]
 
 
+def test_expected_values_may_be_longer_than_python_reads() -> None:
+    test = ON_THE_HUB["test"].replace("[2, 5.0, -6]", f"[{'9' * 5000}]")
+    assert written_tests(test) == ([[1], [2.5], [-3]], 0)
+
+
 def test_inputs_that_are_no_literal_are_left_to_the_check() -> None:
-    assert written_inputs("inputs = [[i] for i in range(3)]") == []
-    assert written_inputs("inputs = ['ab', 'c']") == []
-    assert written_inputs("def check(f):\n    assert f(1) == 2") == []
+    assert written_tests("inputs = [[i] for i in range(3)]") == ([], 0)
+    assert written_tests("inputs = ['ab', 'c']") == ([], 0)
+    assert written_tests("def check(f):\n    assert f(1) == 2") == ([], 0)
     assert "check" in humaneval(ON_THE_HUB | {"test": "def check(f):\n    assert f(1) == 2"})
 
 

@@ -6,6 +6,7 @@ line. Unknown keys, wrong types and impossible combinations end in one sentence 
 and what is allowed.
 """
 
+from flowbalance.config.benchmark import BenchmarkConfig, SampledModel
 from flowbalance.config.explain import explain, fields
 from flowbalance.config.reading import check, dump, load, read_yaml
 from flowbalance.config.recipe import PretrainConfig, Recipe, TrainConfig
@@ -28,6 +29,7 @@ from flowbalance.config.sections import (
 
 __all__ = [
     "ArchitectureConfig",
+    "BenchmarkConfig",
     "CheckpointConfig",
     "CriticConfig",
     "DataConfig",
@@ -42,6 +44,7 @@ __all__ = [
     "ResetConfig",
     "RewardConfig",
     "RolloutConfig",
+    "SampledModel",
     "Section",
     "TrainConfig",
     "check",

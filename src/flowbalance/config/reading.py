@@ -12,14 +12,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from flowbalance.config.explain import explain
-from flowbalance.config.recipe import Recipe, TrainConfig
+from flowbalance.config.recipe import TrainConfig
+from flowbalance.config.sections import Section
 from flowbalance.errors import UserError
 from flowbalance.objectives import PRESETS
 
 LOG = logging.getLogger(__name__)
 DEFAULT = TrainConfig.model_fields["algorithm"].default
 
-AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+AnyRecipe = TypeVar("AnyRecipe", bound=Section)
 
 
 class Loader(yaml.SafeLoader):

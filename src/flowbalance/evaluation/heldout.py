@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
@@ -14,12 +14,15 @@ from transformers import PreTrainedTokenizerBase
 
 from flowbalance.data import Prompt
 from flowbalance.evaluation.diversity import bigram_diversity
-from flowbalance.evaluation.exact import combine, solution_masses
+from flowbalance.evaluation.exact import combine, exact_pass_at_k, solution_masses
 from flowbalance.policy.policy import Policy
 from flowbalance.rewards import RewardResult, Rewards
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.experience import Experience, sample
 from flowbalance.rollout.judging import Judging
+
+POWERS = tuple(2**power for power in range(1, 9))
+"""The k of pass@k: 2, 4, 8 … 256."""
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -52,8 +55,10 @@ class HeldOut:
                 scores, rows = self._sampled(policy, tokenizer, self.prompts)
                 return scores, rows[: self.samples]
             _, rows = self._sampled(policy, tokenizer, self.prompts[: self.samples])
-            masses = self.masses(policy, tokenizer)
-            return combine(of_question.values() for of_question in masses).table(), rows
+            masses = [of_question.values() for of_question in self.masses(policy, tokenizer)]
+            table = combine(masses).table()
+            curve = {f"pass@{k}": exact_pass_at_k(masses, k) for k in POWERS}
+            return {"accuracy": table["accuracy"], **curve, **table}, rows
 
     @contextmanager
     def conditions(self, policy: Policy) -> Iterator[None]:
@@ -104,7 +109,12 @@ class HeldOut:
         n = self.num_generations
         experience, result = self.answers(policy, tokenizer, prompts)
         rows = [
-            sample_row(experience, result.total, slice(i * n, (i + 1) * n))
+            sample_row(
+                experience,
+                result.total,
+                slice(i * n, (i + 1) * n),
+                self.solutions[i] if self.solutions else None,
+            )
             for i in range(len(prompts))
         ]
         known = [[r for r in row["rewards"] if r is not None] for row in rows]
@@ -114,7 +124,7 @@ class HeldOut:
             "accuracy": fmean(c / m for m, c in counts if m) if any(known) else math.nan,
             **{
                 f"pass@{k}": fmean(pass_at_k(m, c, k) for m, c in counts if m >= k)
-                for k in (2**power for power in range(1, 9))
+                for k in POWERS
                 if k <= n and any(m >= k for m, _ in counts)
             },
             "diversity": fmean(bigram_diversity(row["answers"]) for row in rows),
@@ -125,11 +135,24 @@ class HeldOut:
         return scores, rows
 
 
-def sample_row(experience: Experience, totals: Sequence[float], rows: slice) -> dict[str, Any]:
-    """A question with its answers, as a line of samples.jsonl; an unknown reward is null."""
-    return {
+def sample_row(
+    experience: Experience,
+    totals: Sequence[float],
+    rows: slice,
+    solutions: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """A question with its answers, as a line of samples.jsonl; an unknown reward is null.
+
+    `solutions` are the question's listed right answers, canonical form → spellings; `classes` then
+    says which solution each answer spells, null for a wrong one.
+    """
+    row = {
         "prompt": experience.prompts[rows.start].text,
         "answers": experience.texts[rows],
         "rewards": [None if math.isnan(r) else r for r in totals[rows]],
         "finished": experience.finished[rows].tolist(),
     }
+    if solutions is None:
+        return row
+    form_of = {text: form for form, texts in solutions.items() for text in texts}
+    return row | {"classes": [form_of.get(text) for text in experience.texts[rows]]}

@@ -74,7 +74,8 @@ class Balance(Choices):
     """How far log π_ref of a right answer is moved toward that of its group's best right answer; 1
     asks for all of them alike (MARA)."""
     right_reward: float = 1.0
-    """An answer is right, for prior_lift, from this reward on; in a recipe, from reward.right on."""
+    """An answer is right, for prior_lift, from this reward on; a recipe that does not say takes
+    reward.right."""
     duplicates: Literal["each", "once"] = "each"
     """Whether an answer that was sampled k times in its group counts k times or once."""
 

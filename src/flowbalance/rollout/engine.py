@@ -49,7 +49,7 @@ def generate(
     num_generations: int,
     sampling: Sampling,
     *,
-    seed: int,
+    seed: int | Sequence[int],
     pad_id: int = 0,
     max_batch: int = 512,
     on_group: OnGroup | None = None,
@@ -58,9 +58,9 @@ def generate(
 
     A pure function of weights, prompts, sampling and seed: the generator is private, and the
     model's training mode is left as it was. Every answer owns its noise, so ``max_batch`` (the most
-    answers decoded at once) changes what is sampled by float error only. ``on_group`` is called as
-    soon as the last answer to a prompt has ended, while others are still decoded. Autocast is the
-    caller's matter.
+    answers decoded at once) changes what is sampled by float error only; with a seed for each
+    prompt, so do the other prompts. ``on_group`` is called as soon as the last answer to a prompt
+    has ended, while others are still decoded. Autocast is the caller's matter.
 
     Raises ``ValueError`` for no prompts, an empty one, an answer that would not fit the model's
     positions, a stop token outside the vocabulary, or a model whose state the cache cannot hold.
@@ -69,8 +69,7 @@ def generate(
     _check_request(model, prompts, num_generations, sampling, max_batch)
     device = model.device
     total, limit = len(prompts) * num_generations, sampling.max_tokens
-    generator = torch.Generator(device).manual_seed(seed)
-    noise = torch.rand(total, limit, generator=generator, device=device)
+    noise = _noise(seed, len(prompts), num_generations, limit, device)
     is_stop = torch.zeros(_vocabulary(model), dtype=torch.bool, device=device)
     is_stop[torch.tensor(sampling.stop_ids, dtype=torch.long, device=device)] = True
     # Made outside inference mode, so that autograd accepts them later.
@@ -114,6 +113,18 @@ def generate(
     longest = int(lengths.max())
     mask = torch.arange(longest, device=device) < lengths[:, None]
     return Rollout(tokens[:, :longest], logprobs[:, :longest], mask, finished)
+
+
+def _noise(
+    seed: int | Sequence[int], prompts: int, copies: int, limit: int, device: torch.device
+) -> Tensor:
+    """Uniform numbers ``(prompts · copies, limit)``: one stream for all, or one a prompt."""
+    seeds = [seed] if isinstance(seed, int) else seed
+    rows = prompts * copies // len(seeds)
+    streams = (torch.Generator(device).manual_seed(each) for each in seeds)
+    return torch.cat(
+        [torch.rand(rows, limit, generator=stream, device=device) for stream in streams]
+    )
 
 
 def _chunks(

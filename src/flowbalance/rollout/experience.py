@@ -80,7 +80,7 @@ def sample(
     num_generations: int,
     sampling: Sampling,
     *,
-    seed: int,
+    seed: int | Sequence[int],
     max_batch: int,
     reference: bool = False,
     on_group: Callable[[Group], None] | None = None,

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import pickle
+import re
 import zlib
 from contextlib import suppress
 from typing import Any
@@ -21,6 +22,8 @@ CODEFORCES_TIME = 3.0
 """Python's share of the limits, which are set for compiled languages."""
 LONGEST = 1 << 30
 """Bytes of tests unpacked at most."""
+INPUTS = re.compile(r"\s*inputs = (\[.*\])\s*$")
+ASSERTION = re.compile(r"\s*assertion\(.*, ([0-9.]+(?:e-?[0-9]+)?)\)\s*$")
 # What solutions on LeetCode, where these problems come from, find imported.
 LEETCODE = """\
 import bisect, collections, functools, heapq, itertools, math, operator, random, re, string, sys
@@ -57,16 +60,18 @@ def humaneval(row: dict[str, Any]) -> dict[str, Any]:
     """The `tests` of a row of HumanEval (`test`) or HumanEval+ (`base_input`, `plus_input`).
 
     The copy of HumanEval+ on Hugging Face has its inputs as literals inside `test`, whose checks
-    need NumPy; the inputs are read, not run. The reference solution, `canonical_solution` or
-    `answer`, is trusted; the expected values are what it returns.
+    need NumPy; inputs and tolerance are read, not run. The reference solution,
+    `canonical_solution` or `answer`, is trusted; the expected values are what it returns.
     """
     inputs = [*(row.get("base_input") or []), *(row.get("plus_input") or [])]
-    inputs = inputs or written_inputs(row.get("test", ""))
+    atol = row.get("atol") or 0
+    if not inputs:
+        inputs, atol = written_tests(row.get("test", ""))
     tests: dict[str, Any] = {
         "entry_point": row["entry_point"],
         "setup": row["prompt"],
         "solution": row.get("canonical_solution") or row["answer"],
-        "atol": row.get("atol") or 0,
+        "atol": atol,
     }
     tests |= {"inputs": inputs} if inputs else {"check": row["test"]}
     if row["entry_point"] == "find_zero":
@@ -74,17 +79,21 @@ def humaneval(row: dict[str, Any]) -> dict[str, Any]:
     return tests
 
 
-def written_inputs(test: str) -> list[list[Any]]:
-    """The value of ``inputs = […]`` in the code of a check; empty if it has no such literal."""
-    for node in ast.walk(ast.parse(test)):
-        if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["inputs"]:
-            try:
-                inputs = ast.literal_eval(node.value)
-            except (ValueError, TypeError):  # computed: then `check` is run to learn them
-                return []
-            if isinstance(inputs, list) and all(isinstance(each, list | tuple) for each in inputs):
-                return [list(arguments) for arguments in inputs]
-    return []
+def written_tests(test: str) -> tuple[list[list[Any]], float]:
+    """What a line of a check says in literals: ``inputs = […]``, and the tolerance in
+    ``assertion(…, …, atol)``; empty and 0 where none does."""
+    inputs: list[list[Any]] = []
+    atol = 0.0
+    # By lines: expected values beside them may be integers too long for Python's parser.
+    for line in test.splitlines():
+        if found := INPUTS.match(line):
+            with suppress(ValueError, SyntaxError):  # computed: `check` is run to learn them
+                value = ast.literal_eval(found[1])
+                if all(isinstance(each, list | tuple) for each in value):
+                    inputs = [list(arguments) for arguments in value]
+        elif found := ASSERTION.match(line):
+            atol = float(found[1])
+    return inputs, atol
 
 
 def livecodebench(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""n answers to each question of a benchmark, written as they come; goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from flowbalance.data import Prompt
+from flowbalance.errors import UserError
+from flowbalance.evaluation.benchmarks.answers import SAMPLING, Answers, write_facts
+from flowbalance.evaluation.benchmarks.verdicts import NOT_YET
+from flowbalance.policy.policy import Policy
+from flowbalance.report.display import Display
+from flowbalance.rollout import Sampling
+from flowbalance.rollout.experience import Group, sample
+
+
+class Stopped(Exception):
+    """A signal came, and what is whole is written."""
+
+
+@dataclass
+class Facts:
+    """What is known of the sampling, over all sessions that it took."""
+
+    source: str
+    prompt_format: str
+    max_completion_length: int
+    left_out: Mapping[str, int]
+    seconds: float = 0.0
+    tokens: int = 0
+
+
+def question_seed(seed: int, key: str) -> int:
+    """The random stream of a question's answers: 63 bits of a hash of seed and id."""
+    digest = hashlib.sha256(f"{seed}\0{key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def sample_answers(
+    policy: Policy,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Mapping[str, Prompt],
+    golds: Mapping[str, Any],
+    answers: Answers,
+    facts: Facts,
+    how: Sampling,
+    *,
+    num_generations: int,
+    max_batch: int,
+    seed: int,
+    stop: Callable[[], bool],
+) -> None:
+    """Sample what is missing, by chunks of max_batch // num_generations questions (at least one).
+
+    A question's answers are a function of weights, seed and the question; a chunk is sampled whole,
+    or again whole, so that not even float error differs. `prompts` are by id, in order. Raises
+    Stopped once `stop` says so, after the next question whose answers are all there.
+    """
+    keys = list(prompts)
+    size = max(1, max_batch // num_generations)
+    whole = answers.whole(num_generations)
+    display = Display("sampling", len(keys), len(whole))
+    session = 0  # tokens
+
+    def write(chunk: Sequence[str], group: Group) -> None:
+        nonlocal session
+        key = chunk[group.place]
+        session += sum(map(len, group.answers))
+        facts.tokens += sum(map(len, group.answers))
+        if key in whole:  # of a chunk that was interrupted: drawn again, just the same
+            return
+        answers.add(lines_of(key, golds[key], group))
+        whole.add(key)
+        rate = session / (time.monotonic() - display.began)
+        display.update(len(whole), {"tokens/s": f"{rate:,.0f}"})
+        if stop():
+            raise Stopped
+
+    with display:
+        for start in range(0, len(keys), size):
+            chunk = keys[start : start + size]
+            if all(key in whole for key in chunk):
+                continue
+            began = time.monotonic()
+            try:
+                sample(
+                    policy,
+                    tokenizer,
+                    [prompts[key] for key in chunk],
+                    num_generations,
+                    how,
+                    seed=[question_seed(seed, key) for key in chunk],
+                    max_batch=max_batch,
+                    on_group=lambda group, chunk=chunk: write(chunk, group),
+                )
+            except torch.OutOfMemoryError as error:
+                raise UserError(
+                    f"max_batch: memory ran out with {max_batch} answers at once; lower it"
+                ) from error
+            finally:
+                facts.seconds += time.monotonic() - began
+                write_facts(answers.folder, SAMPLING, vars(facts))
+
+
+def lines_of(key: str, gold: Any, group: Group) -> list[dict[str, Any]]:
+    """The answers to a question as lines of answers.jsonl, to be graded later."""
+    return [
+        {
+            "id": key,
+            "sample": number,
+            "prompt": text_of(group.prompt.text),
+            "gold": gold,
+            "response": text,
+            "tokens": len(ids),
+            "finished": ended,
+            "verdict": "unknown",
+            "reason": NOT_YET,
+            "class": None,
+        }
+        for number, (text, ids, ended) in enumerate(
+            zip(group.texts, group.answers, group.finished, strict=True)
+        )
+    ]
+
+
+def text_of(question: str | list[dict[str, Any]]) -> str:
+    """The question as text, whatever stands around it."""
+    if isinstance(question, str):
+        return question
+    return "\n\n".join(message["content"] for message in question)

@@ -1,0 +1,124 @@
+"""Every number on diversity that needs no judge: a row a question, and their means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from flowbalance.evaluation.bootstrap import interval
+from flowbalance.evaluation.diversity.reading import Question
+from flowbalance.evaluation.diversity.solutions import as_text, distinct_right, for_diversity
+from flowbalance.evaluation.diversity.spread import cluster_entropy, clusters, vendi_score
+from flowbalance.evaluation.diversity.texts import bigram_diversity, distinct_n, self_bleu
+from flowbalance.evaluation.diversity.vectors import Vectors
+
+MEASURES = (
+    "distinct-1",
+    "distinct-2",
+    "self-bleu",
+    "bigram",
+    "vendi",
+    "cluster-entropy",
+    "distinct-right",
+    "for-diversity",
+)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """How the answers are compared."""
+
+    vectors: Vectors
+    threshold: float
+    """Mean cosine distance up to which two clusters are one."""
+    by_solution: bool = False
+    """Tell right answers apart for FoR's diversity by their solution, not by their text."""
+
+    def rows(
+        self, questions: Sequence[Question], done: Callable[[int], None] = lambda _: None
+    ) -> list[dict[str, Any]]:
+        """A row a question; `done` is told how many are."""
+        rows = []
+        for number, question in enumerate(questions, 1):
+            rows.append(self.row(question))
+            done(number)
+        return rows
+
+    def row(self, question: Question) -> dict[str, Any]:
+        """All measures of one question; NaN where one says nothing of it."""
+        # Sorted: the order of the answers is chance, and no measure may depend on it.
+        texts = sorted(answer.text for answer in question.answers)
+        cosines = self.vectors.cosines(texts) if texts else None
+        vendi = entropy = math.nan
+        if cosines is not None:
+            vendi = vendi_score(cosines)
+            entropy = cluster_entropy(clusters(cosines, self.threshold))
+        return {
+            "id": question.key,
+            "answers": len(texts),
+            "distinct-1": distinct_n(texts, 1),
+            "distinct-2": distinct_n(texts, 2),
+            "self-bleu": self_bleu(texts),
+            "bigram": bigram_diversity(texts),
+            "vendi": vendi,
+            "cluster-entropy": entropy,
+            **self._right(question),
+        }
+
+    def _right(self, question: Question) -> dict[str, Any]:
+        """How many answers are right, and how many solutions they are. Unknown where nobody has
+        judged an answer, or the class of a right one is not given."""
+        if all(answer.right is None for answer in question.answers):
+            return {"right": None, "distinct-right": math.nan, "for-diversity": math.nan}
+        right = [answer for answer in question.answers if answer.right]
+        forms = [answer.solution for answer in right if answer.solution is not None]
+        known = len(forms) == len(right)
+        texts = [as_text(answer.text) for answer in right]
+        return {
+            "right": len(right),
+            "distinct-right": distinct_right(forms) if known else math.nan,
+            "for-diversity": for_diversity(forms if self.by_solution else texts),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What a reader must know to measure the same."""
+        return {
+            **self.vectors.describe(),
+            "linkage": "average",
+            "threshold": self.threshold,
+            "self-bleu": "orders 1 to 4, 0.1 match where an order has none",
+            "for-diversity": "solutions of the task" if self.by_solution else "right texts",
+        }
+
+
+def mean(values: Sequence[float]) -> dict[str, Any]:
+    """Mean over the questions that have the value, its bootstrap interval, and how many they are.
+
+    NaN where none has it.
+    """
+    known = [value for value in values if not math.isnan(value)]
+    low, high = interval(known)
+    return {
+        "value": fmean(known) if known else math.nan,
+        "low": low,
+        "high": high,
+        "questions": len(known),
+    }
+
+
+def means(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Name → mean, of the measures that some question has."""
+    scores = {name: mean([row[name] for row in rows]) for name in MEASURES}
+    return {name: score for name, score in scores.items() if score["questions"]}
+
+
+def right_only(questions: Sequence[Question]) -> list[Question]:
+    """The questions with their right answers alone; those without one are left out."""
+    kept = [
+        Question(question.key, question.prompt, [a for a in question.answers if a.right])
+        for question in questions
+    ]
+    return [question for question in kept if question.answers]

@@ -1,0 +1,175 @@
+"""Verdicts by each grader, and which answers are the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from flowbalance.errors import UserError
+from flowbalance.evaluation.benchmarks.verdicts import (
+    check_grader,
+    classes,
+    continuation,
+    grade,
+    has_votes,
+    needs_rows,
+)
+from flowbalance.tasks.countdown import Countdown
+
+
+def answers(*responses: str, gold: object = "1/2", key: str = "q") -> list[dict]:
+    return [
+        {"id": key, "gold": gold, "response": text, "finished": True, "sample": i}
+        for i, text in enumerate(responses)
+    ]
+
+
+def graded(lines: list[dict], grader: str, rows: dict | None = None) -> list[dict]:
+    found = grade(lines, grader, rows or {})
+    return [
+        line | {"verdict": verdict, "reason": reason}
+        for line, (verdict, reason) in zip(lines, found, strict=True)
+    ]
+
+
+def test_right_answers_are_one_class_however_they_are_written() -> None:
+    lines = graded(answers("\\boxed{1/2}", "\\boxed{0.5}", "\\boxed{\\frac12}"), "math")
+    assert [line["verdict"] for line in lines] == ["right"] * 3
+    assert len(set(classes(lines, "math", None))) == 1
+
+
+def test_wrong_answers_of_the_same_value_are_one_class() -> None:
+    lines = graded(
+        answers("\\boxed{1/4}", "\\boxed{0.25}", "\\boxed{3}", "I do not know", "\\boxed{0.5}"),
+        "math",
+    )
+    quarter, also, three, nothing, right = classes(lines, "math", None)
+    assert quarter == also
+    assert len({quarter, three, right}) == 3
+    assert nothing is None
+
+
+def test_what_is_graded_wrong_never_shares_the_golds_class() -> None:
+    # DAPO's grader reads "Answer:" alone: the same value elsewhere is wrong there.
+    lines = graded(answers("Answer: 1/2", "\\boxed{1/2}"), "dapo")
+    assert [line["verdict"] for line in lines] == ["right", "wrong"]
+    right, wrong = classes(lines, "dapo", None)
+    assert right != wrong
+
+
+def test_an_unreadable_gold_is_unknown() -> None:
+    (line,) = graded(answers("\\boxed{1}", gold=""), "math")
+    assert line["verdict"] == "unknown"
+
+
+def test_brackets_without_end_do_no_harm() -> None:
+    deep = "(" * 900 + "1" + ")" * 900
+    lines = graded(answers(f"\\boxed{{{deep}}}", f"\\boxed{{{deep}+0}}", ""), "math")
+    assert classes(lines, "math", None)[2] is None
+
+
+def test_tasks_name_the_solution_that_is_spelled() -> None:
+    row = {"id": "q", "prompt": "9,6,3,9>33:", "numbers": [9, 6, 3, 9], "target": 33}
+    row |= {"operators": "+-*", "gold": None}
+    texts = ["3*9=27,27+6=33", "9*3=27,27+6=33", "9+9=18", "9-6=3,9*3=27,27+6=33"]
+    right = [Countdown().verify(_question(row), text) for text in texts]
+    lines = graded(answers(*texts, gold=None), "countdown", {"q": row})
+    assert [line["verdict"] == "right" for line in lines] == right
+    assert right[:3] == [True, True, False]
+    found = classes(lines, "countdown", row)
+    assert found[0] == found[1] == Countdown().canonical(_question(row), texts[0])
+    assert found[2] is None
+
+
+def _question(row: dict):  # type: ignore[no-untyped-def]
+    from flowbalance.tasks.countdown import Question
+
+    return Question(tuple(row["numbers"]), row["target"])
+
+
+def test_equal_programs_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flowbalance.evaluation.benchmarks import verdicts
+
+    ran: list[str] = []
+
+    def run(rows):  # type: ignore[no-untyped-def]
+        for row in rows:
+            ran.append(row["response"])
+            yield ("right" if "1" in row["response"] else "wrong"), "ran"
+
+    monkeypatch.setattr(verdicts, "grade_code", run)
+    rows = {"q": {"tests": {}}, "r": {"tests": {}}}
+    lines = answers("a1", "b", "a1") + answers("a1", "b", key="r")
+    found = graded(lines, "code", rows)
+    assert [line["verdict"] for line in found] == ["right", "wrong", "right", "right", "wrong"]
+    assert ran == ["a1", "b", "a1", "b"]  # once for each question
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("    return 1\n\n\ndef other():\n    pass", "    return 1\n\n"),
+        ("    return 1\nThat is all.", "    return 1"),
+        ("\treturn 1", "\treturn 1"),
+        ("def up(x):\n    return 1\nprint(2)", "def up(x):\n    return 1\nprint(2)"),
+        ("\n\ndef up(x):\n    return 1", "\n\ndef up(x):\n    return 1"),
+        ("  Here:\n```python\nx\n```", "  Here:\n```python\nx\n```"),
+        ("", ""),
+    ],
+)
+def test_what_follows_a_continued_function_is_not_the_answer(text: str, kept: str) -> None:
+    assert continuation(text) == kept
+
+
+def test_a_continued_stub_is_graded_without_what_follows() -> None:
+    row = {"id": "q", "prompt": "def up(x):\n", "entry_point": "up", "test": "inputs = [[1], [4]]"}
+    row |= {"canonical_solution": "    return x + 1\n"}
+    texts = ["    return 1 + x\nNow test it.", "    return 2\nNow test it."]
+    found = graded(answers(*texts, gold=None), "code", {"q": row})
+    assert [line["verdict"] for line in found] == ["right", "wrong"]
+
+
+def test_a_question_without_tests_is_named() -> None:
+    with pytest.raises(UserError, match="question q: there are no `tests`"):
+        graded(answers("x"), "code", {"q": {"id": "q"}})
+
+
+def length_reward(
+    prompts: Sequence, completions: Sequence, level: Sequence, finished: Sequence, **_: object
+) -> list[float | None]:
+    """1 for texts as long as the level; None where nothing was said."""
+    assert len(set(prompts)) == 1
+    return [
+        float(len(text) == at) if text and done else None
+        for text, at, done in zip(completions, level, finished, strict=True)
+    ]
+
+
+def needs_ids(completion_ids: Sequence, **_: object) -> list[float]:
+    return [1.0 for _ in completion_ids]
+
+
+def test_reward_functions() -> None:
+    path = f"{__name__}:length_reward"
+    check_grader(path)
+    rows = {
+        "q": {"id": "q", "prompt": "p", "level": 2, "gold": None},
+        "r": {"id": "r", "prompt": "s", "level": 1, "gold": None},
+    }
+    lines = answers("ab", "a", "") + answers("ab", "a", key="r")
+    found = graded(lines, path, rows)
+    assert [line["verdict"] for line in found] == ["right", "wrong", "unknown", "wrong", "right"]
+    assert classes(found[:3], path, rows["q"]) == [None] * 3
+    assert not has_votes(path)
+    assert needs_rows(path)
+    assert not needs_rows("math-verify")
+
+
+def test_graders_that_cannot_be() -> None:
+    with pytest.raises(UserError, match="asks for completion_ids"):
+        check_grader(f"{__name__}:needs_ids")
+    with pytest.raises(UserError, match=r"neither package\.module:function nor built in"):
+        check_grader("mathh")
+    for name in ("math", "dapo", "math-verify", "boxed-strict", "code", "countdown"):
+        check_grader(name)
