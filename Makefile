@@ -17,7 +17,7 @@ COMPARED := $(VENV_TRL)/.installed
 # torch` would bring gigabytes of CUDA libraries. Override with TORCH=torch for a GPU.
 TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
 
-.PHONY: help train test test-trl lint format clean bench
+.PHONY: help train test test-browser test-trl lint format clean bench
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,6 +27,9 @@ train: $(INSTALLED) ## train FlowRL on Countdown from the built-in base model (S
 
 test: $(DEVELOPED) ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-browser: $(DEVELOPED) ## the tests of the page in chromium (apt-get install chromium chromium-driver)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/report/test_page_browser.py
 
 test-trl: $(COMPARED) ## compare the baselines' losses with TRL's own code
 	OMP_NUM_THREADS=1 $(VENV_TRL)/bin/python -m pytest tests_trl

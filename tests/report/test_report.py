@@ -7,6 +7,8 @@ import importlib
 import io
 import json
 import math
+import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -79,6 +81,17 @@ def test_tensorboard(tmp_path: Path) -> None:
     assert events.Tags()["scalars"] == ["loss"]
 
 
+def test_lists_stay_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[object] = []
+    log = MetricsLog(tmp_path)
+    log.backends.append(types.SimpleNamespace(log=lambda v, step: sent.append(v), close=list))
+    log.log(1, {"loss": 0.5, "weight/histogram": [0, 2]})
+    log.close()
+    (row,) = read_jsonl(tmp_path / "metrics.jsonl")
+    assert row["weight/histogram"] == [0, 2]
+    assert sent == [{"loss": 0.5}]
+
+
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
 def test_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     calls: list[tuple] = []
@@ -91,7 +104,56 @@ def test_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) ->
     log.log(7, {"loss": 0.5, "nothing": math.nan})
     log.close()
     settings = {"project": "p", "name": tmp_path.name, "config": {"seed": 3}}
+    if name == "wandb":
+        settings["id"] = (tmp_path / "wandb_id").read_text()
     assert calls == [("init", settings), ("log", {"loss": 0.5}, 7), ("finish",)]
+
+
+def test_a_run_that_goes_on_is_the_same_run_in_the_real_trackers(tmp_path: Path) -> None:
+    """Three starts: the second goes on with the first; the third, from the beginning, does not."""
+    pytest.importorskip("wandb")
+    pytest.importorskip("trackio")
+    run = tmp_path / "run"
+    run.mkdir()
+    code = (
+        "import sys; from pathlib import Path; from flowbalance.report.metrics import MetricsLog\n"
+        "step = int(sys.argv[2])\n"
+        "log = MetricsLog(Path(sys.argv[1]), ['wandb', 'trackio'], project='p', start=step - 1)\n"
+        "log.log(step, {'loss': step / 2}); log.close()\n"
+    )
+    places = {
+        "WANDB_MODE": "offline",
+        "WANDB_DIR": str(tmp_path),
+        "TRACKIO_DIR": str(tmp_path / "t"),
+    }
+
+    def started(step: int) -> str:
+        subprocess.run(
+            [sys.executable, "-c", code, str(run), str(step)],
+            env=os.environ | places,
+            check=True,
+            capture_output=True,
+        )
+        return (run / "wandb_id").read_text()
+
+    first, second = started(1), started(2)
+    assert first == second
+    kept = sorted(path.name for path in (tmp_path / "wandb").glob("offline-run-*"))
+    assert len(kept) == 2
+    assert all(name.endswith(first) for name in kept)
+    read = (
+        "from trackio.sqlite_storage import SQLiteStorage as S\n"
+        "print([(row['step'], row['loss']) for row in S.get_logs('p', 'run')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", read],
+        env=os.environ | places,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[(1, 0.5), (2, 1.0)]"
+    assert started(1) != first
 
 
 def test_a_tracker_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +250,9 @@ def test_a_live_line_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_table_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     out = screen(monkeypatch, terminal=False)
     before = {"accuracy": 0.3, "pass@8": 0.8, "effective_solutions": 2.0, "diversity": 0.0, "x": 1}
+    before |= {"pass@32": 0.9}
     after = {"accuracy": 0.41, "pass@8": 0.79, "effective_solutions": 1.5, "diversity": 0.5}
+    after |= {"pass@32": 0.9}
     display.console.print(before_after(before, after))
     text = out.getvalue()
     rows = {line.split()[1]: line for line in text.splitlines() if line.startswith("│")}
@@ -202,6 +266,7 @@ def test_the_table_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "-1.0 points" in rows["pass@8"]
     assert "-25.0%" in rows["effective_solutions"]
     assert "–" in rows["diversity"]
+    assert "pass@32" not in rows  # a curve on the page, too many for a table
     assert "x" not in rows  # measured only before: a resumed run may ask for other scores
 
 

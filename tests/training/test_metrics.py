@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,13 @@ from flowbalance.data import Prompt
 from flowbalance.rewards import RewardResult
 from flowbalance.rollout.experience import Experience
 from flowbalance.training.learning import Learned
-from flowbalance.training.metrics import learning_metrics, nan_mean, rollout_metrics, shown
+from flowbalance.training.metrics import (
+    learning_metrics,
+    nan_mean,
+    rollout_metrics,
+    shown,
+    weight_histogram,
+)
 
 NAN = math.nan
 
@@ -99,6 +106,8 @@ def test_learning_metrics_of_the_balance_family() -> None:
             sampler_gap=[[1e-6, 3e-5]],
         )
     )
+    counts = metrics.pop("weight/histogram")
+    assert (counts[64 - 16], counts[64], counts[128], sum(counts)) == (1, 1, 1, 3)
     assert metrics == pytest.approx(
         {
             "loss": 3.0,
@@ -154,3 +163,21 @@ def test_the_progress_line_shows_what_is_there() -> None:
         "reward": "0.123",
         "pass": "50.0%",
     }
+
+
+def test_the_histogram_of_weights() -> None:
+    weights = torch.tensor([1.0, 1.0, 2.0, 0.5, 2 ** (1 / 32 + 1e-3), 1e9, 0.0, NAN])
+    counts = weight_histogram(weights)
+    assert len(counts) == 129
+    found = {place - 64: count for place, count in enumerate(counts) if count}
+    # In sixteenths of a factor of two; beyond 16 and below 1/16 in the outer bins, NaN nowhere.
+    assert found == {0: 2, 16: 1, -16: 1, 1: 1, 64: 1, -64: 1}
+
+
+def test_weights_of_one_have_no_histogram() -> None:
+    def metrics(log_weight: float) -> dict[str, Any]:
+        answers = {"log_weight": [torch.tensor([0.0, log_weight])], "kl_old": [torch.zeros(2)]}
+        return learning_metrics(Learned(answers=answers, losses=[0.0], grad_norms={}))
+
+    assert "weight/histogram" not in metrics(0.0)
+    assert sum(metrics(0.25)["weight/histogram"]) == 2

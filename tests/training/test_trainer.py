@@ -283,6 +283,7 @@ def test_evaluation_samples_and_summary(recipe: Make, tmp_path: Path) -> None:
     assert all(len(row["answers"]) == len(row["rewards"]) == 16 for row in samples)
     assert (run.parent / "latest").resolve() == run.resolve()
     assert (run / "config.yaml").is_file()
+    assert "Effective solutions" in (run / "report.html").read_text()
     assert math.isclose(summary["answers"], 4 * 16)
 
 

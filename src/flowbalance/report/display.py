@@ -92,7 +92,7 @@ def before_after(before: Mapping[str, float], after: Mapping[str, float]) -> Tab
     table = Table(title="held-out questions", title_justify="left")
     for heading in ("", "before", "after", "change"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for name in (name for name in before if name in after):
+    for name in (name for name in before if name in after and name not in LEFT_TO_CURVES):
         old, new = before[name], after[name]
         if name in PERCENT or name.startswith("pass@"):
             cells = f"{old:.1%}", f"{new:.1%}", f"{100 * (new - old):+.1f} points"
@@ -102,6 +102,7 @@ def before_after(before: Mapping[str, float], after: Mapping[str, float]) -> Tab
     return table
 
 
+LEFT_TO_CURVES = tuple(f"pass@{2**power}" for power in range(5, 9))
 PERCENT = ("accuracy", "finished", "unknown")
 
 

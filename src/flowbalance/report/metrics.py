@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from flowbalance.errors import UserError
-from flowbalance.report.files import finite, keep_steps, read_jsonl, writing
+from flowbalance.report.files import finite, keep_steps, read_jsonl, write_atomic, writing
 
 __all__ = ["MetricsLog", "read_jsonl"]
 
@@ -39,12 +40,19 @@ class TensorBoard:
 
 
 class Tracker:
-    """wandb, or trackio, which has the same calls."""
+    """wandb, or trackio, which has the same calls. A run that goes on is the same run there."""
 
-    def __init__(self, package: str, folder: Path, project: str, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, package: str, folder: Path, project: str, config: Mapping[str, Any], start: int
+    ) -> None:
         self.module = _package(package, package)
+        arguments = {"project": project, "name": folder.name, "config": dict(config)}
+        if start:
+            arguments["resume"] = "allow"
+        if package == "wandb":  # trackio knows a run by its name
+            arguments["id"] = _own_id(folder / "wandb_id", new=not start)
         try:
-            self.module.init(project=project, name=folder.name, config=dict(config))
+            self.module.init(**arguments)
         except Exception as error:  # no account, no network: each package has its own kinds
             raise UserError(f"log.backends: {package} does not start: {error}") from error
 
@@ -53,6 +61,13 @@ class Tracker:
 
     def close(self) -> None:
         self.module.finish()
+
+
+def _own_id(file: Path, *, new: bool) -> str:
+    """The name under which W&B knows the run, kept in its folder."""
+    if new or not file.is_file():
+        write_atomic(file, secrets.token_hex(8))
+    return file.read_text()
 
 
 def _package(module: str, extra: str) -> Any:
@@ -88,17 +103,22 @@ class MetricsLog:
         self.backends: list[Backend] = [
             TensorBoard(folder, start)
             if name == "tensorboard"
-            else Tracker(name, folder, project, config or {})
+            else Tracker(name, folder, project, config or {}, start)
             for name in backends
         ]
         with writing(self.path):
             self.file = self.path.open("a", encoding="utf-8")
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
+        """Write the row. Lists stand in metrics.jsonl alone: backends are sent numbers."""
         with writing(self.path):
             self.file.write(json.dumps({"step": step} | finite(dict(values))) + "\n")
             self.file.flush()
-        known = {name: value for name, value in values.items() if math.isfinite(value)}
+        known = {
+            name: value
+            for name, value in values.items()
+            if not isinstance(value, list) and math.isfinite(value)
+        }
         for backend in self.backends:
             backend.log(known, step)
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
+from flowbalance.config import TrainConfig
 from flowbalance.data import Prompt
 from flowbalance.errors import UserError
-from flowbalance.objectives import Answers, Balance, RunningLogZ, offline_log_z
+from flowbalance.evaluation.heldout import HeldOut
+from flowbalance.objectives import (
+    Answers,
+    Balance,
+    RunningLogZ,
+    effective_inverse_temperature,
+    offline_log_z,
+)
+from flowbalance.policy.policy import Policy
 
 # Prompts → rewards (NaN: unknown) and summed log-probs of answers sampled from the reference,
 # both (questions, samples).
@@ -75,3 +86,32 @@ class LogZMemory:
         """Go on from a checkpoint."""
         self.running.load_state_dict(state["running"])
         self.offline = dict(state["offline"])
+
+
+def true_log_z(
+    config: TrainConfig, held_out: HeldOut, policy: Policy, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, float]:
+    """`log_z/true`: mean over held-out questions of log Z(x) = s·log(1 + p(x)·(e^{β/s} − 1)), p the
+    chance that the policy is right; before the first step the policy is the reference.
+
+    That is s·log Σ π_ref·e^{βr/s} for rewards of 0 and 1. Empty where it is not known: answers
+    are not listed, the reference or the sampling is another, or the target is not
+    π_ref·e^{βr/s} with the task's own reward (docs/objective.md).
+    """
+    choices = config.build_objective()
+    fixed = (
+        isinstance(choices, Balance)
+        and (choices.reward, choices.reference_weight, choices.prior_lift) == ("raw", 1.0, 0.0)
+        and choices.scale != "mean"
+        and not (config.reward.functions or config.reward.overlong_share or config.model.reference)
+        and config.evaluation.temperature == config.rollout.temperature
+    )
+    if not fixed or not isinstance(choices, Balance) or held_out.solutions is None:
+        return {}
+    nats = effective_inverse_temperature(choices)[0]
+    if nats > 700:  # e^nats is beyond float64
+        return {}
+    with held_out.conditions(policy):
+        right = [sum(masses.values()) for masses in held_out.masses(policy, tokenizer)]
+    s = choices.inverse_temperature / nats
+    return {"log_z/true": fmean(s * math.log1p(p * math.expm1(nats)) for p in right)}

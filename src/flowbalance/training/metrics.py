@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,10 +46,11 @@ def rollout_metrics(experience: Experience, result: RewardResult, right: float) 
     }
 
 
-def learning_metrics(learned: Learned) -> dict[str, float]:
-    """What was learned: averages over the step's answers, mini-batches and epochs."""
+def learning_metrics(learned: Learned) -> dict[str, Any]:
+    """What was learned: averages over the step's answers, mini-batches and epochs; numbers, and
+    where weights differ from 1 their `weight/histogram`, a list."""
     of = {name: torch.cat(values).float() for name, values in learned.answers.items()}
-    metrics = {
+    metrics: dict[str, Any] = {
         "loss": fmean(learned.losses),
         **{f"grad_norm/{name}": fmean(norms) for name, norms in learned.grad_norms.items()},
         "optimizer/skipped": float(learned.skipped),
@@ -71,6 +73,8 @@ def learning_metrics(learned: Learned) -> dict[str, float]:
         }
         if cut is not None:
             metrics["weight/truncated"] = cut.mean().item()
+        if bool((ratio != 1).any()):
+            metrics["weight/histogram"] = weight_histogram(ratio)
     if "residual" in of:
         metrics |= {
             "residual/mean": of["residual"].mean().item(),
@@ -87,6 +91,16 @@ def learning_metrics(learned: Learned) -> dict[str, float]:
         metrics["value/error"] = error
         metrics["value/explained"] = 1 - error / spread if spread > LEAST_SPREAD else 0.0
     return metrics
+
+
+def weight_histogram(weights: Tensor) -> list[int]:
+    """How many importance weights lie around each of 2^(k/16), k = −64 … 64: between 1/16 and 16,
+    sixteen bins to a factor of two, with 1 in the middle of its bin. The outer two hold all beyond.
+
+    Weights that are not numbers are left out. (N,) -> 129 counts.
+    """
+    place = (16 * weights[~weights.isnan()].log2()).round().clamp(-64, 64) + 64
+    return place.long().bincount(minlength=129).tolist()
 
 
 def group_error(log_z: Tensor, estimate: Tensor, groups: Tensor) -> float:

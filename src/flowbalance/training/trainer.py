@@ -27,11 +27,12 @@ from flowbalance.policy.loading import build_policy, load_tokenizer
 from flowbalance.report.display import Display, before_after, console, show_rows
 from flowbalance.report.files import finite, write_atomic, writing
 from flowbalance.report.metrics import MetricsLog
+from flowbalance.report.page.command import page_of_run
 from flowbalance.training import checkpoint
 from flowbalance.training.collect import Batch, Collector
 from flowbalance.training.interrupt import Interrupt
 from flowbalance.training.learning import build_learner
-from flowbalance.training.log_z import LogZMemory
+from flowbalance.training.log_z import LogZMemory, true_log_z
 from flowbalance.training.memory import naming_the_field
 from flowbalance.training.metrics import learning_metrics, shown
 from flowbalance.training.optim import rate_factor, set_rate
@@ -124,7 +125,8 @@ class Trainer:
             interrupt = stack.enter_context(Interrupt())
             if self.step == 0 and self.held_out:
                 self.before = self._evaluate(display)
-                log.log(0, {f"test/{name}": score for name, score in self.before.items()})
+                log_z = true_log_z(config, self.held_out, self.policy, self.tokenizer)
+                log.log(0, log_z | {f"test/{name}": s for name, s in self.before.items()})
             if self.step > log.last:  # killed after saving, before its last row was written
                 self._report(log, display, evaluate=True)
             while not self.done and not interrupt.requested:
@@ -334,6 +336,7 @@ class Trainer:
         if self.after:
             console.print(before_after(self.before, self.after))
         console.print(f"checkpoint  {saved}\nmetrics     {self.folder / 'metrics.jsonl'}")
+        console.print(f"report      {page_of_run(self.folder)}", markup=False)
 
     @contextlib.contextmanager
     def _phase(self, name: str, display: Display) -> Iterator[None]:

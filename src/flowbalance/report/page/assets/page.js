@@ -1,0 +1,52 @@
+// The switches, the table of contents, and the first drawing.
+function contents() {
+  const list = document.getElementById("contents");
+  for (const section of document.querySelectorAll("main > section")) {
+    const title = section.querySelector("h2").textContent;
+    list.append(make("li", {}, make("a", { href: `#${section.id}` }, title)));
+  }
+}
+
+function redrawAll() {
+  for (const redraw of redraws) redraw();
+}
+
+function showRuns() {
+  for (const element of document.querySelectorAll("[data-run]")) {
+    element.hidden = state.hidden.has(Number(element.dataset.run));
+  }
+  follow();
+}
+
+function switched(event) {
+  const { name, value, checked } = event.target;
+  if (name === "run") {
+    state.hidden[checked ? "delete" : "add"](Number(value));
+    showRuns();
+  } else if (name === "axis") {
+    state.axis = value;
+    redrawAll();
+  } else if (name === "smoothing") {
+    state.smoothing = Number(value);
+    redrawAll();
+  } else if (name === "theme") {
+    if (value) document.documentElement.dataset.theme = value;
+    else delete document.documentElement.dataset.theme;
+    redrawAll();
+  }
+}
+
+const switches = document.getElementById("switches");
+switches.reset(); // a browser may keep the choices of before a reload
+switches.addEventListener("change", switched);
+switches.addEventListener("submit", (event) => event.preventDefault());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
+document.getElementById("differing")?.addEventListener("change", (event) => {
+  document.querySelector("table.settings").classList.toggle("differing", event.target.checked);
+});
+contents();
+drawSections();
+drawPassCurves();
+drawHistogram();
+caseStudy();
+redrawAll();

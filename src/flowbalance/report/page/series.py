@@ -1,0 +1,201 @@
+"""From metrics rows to what the charts draw: thinned curves, sums of phases, histograms."""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from typing import Any
+
+from flowbalance.report.page.reading import Run, is_number
+from flowbalance.report.page.sections import AXES, DRAWN, ELSEWHERE, SECTIONS, SPEED, Chart, Section
+from flowbalance.report.page.sections import chart as single
+
+POINTS = 2000
+"""Points of a curve beyond which it is thinned; of more than four runs each has its part of four
+times as many, but at least a quarter."""
+BINS = 129
+"""Of a histogram of weights, around 2^(k/16), k = −64 … 64."""
+
+
+def drawn_sections(runs: list[Run]) -> list[dict[str, Any]]:
+    """The sections that have something to show."""
+    metrics = sorted({name for run in runs for row in run.rows for name in row})
+    further = tuple(
+        single(name, name, "")
+        for name in metrics
+        if name not in DRAWN and name not in AXES and not name.startswith(ELSEWHERE)
+    )
+    more = (
+        Section("speed", "Time", "Where the time went.", (SPEED,)),
+        Section("further", "Further metrics", "By the names they have in metrics.jsonl.", further),
+    )
+    found = [drawn_section(section, runs) for section in (*SECTIONS, *more)]
+    return [section for section in found if section["charts"] or section["constant"]]
+
+
+def drawn_section(section: Section, runs: list[Run]) -> dict[str, Any]:
+    """A section with its curves. What stays at one value in all runs is told in words."""
+    charts, constant = [], []
+    limit = min(POINTS, max(4 * POINTS // len(runs), POINTS // 4))
+    for chart in section.charts:
+        curves = [
+            {"run": index, "line": place, **curve}
+            for index, run in enumerate(runs)
+            for place, line in enumerate(chart.lines)
+            if (curve := curve_of(run, line.metric, limit))
+        ]
+        values = {value for curve in curves for value in curve["v"]}
+        if len(values) == 1 and not chart.lines[0].metric.startswith("test/"):
+            constant.append(f"{chart.title} {value_text(values.pop(), chart)}")
+        elif values:
+            charts.append(drawn_chart(chart, curves))
+    return {
+        "key": section.key,
+        "title": section.title,
+        "text": section.text,
+        "charts": charts,
+        "constant": constant,
+    }
+
+
+def drawn_chart(chart: Chart, curves: list[dict[str, Any]]) -> dict[str, Any]:
+    """A chart as the page's script takes it."""
+    used = {curve["line"] for curve in curves}
+    return {
+        "title": chart.title,
+        "meaning": chart.meaning,
+        "percent": chart.percent,
+        "noisy": chart.noisy,
+        "lines": [
+            {"label": line.label, "dash": line.dash, "used": place in used}
+            for place, line in enumerate(chart.lines)
+        ],
+        "curves": curves,
+    }
+
+
+def value_text(value: float, chart: Chart) -> str:
+    """A value in the chart's unit."""
+    return f"{value:.4g}".replace("-", "−") if not chart.percent else f"{100 * value:.3g} %"
+
+
+def curve_of(run: Run, metric: str, limit: int = POINTS) -> dict[str, Any] | None:
+    """{at: places of rows, v: values}; a true log Z holds from its row to the first reset."""
+    points = [(i, row[metric]) for i, row in enumerate(run.rows) if is_number(row.get(metric))]
+    if not points:
+        return None
+    if metric == "log_z/true" and len(points) == 1:
+        last = max(i for i, row in enumerate(run.rows) if not row.get("resets"))
+        points.append((last, points[0][1]))
+    kept = thinned(points, limit)
+    return {"at": [i for i, _ in kept], "v": [rounded(value) for _, value in kept]}
+
+
+def thinned(points: list[tuple[int, float]], limit: int) -> list[tuple[int, float]]:
+    """At most `limit` of the points, in order: of each stretch its lowest and its highest."""
+    if len(points) <= limit:
+        return points
+    inner, stretches = points[1:-1], (limit - 2) // 2
+    kept = [points[0]]
+    for i in range(stretches):
+        part = inner[i * len(inner) // stretches : (i + 1) * len(inner) // stretches]
+        ends = {min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])}
+        kept += sorted(ends)
+    return [*kept, points[-1]]
+
+
+def rounded(value: float) -> float:
+    """Five digits: more cannot be seen."""
+    return float(f"{value:.5g}")
+
+
+def axes(run: Run) -> dict[str, list[float]]:
+    """What can stand on the x axis, at each row: steps, answers sampled, minutes spent."""
+    spent = (sum(seconds(row).values()) for row in run.rows)
+    found = {
+        "step": [float(row["step"]) for row in run.rows],
+        "minutes": [rounded(total / 60) for total in accumulate(spent)],
+    }
+    if any("answers" in row for row in run.rows):
+        found["answers"] = list(accumulate((row.get("answers") or 0.0 for row in run.rows), max))
+    return found
+
+
+def seconds(row: dict[str, Any]) -> dict[str, float]:
+    """The seconds of a step by phase."""
+    return {
+        name.removeprefix("seconds/").replace("_", " "): value
+        for name, value in row.items()
+        if name.startswith("seconds/") and is_number(value)
+    }
+
+
+def phases(run: Run) -> dict[str, float]:
+    """Seconds by phase, over all steps."""
+    total: dict[str, float] = {}
+    for row in run.rows:
+        for phase, value in seconds(row).items():
+            total[phase] = total.get(phase, 0.0) + value
+    return total
+
+
+def pass_curves(run: Run, index: int) -> list[dict[str, Any]]:
+    """pass@k by k: before and after training, or of a benchmark with its interval."""
+    if run.kind == "evaluation":
+        found = run.result.get("pass@k")
+        rows = [
+            (int(k), *(entry.get(part) for part in ("value", "low", "high")))
+            for k, entry in (found.items() if isinstance(found, dict) else ())
+            if isinstance(entry, dict) and is_number(entry.get("value")) and str(k).isdigit()
+        ]
+        parts = [("", sorted(rows))]
+    else:
+        parts = [("before", _by_k(run.before)), ("after", _by_k(run.after))]
+    return [
+        {
+            "run": index,
+            "part": part,
+            **{name: [row[i] for row in rows] for i, name in enumerate(("k", "v", "low", "high"))},
+        }
+        for part, rows in parts
+        if len(rows) > 1
+    ]
+
+
+def _by_k(scores: dict[str, float]) -> list[tuple[int, float, None, None]]:
+    """pass@k of held-out scores; pass@1 is the accuracy."""
+    found = {
+        int(match[1]): value
+        for name, value in scores.items()
+        if (match := re.fullmatch(r"pass@(\d+)", name))
+    }
+    if found and "accuracy" in scores:
+        found.setdefault(1, scores["accuracy"])
+    return [(k, value, None, None) for k, value in sorted(found.items())]
+
+
+def histogram(run: Run) -> dict[str, list[float]] | None:
+    """Shares of the importance weights by bin: over all steps, the first and the last quarter."""
+    rows = [
+        counts
+        for row in run.rows
+        if isinstance(counts := row.get("weight/histogram"), list) and len(counts) == BINS
+    ]
+    if not rows:
+        return None
+    quarter = max(1, len(rows) // 4)
+    parts = {"all": rows, "first": rows[:quarter], "last": rows[-quarter:]}
+    return {name: shares(part) for name, part in parts.items()}
+
+
+def shares(rows: list[list[int]]) -> list[float]:
+    """The bins' parts of all counts."""
+    sums = [sum(column) for column in zip(*rows, strict=True)]
+    total = sum(sums) or 1
+    return [rounded(value / total) for value in sums]
+
+
+def on_policy(run: Run) -> bool:
+    """Whether its metrics say that every weight was 1."""
+    found = [(row["weight/p01"], row.get("weight/p99")) for row in run.rows if "weight/p01" in row]
+    return bool(found) and all(low == high == 1.0 for low, high in found)

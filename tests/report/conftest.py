@@ -1,0 +1,110 @@
+"""Folders as training and evaluation leave them, small enough to know every number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def lines(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def training_run(tmp_path: Path) -> Callable[..., Path]:
+    """A run of four steps, evaluated before and after; arguments replace what a step logs."""
+
+    def make(name: str = "run", answers: list[str] | None = None, **metrics: float) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(
+            f"seed: 0\nalgorithm: flowrl\noutput: {folder}\nobjective: {{}}\n"
+            f"train: {{steps: 4, learning_rate: {len(name) / 10}}}\n"
+        )
+        before = {"accuracy": 0.25, "pass@2": 0.375, "pass@4": 0.5, "effective_solutions": 2.0}
+        after = {"accuracy": 0.5, "pass@2": 0.625, "pass@4": 0.75, "effective_solutions": 1.5}
+        rows: list[dict[str, Any]] = [{"step": 0} | {f"test/{k}": v for k, v in before.items()}]
+        for step in range(1, 5):
+            row = {"loss": 8.0 / step, "answers": 16.0 * step, "reward/mean": step / 8}
+            row |= {"seconds/rollout": 2.0, "seconds/learning": 4.0, "reward/unknown": 0.0}
+            rows.append({"step": step} | row | metrics)
+        rows[-1] |= {f"test/{k}": v for k, v in after.items()}
+        (folder / "metrics.jsonl").write_text(lines(rows))
+        texts = answers or ["1+2=3", "2+1=3", "1*3=3", "1+1=2"]
+        (folder / "samples.jsonl").write_text(
+            lines(
+                {
+                    "step": step,
+                    "prompt": "1,2,3>3:",
+                    "answers": texts,
+                    "rewards": [1.0, 1.0, 1.0, 0.0],
+                    "finished": [True] * 4,
+                    "classes": ["1+2", "1+2", "1*3", None],
+                }
+                for step in (0, 4)
+            )
+        )
+        summary = {"algorithm": "flowrl", "seed": 0, "steps": 4, "before": before, "after": after}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Callable[..., Path]:
+    """An evaluation of one question, four answers: two right ones alike, a wrong, an unknown."""
+
+    def make(name: str = "aime") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        scores = {
+            "kind": "benchmark",
+            "benchmark": "aime24",
+            "model": "m",
+            "questions": 1,
+            "num_generations": 4,
+            "avg@k": {"value": 0.5, "low": 0.25, "high": 0.75},
+            "pass@k": {
+                "1": {"value": 0.5, "low": 0.25, "high": 0.75},
+                "4": {"value": 1.0, "low": None, "high": None},
+            },
+            "maj@k": {"4": {"value": 1.0, "low": 1.0, "high": 1.0}},
+            "length": 12.5,
+            "cut_off": 0.25,
+            "unknown": 0.25,
+            "seconds": 61.0,
+        }
+        (folder / "result.json").write_text(json.dumps(scores))
+        answers = [
+            ("so \\boxed{204}", "right", "204", True),
+            ("thus \\boxed{204}", "right", "204", True),
+            ("\\boxed{7}", "wrong", "7", True),
+            ("hm", "unknown", None, False),
+        ]
+        (folder / "answers.jsonl").write_text(
+            lines(
+                {
+                    "id": "I-1",
+                    "sample": i,
+                    "prompt": "How long?",
+                    "gold": "204",
+                    "response": text,
+                    "tokens": 3,
+                    "finished": ended,
+                    "verdict": verdict,
+                    "reason": "",
+                    "class": form,
+                }
+                for i, (text, verdict, form, ended) in enumerate(answers)
+            )
+        )
+        judged = {"judge": {"value": 2.28, "low": 2.0, "high": 2.5}, "words": 0.5}
+        (folder / "diversity.json").write_text(json.dumps({"scores": judged}))
+        return folder
+
+    return make

@@ -1,0 +1,102 @@
+"""Answers by solution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flowbalance.report.page import cases
+from flowbalance.report.page.cases import (
+    case_study,
+    choose,
+    effective_number,
+    grouped,
+    prompt_text,
+    shortened,
+    spread,
+)
+from flowbalance.report.page.reading import read_run
+
+Make = Callable[..., Path]
+
+
+def test_two_runs_side_by_side(training_run: Make, evaluation: Make) -> None:
+    found = case_study([read_run(training_run()), read_run(evaluation())])
+    assert [side["label"] for side in found["sides"]] == ["run, step 0", "run, step 4", "aime"]
+    assert found["questions"] == [
+        {"prompt": "1,2,3>3:", "gold": None},
+        {"prompt": "How long?", "gold": "204"},
+    ]
+    assert [sorted(side["cases"]) for side in found["sides"]] == [[0], [0], [1]]
+    case = found["sides"][2]["cases"][1]
+    assert (case["n"], case["right"], case["unknown"], case["cut"]) == (4, 2, 1, 1)
+    assert [(g["label"], g["verdict"], g["count"]) for g in case["groups"]] == [
+        ("204", "right", 2),
+        ("7", "wrong", 1),
+        ("hm", "unknown", 1),
+    ]
+
+
+def test_spellings_of_one_solution_are_one_group(training_run: Make) -> None:
+    (first, *_) = case_study([read_run(training_run())])["sides"]
+    case = first["cases"][0]
+    assert [(g["label"], g["count"], g["spellings"]) for g in case["groups"]] == [
+        ("1+2", 2, 2),
+        ("1*3", 1, 1),
+        ("1+1=2", 1, 1),
+    ]
+    assert [text["text"] for text in case["groups"][0]["texts"]] == ["1+2=3", "2+1=3"]
+    assert case["groups"][2]["texts"] == []  # the label is the text
+    assert (case["right"], case["solutions"]) == (3, 2)
+    # Shares 2/3 and 1/3 of the right answers.
+    assert case["effective"] == round(math.exp(2 / 3 * math.log(3 / 2) + 1 / 3 * math.log(3)), 2)
+
+
+def test_without_classes_the_text_is_the_solution() -> None:
+    case = grouped(
+        [("a", "right", None, True), ("a ", "right", None, True)] + [("b", "wrong", None, True)] * 3
+    )
+    assert [(g["label"], g["verdict"], g["count"]) for g in case["groups"]] == [
+        ("b", "wrong", 3),
+        ("a", "right", 2),
+    ]
+
+
+def test_effective_number() -> None:
+    assert effective_number([5, 5, 5]) == pytest.approx(3)
+    assert effective_number([7]) == 1
+    assert effective_number([]) == 0
+
+
+def test_questions_beyond_the_limit_are_those_that_differ_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cases, "QUESTIONS", 2)
+    right, wrong = ("x", "right", None, True), ("x", "wrong", None, True)
+    left = {"same": [right], "apart": [right], "half": [right, wrong], "alone": [right]}
+    other = {"same": [right], "apart": [wrong], "half": [wrong]}
+    assert choose([left, other]) == ["apart", "half"]
+    assert cases.limits(2, 4).startswith("Shown are 2 of 4 questions")
+
+
+def test_long_answers_leave_room_for_fewer_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "CHARACTERS", 2500)
+    found = {str(i): [("x" * 1000, "right", None, True)] * 9 for i in range(4)}
+    assert choose([found]) == ["0", "1"]  # a text that comes up nine times stands there once
+    monkeypatch.setattr(cases, "CHARACTERS", 10)
+    assert choose([found]) == ["0"]
+
+
+def test_steps_between_the_first_and_the_last() -> None:
+    assert spread([0, 1, 2]) == [0, 1, 2]
+    assert spread(list(range(101))) == [0, 20, 40, 60, 80, 100]
+
+
+def test_texts() -> None:
+    chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "So"}]
+    assert prompt_text(chat) == "user: Hi\n\nassistant: So"
+    assert shortened("x" * 6000) == "x" * 6000
+    assert shortened("x" * 7001) == "x" * 6000 + "… [1,001 further characters]"

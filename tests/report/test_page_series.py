@@ -1,0 +1,134 @@
+"""From rows to curves, sums and shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowbalance.report.page.reading import Run, read_run
+from flowbalance.report.page.sections import DRAWN, SECTIONS
+from flowbalance.report.page.series import (
+    BINS,
+    POINTS,
+    axes,
+    curve_of,
+    drawn_sections,
+    histogram,
+    on_policy,
+    pass_curves,
+    phases,
+    thinned,
+)
+
+Make = Callable[..., Path]
+
+
+def run_of(*rows: dict[str, Any]) -> Run:
+    return Run("run", "training", rows=[{"step": i} | row for i, row in enumerate(rows)])
+
+
+def test_thinning_keeps_every_spike() -> None:
+    points = [(i, 0.0) for i in range(50_000)]
+    points[31_234], points[31_300] = (31_234, 9.0), (31_300, -9.0)
+    kept = thinned(points, POINTS)
+    assert len(kept) <= POINTS
+    assert {points[31_234], points[31_300], points[0], points[-1]} <= set(kept)
+    assert [i for i, _ in kept] == sorted({i for i, _ in kept})
+    assert thinned(points[:POINTS], POINTS) == points[:POINTS]
+
+
+def test_thinning_keeps_the_range_of_each_stretch() -> None:
+    points = [(i, float(i % 7)) for i in range(1000)]
+    kept = thinned(points, limit=12)  # the ends, and two of each of five stretches
+    assert [value for _, value in kept[1:-1]].count(0.0) == 5
+    assert [value for _, value in kept[1:-1]].count(6.0) == 5
+
+
+@pytest.mark.parametrize(("runs", "points"), [(1, 2000), (4, 2000), (10, 800), (100, 500)])
+def test_many_runs_have_fewer_points_each(runs: int, points: int) -> None:
+    run = run_of(*({"loss": float(i % 7)} for i in range(3000)))
+    (section,) = drawn_sections([run] * runs)
+    assert {len(curve["v"]) for curve in section["charts"][0]["curves"]} == {points}
+
+
+def test_steps_answers_and_minutes(training_run: Make) -> None:
+    found = axes(read_run(training_run()))
+    assert found == {
+        "step": [0, 1, 2, 3, 4],
+        "answers": [0, 16, 32, 48, 64],
+        "minutes": pytest.approx([0, 0.1, 0.2, 0.3, 0.4]),
+    }
+
+
+def test_what_is_no_number_is_left_out_of_a_curve() -> None:
+    run = run_of({"loss": 1.0}, {"loss": None}, {"loss": float("nan")}, {}, {"loss": 1 / 3})
+    assert curve_of(run, "loss") == {"at": [0, 4], "v": [1.0, 0.33333]}
+    assert curve_of(run, "accuracy") is None
+
+
+def test_a_true_log_z_holds_until_the_reference_changes() -> None:
+    run = run_of({"log_z/true": 2.0}, {"resets": 0.0}, {"resets": 0.0}, {"resets": 1.0})
+    assert curve_of(run, "log_z/true") == {"at": [0, 2], "v": [2.0, 2.0]}
+
+
+def test_phases_and_pass_at_k(training_run: Make) -> None:
+    run = read_run(training_run())
+    assert phases(run) == {"rollout": 8.0, "learning": 16.0}
+    before, after = pass_curves(run, 3)
+    assert (before["part"], before["run"], before["k"]) == ("before", 3, [1, 2, 4])
+    assert before["v"] == [0.25, 0.375, 0.5]  # pass@1 is the accuracy
+    assert (after["part"], after["v"]) == ("after", [0.5, 0.625, 0.75])
+
+
+def test_pass_at_k_of_a_benchmark_has_its_interval(evaluation: Make) -> None:
+    (curve,) = pass_curves(read_run(evaluation()), 0)
+    assert (curve["k"], curve["v"]) == ([1, 4], [0.5, 1.0])
+    assert (curve["low"], curve["high"]) == ([0.25, None], [0.75, None])
+
+
+def test_the_histogram_is_of_all_steps_and_of_the_ends() -> None:
+    counts = [[0] * BINS for _ in range(8)]
+    for step, row in enumerate(counts):
+        row[64] = 2 if step < 2 else 3
+        row[70] = 2 if step < 2 else 1
+    run = run_of({}, *({"weight/histogram": row} for row in counts))
+    found = histogram(run)
+    assert found is not None
+    assert (found["first"][64], found["first"][70]) == (0.5, 0.5)
+    assert (found["last"][64], found["last"][70]) == (0.75, 0.25)
+    assert found["all"][64] == pytest.approx(22 / 32, abs=1e-5)
+    assert sum(found["all"]) == pytest.approx(1)
+    assert histogram(run_of({}, {"weight/mean": 1.0})) is None
+
+
+def test_weights_of_one() -> None:
+    one = {"weight/p01": 1.0, "weight/p99": 1.0}
+    assert on_policy(run_of({}, one, one))
+    assert not on_policy(run_of({}, one, {"weight/p01": 0.9, "weight/p99": 1.0}))
+    assert not on_policy(run_of({}))
+
+
+def test_charts_are_of_metrics_that_some_run_has(training_run: Make) -> None:
+    run = read_run(training_run(**{"my/own": 3.0, "weight/histogram": [1]}))
+    run.rows[2]["my/own"] = 4.0
+    sections = {section["key"]: section for section in drawn_sections([run])}
+    titles = {key: [c["title"] for c in found["charts"]] for key, found in sections.items()}
+    assert titles == {
+        "held-out": ["Accuracy"],
+        "diversity": ["Effective solutions"],
+        "training": ["Reward"],
+        "optimisation": ["Loss"],
+        "further": ["my/own"],
+    }
+    assert sections["training"]["constant"] == ["Unknown 0 %"]  # told in words, not drawn
+    (accuracy,) = sections["held-out"]["charts"]
+    assert accuracy["curves"] == [{"run": 0, "line": 0, "at": [0, 4], "v": [0.25, 0.5]}]
+
+
+def test_each_metric_is_drawn_once() -> None:
+    lines = [line.metric for s in SECTIONS for chart in s.charts for line in chart.lines]
+    assert len(lines) == len(set(lines))
+    assert set(lines) <= DRAWN
