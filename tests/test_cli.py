@@ -32,7 +32,10 @@ COMMANDS = [
     "sample",
     "export",
     "compare",
+    "exact",
     "grade",
+    "diversity",
+    "report",
     "sandbox",
     "config",
 ]

@@ -24,12 +24,12 @@ def writing(what: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL or "no space left" in str(error).lower():
             raise UserError(
-                f"{what}: the disk is full; free some space, or choose another folder with "
-                "output=…; finished checkpoints are untouched"
+                f"{what}: the disk is full; free some space, or choose another place (output=… or "
+                "--out); what is finished is untouched"
             ) from error
         raise UserError(
-            f"{what}: cannot write there ({error.strerror or error}); choose another folder with "
-            "output=…; finished checkpoints are untouched"
+            f"{what}: cannot write there ({error.strerror or error}); choose another place "
+            "(output=… or --out); what is finished is untouched"
         ) from error
 
 
