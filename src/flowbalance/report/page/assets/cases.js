@@ -163,7 +163,7 @@ function listed(found) {
       make(
         "details",
         { class: "rest" },
-        make("summary", {}, `${answers} further answers in ${rest.length} groups, none right`),
+        make("summary", {}, `${counted(answers, "further answer")} in ${counted(rest.length, "group")}, none right`),
         list(rest),
       ),
   ];
@@ -188,7 +188,7 @@ function groupOf(group, n) {
     alone
       ? folded(group.label)
       : make("div", {}, make("p", { class: "form" }, "solution ", make("code", {}, group.label)), ...spellings(group)),
-    beyond > 0 && make("p", { class: "beyond" }, `and ${beyond} further text${beyond > 1 ? "s" : ""} of it`),
+    beyond > 0 && make("p", { class: "beyond" }, `and ${counted(beyond, "further text")} of it`),
   );
 }
 

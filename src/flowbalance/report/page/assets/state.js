@@ -54,3 +54,6 @@ function text(value, percent) {
       : String(Number(value.toPrecision(4)));
   return shown.replace("-", "−");
 }
+
+/** A count with its noun. */
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
