@@ -36,6 +36,12 @@ def config(*overrides: str) -> TrainConfig:
         (["algorithm=grpo", "objective={gae_lambda: 0.9}"], ["objective.gae_lambda"]),
         (["algorithm=ppo", "objective={gae_lambda: 0.9}"], []),
         (["algorithm=flowrl", "objective={epsilon: 0.2}"], []),  # as it is anyhow
+        (["algorithm=flowrl-official", "objective={log_z: group}"], []),  # the preset's own head
+        (["algorithm=dr-grpo", "model.reference=m"], []),  # its KL is logged
+        (
+            ["algorithm=dr-grpo", "model.reference=m", "log.reference_kl=false"],
+            ["model.reference"],
+        ),
     ],
 )
 def test_a_field_that_changes_nothing_is_named(overrides: list[str], names: list[str]) -> None:

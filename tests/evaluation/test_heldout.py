@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+import torch
 
 from flowbalance.config import TrainConfig
 from flowbalance.data import Prompt
@@ -48,11 +50,11 @@ def built(
 def test_sampled_scores(built) -> None:  # type: ignore[no-untyped-def]
     held_out, policy, tokenizer = built()
     policy.train()
-    scores, rows = held_out.evaluate(policy, tokenizer)
+    scores, rows, _ = held_out.evaluate(policy, tokenizer)
     assert policy.training  # as it was
     assert policy.temperature == 2.0
     assert len(rows) == 2
-    assert held_out.evaluate(policy, tokenizer) == (scores, rows)  # its seed is its own
+    assert held_out.evaluate(policy, tokenizer) == (scores, rows, None)  # its seed is its own
     _, everything = held_out._sampled(policy.eval(), tokenizer, held_out.prompts)
     rewards = [row["rewards"] for row in everything]
     right = [sum(r >= 0.5 for r in group) for group in rewards]
@@ -71,7 +73,7 @@ def test_unknown_rewards_are_left_out(built) -> None:  # type: ignore[no-untyped
     held_out, policy, tokenizer = built(
         "reward.functions={tests.training.rewards:half_unknown: 1.0}"
     )
-    scores, rows = held_out.evaluate(policy, tokenizer)
+    scores, rows, _ = held_out.evaluate(policy, tokenizer)
     assert scores["unknown"] == 0.5
     assert all(row["rewards"][1::2] == [None, None] for row in rows)
     assert "pass@2" in scores
@@ -80,7 +82,7 @@ def test_unknown_rewards_are_left_out(built) -> None:  # type: ignore[no-untyped
 
 def test_nothing_known(built) -> None:  # type: ignore[no-untyped-def]
     held_out, policy, tokenizer = built("reward.functions={tests.training.rewards:unknown: 1.0}")
-    scores, _ = held_out.evaluate(policy, tokenizer)
+    scores, _, _ = held_out.evaluate(policy, tokenizer)
     assert math.isnan(scores["reward"])
     assert math.isnan(scores["accuracy"])
     assert scores["unknown"] == 1.0
@@ -89,7 +91,6 @@ def test_nothing_known(built) -> None:  # type: ignore[no-untyped-def]
 def test_listed_questions_have_exact_curves_and_named_solutions(
     recipe: Callable[..., TrainConfig],
 ) -> None:
-    import torch
 
     base = "builtin:countdown"
     config = recipe(
@@ -101,7 +102,7 @@ def test_listed_questions_have_exact_curves_and_named_solutions(
     questions = load_questions(config, tokenizer)
     held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
     assert held_out is not None
-    scores, rows = held_out.evaluate(policy, tokenizer)
+    scores, rows, _ = held_out.evaluate(policy, tokenizer)
     with held_out.conditions(policy):
         right = [sum(of.values()) for of in held_out.masses(policy, tokenizer)]
     assert all(0.01 < p < 0.99 for p in right)
@@ -115,7 +116,6 @@ def test_listed_questions_have_exact_curves_and_named_solutions(
 
 
 def test_a_row_names_the_solution_that_each_answer_spells() -> None:
-    import torch
 
     experience = Experience(
         prompts=[Prompt("k", "1,2>3:", (1,), {})] * 4,
@@ -130,3 +130,35 @@ def test_a_row_names_the_solution_that_each_answer_spells() -> None:
     assert row["classes"] == ["1+2", "1+2", None, None]
     assert row["rewards"] == [1.0, 1.0, 0.0, None]
     assert "classes" not in sample_row(experience, [1.0] * 4, slice(0, 4))
+
+
+def test_what_does_not_fit_has_no_chance(recipe: Callable[..., TrainConfig]) -> None:
+    """An answer longer than the limit is never sampled to its end: with one token less than the
+    longest of all, exactly that spelling is gone."""
+    base = "builtin:countdown"
+    config = recipe(f"model.path={base}", "evaluation.every=1", "evaluation.questions=2",
+                    "reward.functions={}", "rollout.max_completion_length=40")  # fmt: skip
+    tokenizer = load_tokenizer(base)
+    policy = Policy(load_model(base, torch.float32))
+    questions = load_questions(config, tokenizer)
+    held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
+    assert held_out is not None
+    assert held_out.solutions is not None
+
+    def right(limit: int) -> list[float]:
+        sampling = dataclasses.replace(held_out.sampling, max_tokens=limit)
+        cut = dataclasses.replace(held_out, sampling=sampling)
+        found = cut.evaluate(policy, tokenizer).right
+        assert found is not None
+        return found
+
+    def length(text: str) -> int:
+        return len(tokenizer.encode(text)) + 1
+
+    texts = [[t for ts in forms.values() for t in ts] for forms in held_out.solutions]
+    longest = max(length(t) for of in texts for t in of)
+    whole, less = right(longest), right(longest - 1)
+    assert right(40) == pytest.approx(whole)
+    for of, before, after in zip(texts, whole, less, strict=True):
+        assert (after < before) == any(length(t) == longest for t in of)
+    assert right(2) == [0.0, 0.0]

@@ -92,6 +92,16 @@ def test_lists_stay_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert sent == [{"loss": 0.5}]
 
 
+def test_a_score_that_is_not_known_is_a_dash() -> None:
+    out = io.StringIO()
+    nan = math.nan
+    Console(file=out, width=100).print(
+        before_after({"accuracy": nan, "reward": 1.0}, {"accuracy": 0.5, "reward": nan})
+    )
+    assert "nan" not in out.getvalue()
+    assert out.getvalue().count("–") == 4
+
+
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
 def test_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     calls: list[tuple] = []

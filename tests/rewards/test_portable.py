@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import math as maths
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flowbalance.errors import UserError
 from flowbalance.rewards.code import code
 from flowbalance.rewards.math import boxed_strict, dapo, gsm8k, math, math_verify
 from flowbalance.rewards.portable import portable
@@ -74,3 +76,26 @@ def test_trl_gets_a_list(reward: Any) -> None:
         assert len(values) == 2
         assert all(isinstance(value, float) and maths.isfinite(value) for value in values)
         assert reward.__name__.isidentifier()
+
+
+def test_only_what_a_function_takes_reaches_it_and_reward_kwargs_do() -> None:
+    """verl adds fields to extra_info that no function asked for."""
+
+    @portable("goal")
+    def near(completions: list, goal: list, bonus: float = 0.0) -> list[float]:
+        return [bonus + float(c == g) for c, g in zip(completions, goal, strict=True)]
+
+    assert verl(near, "3", "3")["score"] == 1.0
+    assert near(solution_str="3", ground_truth="3", data_source="d", bonus=2.0)["score"] == 3.0
+    with pytest.raises(UserError, match="needs the column 'prompts'"):
+        verl(portable("goal")(lambda completions, prompts: [1.0]), "3", "3")
+
+
+def test_async_functions_stay_async() -> None:
+    @portable("goal")
+    async def same(completions: list, goal: list) -> list[float]:
+        return [float(c == g) for c, g in zip(completions, goal, strict=True)]
+
+    assert inspect.iscoroutinefunction(same)
+    assert asyncio.run(verl(same, "3", "3")) == {"score": 1.0, "acc": 1.0, "unknown": 0.0}
+    assert asyncio.run(same(completions=["3", "4"], goal=["3", "3"])) == [1.0, 0.0]

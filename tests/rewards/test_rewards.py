@@ -145,7 +145,7 @@ def test_async_functions_run_concurrently_on_one_lasting_loop():
         result = rewards(*arguments, completion_ids=[[1], [1]], finished=[True, True])
         same(result.total, [2.5, 4.5])
         met["loops"] = {met.pop("a"), met.pop("b")} | met.get("loops", set())
-    assert len(met["loops"]) == 1
+    assert len(met["loops"]) == 2  # one each, the same at every call
 
 
 def test_what_is_late_is_unknown_and_the_rest_stands(caplog):
@@ -172,6 +172,47 @@ def test_what_is_late_is_unknown_and_the_rest_stands(caplog):
         (record,) = caplog.records
         assert f"'{function.__name__}' did not return within 0.1 s" in record.getMessage()
     release.set()
+
+
+def test_what_an_async_function_does_to_its_loop_is_its_own_matter():
+    """One asks to exit, one to be cancelled, one blocks: a sentence, or unknown; the next call is
+    as if nothing had been, and others are not touched."""
+
+    async def fine(completions):
+        return [1.0, 2.0]
+
+    def calls(function):
+        rewards = Rewards([("odd", function, 1.0), ("fine", fine, 1.0)], timeout=1.0)
+        arguments = (["p", "q"], ["x", "y"], {})
+        return lambda: rewards(*arguments, completion_ids=[[1], [1]], finished=[True, True])
+
+    for error in (SystemExit, KeyboardInterrupt, asyncio.CancelledError):
+        raised = []
+
+        async def once(completions, error=error, raised=raised):
+            if not raised:
+                raised.append(error)
+                raise error
+            return [0.5, 0.5]
+
+        call = calls(once)
+        with pytest.raises(UserError, match=f"'odd' raised {error.__name__}"):
+            call()
+        same(call().total, [1.5, 2.5])
+
+    blocked = []
+
+    async def blocks(completions):
+        if not blocked:
+            blocked.append(True)
+            time.sleep(3)
+        return [0.5, 0.5]
+
+    call = calls(blocks)
+    result = call()
+    same(result.parts["odd"], [None, None])
+    same(result.parts["fine"], [1.0, 2.0])
+    same(call().total, [1.5, 2.5])
 
 
 def test_a_hanging_function_does_not_keep_the_process():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 
 import pytest
 
 from flowbalance.data import Prompt
 from flowbalance.errors import UserError
-from flowbalance.rewards import Rewards
+from flowbalance.rewards import RewardResult, Rewards
 from flowbalance.rollout.experience import Group
 from flowbalance.rollout.judging import Judging
 
@@ -72,3 +74,31 @@ def test_sampling_that_fails_ends_the_thread() -> None:
         raise KeyboardInterrupt
     judging._thread.join(10)
     assert not judging._thread.is_alive()
+
+
+def test_a_step_waits_no_longer_than_one_call_may_take() -> None:
+    """The first call never ends and no second one is begun; sampling has ended, so it is over."""
+    release = threading.Event()
+
+    class Stuck(Rewards):
+        calls = 0
+        longest = 0.2  # type: ignore[assignment]
+
+        def __call__(self, *_: object, **__: object) -> RewardResult:
+            self.calls += 1
+            release.wait(20)
+            return self.unknown(2)
+
+    stuck = Stuck([("r", lambda completions: [0.0] * 2, 1.0)])
+    questions = prompts(3)
+    began = time.monotonic()
+    with Judging(stuck, questions) as judging:
+        for place in (0, 1, 2):
+            judging.submit(group(place, questions))
+        result = judging.result()
+    assert time.monotonic() - began < 10
+    assert all(map(math.isnan, result.total))
+    assert result.applied == [True] * 6
+    release.set()
+    judging._thread.join(10)
+    assert stuck.calls == 1

@@ -126,6 +126,15 @@ def test_unknown_rewards_neither_fill_nor_mix_a_group(recipe: Make) -> None:
     assert not batch.rewards.isnan().any()
 
 
+def test_a_round_without_any_reward_is_the_last(recipe: Make) -> None:
+    trainer = build(recipe("algorithm=grpo", "rollout.dynamic_sampling=true"))
+    calls = judged_by(trainer, lambda p, i: NAN)
+    batch = collect(trainer)
+    assert len(calls) == 1
+    assert batch.experience is None
+    assert batch.metrics["reward/unknown"] == 1
+
+
 def test_rounds_are_limited(recipe: Make) -> None:
     trainer = build(
         recipe("algorithm=grpo", "rollout.dynamic_sampling=true", "rollout.max_rounds=3")

@@ -89,3 +89,17 @@ def test_a_signal_ends_it_with_a_model(tmp_path: Path, monkeypatch: pytest.Monke
     assert ended.value.code == 128 + signal.SIGTERM
     assert len(read_jsonl(tmp_path / "run" / "metrics.jsonl")) == 1
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+
+
+def test_a_signal_in_the_last_step_finds_it_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loss_and_signal(policy: Policy, tokens: Tokens) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return answer_loss(policy, tokens)
+
+    monkeypatch.setattr("flowbalance.training.pretrain.answer_loss", loss_and_signal)
+    sizes = "{hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1}"
+    texts = [f"output={tmp_path / 'run'}", "steps=1", "batch=2", f"architecture={sizes}"]
+    folder = pretrain(load(PretrainConfig, None, [*texts, "evaluation_questions=2"]), "test")
+    assert (folder / "model" / "config.json").is_file()

@@ -18,6 +18,7 @@ from flowbalance.config import TrainConfig
 from flowbalance.errors import UserError
 from flowbalance.objectives import PRESETS, Answers
 from flowbalance.report.metrics import read_jsonl
+from flowbalance.rewards import Rewards
 from flowbalance.training import checkpoint, collect
 from flowbalance.training.run import open_run
 from flowbalance.training.trainer import Trainer
@@ -247,6 +248,32 @@ def test_a_step_goes_on_without_the_rewards_that_hang(
     assert "did not return within 0.2 s" in caplog.text
 
 
+def test_offline_log_z_goes_on_where_the_reference_is_not_judged(recipe: Make) -> None:
+    """The reference's answers to some questions have no reward: the questions wait."""
+    config = recipe(
+        "algorithm=tba",
+        "objective={log_z: offline}",
+        "reward.functions={tests.training.rewards:digits: 1.0}",
+        "train.steps=3",
+    )
+    trainer = Trainer(config, open_run(config, "test"))
+    judge = trainer.collector.judge_reference
+    asked: list[int] = []
+
+    def half(prompts, step):  # type: ignore[no-untyped-def]
+        asked.append(len(prompts))
+        rewards, logprobs, tokens = judge(prompts, step)
+        rewards[::2] = math.nan
+        return rewards, logprobs, tokens
+
+    object.__setattr__(trainer.collector, "judge_reference", half)
+    rows = metrics(trainer.run())
+    assert [row["log_z/unknown"] for row in rows] == [0.5] * 3
+    assert all(math.isfinite(row["loss"]) for row in rows)
+    assert trainer.memory is not None
+    assert len(trainer.memory.offline) == sum(asked) // 2
+
+
 def test_a_reward_that_always_hangs_ends_the_run(recipe: Make) -> None:
     config = recipe("reward.functions={tests.training.rewards:hangs: 1.0}", "reward.timeout=0.2")
     trainer = Trainer(config, open_run(config, "test"))
@@ -343,14 +370,14 @@ def test_sampler_and_trainer_agree_and_a_broken_sampler_shows(
 def test_a_reward_that_fails_late_loses_no_step(recipe: Make) -> None:
     config = recipe("train.steps=5")
     trainer = Trainer(config, open_run(config, "test"))
-    score = trainer.rewards
 
-    def fail_in_third(*args, **kwargs):  # type: ignore[no-untyped-def]
+    def fail_in_third(completions: list[str], **_: object) -> list[float]:
         if trainer.step == 2:
-            raise UserError("the grader is gone")
-        return score(*args, **kwargs)
+            raise RuntimeError("the grader is gone")
+        return [1.0] * len(completions)
 
-    trainer.collector = dataclasses.replace(trainer.collector, rewards=fail_in_third)  # type: ignore[arg-type]
+    rewards = Rewards([("fails", fail_in_third, 1.0)])
+    trainer.collector = dataclasses.replace(trainer.collector, rewards=rewards)
     with pytest.raises(UserError, match="the grader is gone"):
         trainer.run()
     saved = checkpoint.latest_whole(trainer.folder)

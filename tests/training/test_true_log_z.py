@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -16,15 +13,9 @@ from flowbalance.training.log_z import true_log_z
 Make = Callable[..., TrainConfig]
 
 
-def of(config: TrainConfig, solutions: bool = True) -> dict[str, float]:
-    """With two questions, whose right answers have the chances ½ (in two solutions) and ⅛."""
-    held_out: Any = SimpleNamespace(
-        solutions=[{}, {}] if solutions else None,
-        conditions=lambda policy: contextlib.nullcontext(),
-        masses=lambda policy, tokenizer: [{"a": 0.25, "b": 0.25}, {"a": 0.125}],
-    )
-    nothing: Any = None
-    return true_log_z(config, held_out, nothing, nothing)
+def of(config: TrainConfig, right: list[float] | None = [0.5, 0.125]) -> dict[str, float]:  # noqa: B006
+    """With two questions, whose right answers have the chances ½ and ⅛."""
+    return true_log_z(config, right)
 
 
 @pytest.fixture
@@ -70,4 +61,4 @@ def test_where_it_is_not_known(listed: Make, change: str) -> None:
 
 
 def test_without_a_list_of_answers(listed: Make) -> None:
-    assert of(listed(), solutions=False) == {}
+    assert of(listed(), right=None) == {}

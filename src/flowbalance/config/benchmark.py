@@ -70,7 +70,8 @@ class BenchmarkConfig(Section):
     right: float = 1.0
     """Reward from which an answer counts as right, where the grader is a reward function."""
     grading_timeout: PositiveFloat = 60.0
-    """Seconds that one call of a reward function may take; its answers are unknown after that."""
+    """Seconds that one call of a reward function may take; its answers are unknown after that, and
+    are graded again when the evaluation is gone on with."""
     contest_ratings: str | None = None
     """codeforces: JSON file of past contests, their problems' points and participants' ratings
     (docs/evaluation.md); null: no rating is computed."""

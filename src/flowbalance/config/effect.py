@@ -23,6 +23,11 @@ OF_RECIPE: list[Rule] = [
         lambda c, o: not c.rollout.dynamic_sampling,
         "only rollout.dynamic_sampling goes in rounds",
     ),
+    (
+        ("model.reference",),
+        lambda c, o: not (o.needs.reference or c.log.reference_kl or o.needs.log_z == "offline"),
+        "nobody asks for the reference's log-probs",
+    ),
     (("reset.optimizer",), lambda c, o: not c.reset.active, "no reason for a reset is given"),
 ]
 OF_BALANCE: list[Rule] = [
@@ -55,16 +60,19 @@ OF_SURROGATE: list[Rule] = [
 
 
 def without_effect(config: TrainConfig) -> list[str]:
-    """A sentence for each field that is not at its default, and yet changes nothing."""
+    """A sentence for each field that is neither at its default nor set by the preset, and yet
+    changes nothing."""
     objective = config.build_objective()
     row = PRESETS[config.algorithm].objective
     rules = OF_BALANCE if isinstance(objective, Balance) else OF_SURROGATE
     changed = {name for name in config.objective if getattr(objective, name) != getattr(row, name)}
+    brought = PRESETS[config.algorithm].settings
+    own = [name for name in _changed(config) if name not in brought]
     found = {
         name: f"{name}: {why}"
         for prefixes, idle, why in OF_RECIPE
         if idle(config, objective)
-        for name in _changed(config)
+        for name in own
         if any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
     }
     for names, idle, why in rules:

@@ -46,8 +46,10 @@ def solution_masses(
         for form, texts in forms.items()
         for text in texts
     ]
-    logprobs = score([prompts[q] for q, _, _ in spellings], [text for _, _, text in spellings])
     mass: list[dict[str, float]] = [dict.fromkeys(forms, 0.0) for forms in solutions]
+    if not spellings:
+        return mass
+    logprobs = score([prompts[q] for q, _, _ in spellings], [text for _, _, text in spellings])
     for (question, form, _), probability in zip(
         spellings, logprobs.double().exp().tolist(), strict=True
     ):

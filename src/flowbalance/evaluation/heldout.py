@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -31,6 +31,17 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 - math.comb(n - correct, k) / math.comb(n, k)
 
 
+class Evaluation(NamedTuple):
+    """What is known of a policy."""
+
+    scores: dict[str, float]
+    """By name."""
+    rows: list[dict[str, Any]]
+    """Some of the answers."""
+    right: list[float] | None
+    """The chance to be right of each question, exact, where right answers are listed."""
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """The questions, and how they are scored. `solutions` where right answers are listed."""
@@ -46,19 +57,18 @@ class HeldOut:
     max_batch: int
     budget: int
 
-    def evaluate(
-        self, policy: Policy, tokenizer: PreTrainedTokenizerBase
-    ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-        """Scores by name, and rows with some of the answers."""
+    def evaluate(self, policy: Policy, tokenizer: PreTrainedTokenizerBase) -> Evaluation:
+        """Scores, exact where right answers are listed, and some of the answers."""
         with self.conditions(policy):
             if self.solutions is None:
                 scores, rows = self._sampled(policy, tokenizer, self.prompts)
-                return scores, rows[: self.samples]
+                return Evaluation(scores, rows[: self.samples], None)
             _, rows = self._sampled(policy, tokenizer, self.prompts[: self.samples])
             masses = [of_question.values() for of_question in self.masses(policy, tokenizer)]
             table = combine(masses).table()
             curve = {f"pass@{k}": exact_pass_at_k(masses, k) for k in POWERS}
-            return {"accuracy": table["accuracy"], **curve, **table}, rows
+            scores = {"accuracy": table["accuracy"], **curve, **table}
+            return Evaluation(scores, rows, [sum(of_question) for of_question in masses])
 
     @contextmanager
     def conditions(self, policy: Policy) -> Iterator[None]:
@@ -73,16 +83,30 @@ class HeldOut:
             policy.temperature = was_temperature
 
     def masses(self, policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, float]]:
-        """The probability of every solution of each question, where they are listed."""
+        """The probability of every solution of each question, where they are listed.
+
+        A spelling that does not fit into the sampling's limit, end token included, has none.
+        """
         assert self.solutions is not None
         ids = {prompt.key: prompt.ids for prompt in self.prompts}
+        end: Any = tokenizer.eos_token_id
+        encoded = {
+            text: [*tokenizer.encode(text, add_special_tokens=False), end]
+            for forms in self.solutions
+            for texts in forms.values()
+            for text in texts
+        }
+        limit = self.sampling.max_tokens
+        fitting = [
+            {form: [t for t in texts if len(encoded[t]) <= limit] for form, texts in forms.items()}
+            for forms in self.solutions
+        ]
 
         def score(keys: Sequence[str], texts: Sequence[str]) -> torch.Tensor:
-            end: Any = tokenizer.eos_token_id
-            answers = [[*tokenizer.encode(text, add_special_tokens=False), end] for text in texts]
-            return policy.score([ids[key] for key in keys], answers, budget=self.budget).sum(1)
+            prompts, answers = [ids[key] for key in keys], [encoded[text] for text in texts]
+            return policy.score(prompts, answers, budget=self.budget).sum(1)
 
-        return solution_masses(score, list(ids), self.solutions)
+        return solution_masses(score, list(ids), fitting)
 
     def answers(
         self, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]

@@ -56,7 +56,7 @@ def limit_tokens(
 
 
 def policy_loss(logprobs: Tensor, answers: Answers, choices: Surrogate) -> tuple[Tensor, ...]:
-    """The policy's loss at each token, ρ, and where the clip acts; each (N, T).
+    """The policy's loss at each token, ρ before any limit, and where the clip acts; each (N, T).
 
     ratio      −min(ρA, clip(ρ, 1 − ε, 1 + ε_high)·A)                          (PPO)
     log-token  −A·exp(mean_t m_t), m the tokens' log-ratios, limited            (GMPO)
@@ -67,10 +67,13 @@ def policy_loss(logprobs: Tensor, answers: Answers, choices: Surrogate) -> tuple
     advantages, low, high = answers.advantages, choices.epsilon, choices.upper
     if choices.clip == "log-token":
         # The ratio's value is that of the limited tokens: a limited one has no gradient.
-        per_token, acts = limit_tokens(token_log_ratio(logprobs, answers), advantages, low, high)
-        mean = answers.token_mean(per_token).clamp(max=LARGEST_LOG_RATIO)
-        ratio = mean.exp()[:, None].expand_as(per_token)
-        return -ratio * advantages, ratio, acts
+        free = token_log_ratio(logprobs, answers)
+        per_token, acts = limit_tokens(free, advantages, low, high)
+        limited, ratio = (
+            answers.token_mean(part).clamp(max=LARGEST_LOG_RATIO).exp()[:, None].expand_as(part)
+            for part in (per_token, free)
+        )
+        return -limited * advantages, ratio, acts
     ratio = log_ratio(logprobs, answers, choices.ratio).clamp(max=LARGEST_LOG_RATIO).exp()
     if choices.clip == "weight":
         return -ratio.detach().clamp(max=1 + high) * advantages * logprobs, ratio, ratio > 1 + high

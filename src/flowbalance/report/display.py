@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -94,7 +95,9 @@ def before_after(before: Mapping[str, float], after: Mapping[str, float]) -> Tab
         table.add_column(heading, justify="left" if not heading else "right")
     for name in (name for name in before if name in after and name not in LEFT_TO_CURVES):
         old, new = before[name], after[name]
-        if name in PERCENT or name.startswith("pass@"):
+        if math.isnan(old) or math.isnan(new):
+            cells = *("–" if math.isnan(value) else f"{value:.3f}" for value in (old, new)), "–"
+        elif name in PERCENT or name.startswith("pass@"):
             cells = f"{old:.1%}", f"{new:.1%}", f"{100 * (new - old):+.1f} points"
         else:
             cells = f"{old:.3f}", f"{new:.3f}", f"{new / old - 1:+.1%}" if old else "–"

@@ -48,16 +48,22 @@ def write_atomic(path: Path, text: str) -> None:
         raise
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of ours; a last line that was cut short is left out."""
+def read_jsonl(path: Path, *, strict: bool = False) -> list[dict[str, Any]]:
+    """The rows of a file of ours; a last line that was cut short is left out.
+
+    Another line that is not JSON ends the reading; where that would lose what no other run brings
+    back, `strict` raises a UserError with its number.
+    """
     rows = []
-    if path.exists():
-        # Not splitlines(): the JSON text of an answer may hold U+2028 and its like as they are.
-        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+    # Not splitlines(): the JSON text of an answer may hold U+2028 and its like as they are.
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line.decode(errors="strict" if strict else "replace")))
+        except ValueError as error:
+            if strict and number < len(lines):
+                raise UserError(f"{path}, line {number}: not valid JSON: {error}") from None
+            break
     return rows
 
 

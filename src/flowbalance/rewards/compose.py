@@ -27,6 +27,8 @@ from flowbalance.errors import UserError
 
 LOG = logging.getLogger(__name__)
 NAN = float("nan")
+BLOCKED = 0.5  # seconds without a sign of life after which a loop is given up
+Outcome = tuple[Any, BaseException | None]
 OURS = ("prompts", "completions", "completion_ids", "finished")
 
 
@@ -67,8 +69,8 @@ def text_of(completion: str | list[dict[str, Any]]) -> str:
 class Rewards:
     """Weighted reward functions, called together.
 
-    Async functions run concurrently on one event loop that lives as long as this object (clients
-    that they keep stay usable from step to step); the others run one after another.
+    Async functions run concurrently, each on an event loop of its own that lives as long as this
+    object (clients that they keep stay usable from step to step); the others run one after another.
     """
 
     def __init__(
@@ -88,7 +90,13 @@ class Rewards:
                 raise UserError(f"the weight of the reward {name!r} is {weight}; give a number")
         self.functions = functions
         self.timeout = timeout
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loops: dict[str, asyncio.AbstractEventLoop] = {}
+
+    @property
+    def longest(self) -> float | None:
+        """Seconds that a call may take in all: `timeout` for each function that runs by itself."""
+        alone = sum(not is_async(function) for _, function, _ in self.functions)
+        return None if self.timeout is None else self.timeout * max(1, alone)
 
     def __call__(
         self,
@@ -119,11 +127,11 @@ class Rewards:
             "finished": finished,
             **columns,
         }
-        calls = {name: (f, _accepted(name, f, offered)) for name, f, _ in self.functions}
+        calls = {name: (f, accepted(name, f, offered)) for name, f, _ in self.functions}
         started = {
-            name: (self._start_async(f, arguments), time.monotonic())
+            name: (self._start_async(name, f, arguments), time.monotonic())
             for name, (f, arguments) in calls.items()
-            if _is_async(f)
+            if is_async(f)
         }
         returned = {}
         for name, (f, arguments) in calls.items():
@@ -147,19 +155,41 @@ class Rewards:
         totals = [t if k else NAN for t, k in zip(total, known, strict=True)]
         return RewardResult(totals, parts, applied)
 
-    def _start_async(self, function: Callable, arguments: dict[str, Any]) -> Future:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(function(**arguments), self._loop)
+    def unknown(self, answers: int) -> RewardResult:
+        """What is said of answers that nobody judged in time."""
+        parts = {name: [NAN] * answers for name, _, _ in self.functions}
+        return RewardResult([NAN] * answers, parts, [True] * answers)
+
+    def _start_async(self, name: str, function: Callable, arguments: dict[str, Any]) -> Future:
+        async def call() -> Outcome:
+            try:
+                return await function(**arguments), None
+            except BaseException as error:  # SystemExit would end the loop for good
+                return None, error
+
+        if name not in self._loops:
+            self._loops[name] = asyncio.new_event_loop()
+            threading.Thread(target=self._loops[name].run_forever, daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(call(), self._loops[name])
+
+    def _leave(self, name: str, future: Future) -> None:
+        """Give a late call up, and its loop if the function blocks it."""
+        future.cancel()
+        loop = self._loops.get(name)
+        if loop is None:
+            return
+        alive = threading.Event()
+        loop.call_soon_threadsafe(alive.set)
+        if not alive.wait(BLOCKED):
+            del self._loops[name]
 
     def _wait(self, name: str, future: Future, since: float, count: int) -> list[float | None]:
         """The call's `count` values; all NaN if it takes longer than `timeout`."""
         left = None if self.timeout is None else max(0.0, since + self.timeout - time.monotonic())
         try:
-            error = future.exception(left)
+            returned, error = future.result(left)
         except TimeoutError:
-            future.cancel()
+            self._leave(name, future)
             LOG.warning(
                 "the reward %r did not return within %g s; its answers, %d in this call, count as "
                 "unknown. Make it faster, or raise reward.timeout",
@@ -169,7 +199,7 @@ class Rewards:
             )
             return [NAN] * count
         if error is None:
-            values = _numbers(name, future.result(), count)
+            values = _numbers(name, returned, count)
             _report_unknown(name, values)
             return values
         frames = traceback.extract_tb(error.__traceback__)
@@ -186,21 +216,21 @@ def _start(function: Callable, arguments: dict[str, Any]) -> Future:
 
     def work() -> None:
         try:
-            future.set_result(function(**arguments))
+            future.set_result((function(**arguments), None))
         except BaseException as error:  # also SystemExit: a reward may not end the run unnamed
-            future.set_exception(error)
+            future.set_result((None, error))
 
     threading.Thread(target=work, daemon=True).start()
     return future
 
 
-def _is_async(function: Callable) -> bool:
+def is_async(function: Callable) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 (an object whose __call__ is async)
     )
 
 
-def _accepted(name: str, function: Callable, offered: dict[str, Any]) -> dict[str, Any]:
+def accepted(name: str, function: Callable, offered: dict[str, Any]) -> dict[str, Any]:
     """The arguments that the function takes; UserError if it needs one that is not there."""
     try:
         parameters = inspect.signature(function).parameters.values()

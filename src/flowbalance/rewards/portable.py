@@ -13,30 +13,48 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Reward = Callable[..., list]
+from flowbalance.rewards.compose import accepted, is_async
+
+Reward = Callable[..., Any]
 
 
 def portable(ground_truth: str) -> Callable[[Reward], Reward]:
     """Let verl call a TRL-like reward whose column `ground_truth` holds the right answers.
 
-    The fields of verl's `extra_info` are columns too. verl cannot leave an answer out: one that is
-    unknown scores 0 there, with 1 under `unknown`. `acc` is whether the reward is at least 1.
+    The fields of verl's `extra_info` are columns too, and `reward_kwargs` reach the function as
+    they are; what it does not take is left out. There are no `prompts`, `completion_ids` or
+    `finished`. verl cannot leave an answer out: one that is unknown scores 0 there, with 1 under
+    `unknown`. `acc` is whether the reward is at least 1. UserError for a column that is missing.
     """
 
     def decorate(reward: Reward) -> Reward:
+        def row(columns: dict[str, Any]) -> dict[str, Any]:
+            extra: Mapping[str, Any] = columns.pop("extra_info", None) or {}
+            offered = {name: [value] for name, value in extra.items()}
+            offered |= {"completions": [columns.pop("solution_str")]}
+            offered |= {ground_truth: [columns.pop("ground_truth")]}
+            return accepted(reward.__name__, reward, offered | columns)
+
         @functools.wraps(reward)
         def either(*arguments: Any, **columns: Any) -> Any:
-            if "solution_str" not in columns:
-                return reward(*arguments, **columns)
-            extra: Mapping[str, Any] = columns.get("extra_info") or {}
-            row = {name: [value] for name, value in extra.items()}
-            row |= {"completions": [columns["solution_str"]]}
-            row |= {ground_truth: [columns["ground_truth"]]}
-            (value,) = reward(**row)
-            if value is None or not math.isfinite(value):
-                return {"score": 0.0, "acc": 0.0, "unknown": 1.0}
-            return {"score": float(value), "acc": float(value >= 1), "unknown": 0.0}
+            if "solution_str" in columns:
+                return score(reward(**row(columns)))
+            return reward(*arguments, **columns)
 
-        return either
+        @functools.wraps(reward)
+        async def either_async(*arguments: Any, **columns: Any) -> Any:
+            if "solution_str" in columns:
+                return score(await reward(**row(columns)))
+            return await reward(*arguments, **columns)
+
+        return either_async if is_async(reward) else either
 
     return decorate
+
+
+def score(values: list) -> dict[str, float]:
+    """verl's dict for one answer."""
+    (value,) = values
+    if value is None or not math.isfinite(value):
+        return {"score": 0.0, "acc": 0.0, "unknown": 1.0}
+    return {"score": float(value), "acc": float(value >= 1), "unknown": 0.0}

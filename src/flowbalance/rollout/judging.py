@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
@@ -11,6 +12,8 @@ from typing import Self
 from flowbalance.data import Prompt
 from flowbalance.rewards import RewardResult, Rewards
 from flowbalance.rollout.experience import Group
+
+LOG = logging.getLogger(__name__)
 
 
 class Judging:
@@ -27,8 +30,10 @@ class Judging:
         for those without, whichever groups a call is about."""
         self.rewards = rewards
         self.columns = list(dict.fromkeys(name for p in prompts for name in p.columns))
+        self.submitted: dict[int, int] = {}  # the groups' places, and how many answers they have
         self.judged: dict[int, RewardResult] = {}
         self.error: BaseException | None = None
+        self._given_up = False  # nobody waits for further rewards
         self._inbox: SimpleQueue[Group | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="rewards", daemon=True)
 
@@ -42,21 +47,34 @@ class Judging:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._given_up = True
         self._inbox.put(None)
 
     def submit(self, group: Group) -> None:
         """Have a group judged. Raises at once if a function has failed on an earlier one."""
         if self.error is not None:
             raise self.error
+        self.submitted[group.place] = len(group.texts)
         self._inbox.put(group)
 
     def result(self) -> RewardResult:
-        """The rewards of all groups; waits for those that are not judged yet."""
+        """The rewards of all groups, waiting for those that are not judged yet as long as one call
+        of all functions may take; what is not there then is unknown."""
         self._inbox.put(None)
-        self._thread.join()
+        self._thread.join(self.rewards.longest)
         if self.error is not None:
             raise self.error
-        return RewardResult.merge([self.judged[place] for place in sorted(self.judged)])
+        judged = dict(self.judged)  # a late thread may still add to it
+        late = {place: n for place, n in self.submitted.items() if place not in judged}
+        if late:
+            LOG.warning(
+                "%d answers had no reward %g s after the last one was sampled; they count as "
+                "unknown. Make the reward functions faster, or raise reward.timeout",
+                sum(late.values()),
+                self.rewards.longest,
+            )
+        judged |= {place: self.rewards.unknown(n) for place, n in late.items()}
+        return RewardResult.merge([judged[place] for place in sorted(judged)])
 
     def _work(self) -> None:
         try:
@@ -66,7 +84,8 @@ class Judging:
                 while not self._inbox.empty():  # nobody else takes from it
                     arrived.append(self._inbox.get())
                 closed = None in arrived
-                if groups := [group for group in arrived if group is not None]:
+                groups = [group for group in arrived if group is not None]
+                if groups and not self._given_up:
                     self._judge(groups)
         except BaseException as error:  # raised where the groups come from
             self.error = error

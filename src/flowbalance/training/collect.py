@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,20 @@ class Batch:
     tokens: int
     """Of these answers."""
     metrics: dict[str, float]
+
+    def without(self, keys: set[str]) -> Batch:
+        """Without the answers to the questions of these keys; `log_z/unknown` is their share."""
+        if self.experience is None or not keys:
+            return self
+        asked = [prompt.key for prompt in self.experience.prompts]
+        rows = [i for i, key in enumerate(asked) if key not in keys]
+        share = {"log_z/unknown": 1 - len(rows) / len(asked)}
+        return replace(
+            self,
+            experience=self.experience[rows] if rows else None,
+            rewards=self.rewards[rows],
+            metrics=self.metrics | share,
+        )
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,8 @@ class Collector:
             asked += ask
             sampled.append(experience)
             judged.append(result)
+            if all(math.isnan(total) for total in result.total):
+                break  # what judges is out of order: asking on would only wait as long again
             rows = self._kept(experience, result.total, rollout.questions - full)
             full += len({experience.prompts[row].key for row in rows})
             if rows:

@@ -36,4 +36,4 @@ def evaluate(config: TrainConfig) -> dict[str, float]:
         make_room(policy.model, separator)
     held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
     assert held_out is not None
-    return held_out.evaluate(policy, tokenizer)[0]
+    return held_out.evaluate(policy, tokenizer).scores

@@ -9,12 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from flowbalance.config import TrainConfig
 from flowbalance.data import Prompt
-from flowbalance.errors import UserError
-from flowbalance.evaluation.heldout import HeldOut
 from flowbalance.objectives import (
     Answers,
     Balance,
@@ -22,7 +19,6 @@ from flowbalance.objectives import (
     effective_inverse_temperature,
     offline_log_z,
 )
-from flowbalance.policy.policy import Policy
 
 # Prompts → rewards (NaN: unknown) and summed log-probs of answers sampled from the reference,
 # both (questions, samples).
@@ -46,11 +42,18 @@ class LogZMemory:
             values = self.running.lookup(keys, own, answers.groups)
             self.running.update(keys, own)
             return answers.replace(log_z=values), {}
-        self._estimate({p.key: p for p in prompts if p.key not in self.offline})
         known = [self.offline[key] for key in keys]
         values = torch.tensor([log_z for log_z, _ in known], device=answers.rewards.device)
         report = {"log_z/effective_samples": fmean(size for _, size in known)}
         return answers.replace(log_z=values), report
+
+    def unknown(self, prompts: Sequence[Prompt]) -> set[str]:
+        """The questions, by key, that have no log Z: offline where no reference answer could be
+        judged. They are asked of the reference again when they come up again."""
+        if self.objective.log_z != "offline":
+            return set()
+        self._estimate({p.key: p for p in prompts if p.key not in self.offline})
+        return {p.key for p in prompts} - self.offline.keys()
 
     def _estimate(self, new: dict[str, Prompt]) -> None:
         """Offline log Z of questions not met before, from the reference's answers."""
@@ -58,13 +61,10 @@ class LogZMemory:
             return
         choices = self.objective
         rewards, logprobs = self.sample_reference(list(new.values()))
-        for (key, prompt), r, log_ref in zip(new.items(), rewards, logprobs, strict=True):
+        for key, r, log_ref in zip(new, rewards, logprobs, strict=True):
             judged = ~r.isnan()
             if not judged.any():
-                raise UserError(
-                    "objective.log_z: offline needs a reward for some reference answer to every "
-                    f"question, and there is none for {str(prompt.text)[:80]!r}"
-                )
+                continue
             value, size = offline_log_z(
                 r[judged],
                 log_ref[judged],
@@ -88,11 +88,9 @@ class LogZMemory:
         self.offline = dict(state["offline"])
 
 
-def true_log_z(
-    config: TrainConfig, held_out: HeldOut, policy: Policy, tokenizer: PreTrainedTokenizerBase
-) -> dict[str, float]:
+def true_log_z(config: TrainConfig, right: Sequence[float] | None) -> dict[str, float]:
     """`log_z/true`: mean over held-out questions of log Z(x) = s·log(1 + p(x)·(e^{β/s} − 1)), p the
-    chance that the policy is right; before the first step the policy is the reference.
+    chance that the reference is right (the policy's before the first step), in `right`.
 
     That is s·log Σ π_ref·e^{βr/s} for rewards of 0 and 1. Empty where it is not known: answers
     are not listed, the reference or the sampling is another, or the target is not
@@ -106,12 +104,10 @@ def true_log_z(
         and not (config.reward.functions or config.reward.overlong_share or config.model.reference)
         and config.evaluation.temperature == config.rollout.temperature
     )
-    if not fixed or not isinstance(choices, Balance) or held_out.solutions is None:
+    if not fixed or not isinstance(choices, Balance) or right is None:
         return {}
     nats = effective_inverse_temperature(choices)[0]
     if nats > 700:  # e^nats is beyond float64
         return {}
-    with held_out.conditions(policy):
-        right = [sum(masses.values()) for masses in held_out.masses(policy, tokenizer)]
     s = choices.inverse_temperature / nats
     return {"log_z/true": fmean(s * math.log1p(p * math.expm1(nats)) for p in right)}

@@ -129,5 +129,5 @@ def shown(metrics: Mapping[str, float]) -> dict[str, str]:
     return {
         label: form.format(metrics[name])
         for label, (name, form) in names.items()
-        if metrics.get(name) is not None
+        if not math.isnan(metrics.get(name, math.nan))
     }

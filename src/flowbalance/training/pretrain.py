@@ -112,6 +112,7 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
 
     point_latest(folder)
     log = MetricsLog(folder, config.log.backends, project=config.log.project)
+    stopped_by = 0
     with Display("pretrain", config.steps) as display, Interrupt() as interrupt:
         for step in range(1, config.steps + 1):
             began = time.monotonic()
@@ -138,13 +139,14 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
                 console.print(f"step {step}  held out: {shown}")
             log.log(step, values)
             display.update(step, {"loss": f"{loss.item():.3f}"})
-            if interrupt.requested:
+            if interrupt.requested and step < config.steps:
+                stopped_by = interrupt.number
                 console.print(f"stopped after step {step} of {config.steps}; saved as it is there")
                 break
     log.close()
     with writing(folder / "model"):
         save_model(model.half(), tokenizer, folder / "model")
     console.print(f"model  {folder / 'model'}")
-    if interrupt.requested:
-        raise SystemExit(128 + interrupt.number)
+    if stopped_by:
+        raise SystemExit(128 + stopped_by)
     return folder

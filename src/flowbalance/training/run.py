@@ -15,12 +15,14 @@ from flowbalance.errors import UserError
 from flowbalance.report.display import console
 from flowbalance.report.files import write_atomic, writing
 
+_made: set[Path] = set()
+"""The folders and recipes that this process was the first to write: all that it may discard."""
+
 
 def open_run(config: Recipe, name: str) -> Path:
     """Make the run's folder and write the resolved configuration."""
     folder = Path(config.output) if config.output else new_folder(name)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if any(folder.glob("checkpoint-*")):
         raise UserError(
             f"{folder}: holds the checkpoints of an earlier run; go on with it by --resume "
@@ -30,12 +32,25 @@ def open_run(config: Recipe, name: str) -> Path:
     return folder
 
 
+def make_folder(folder: Path) -> None:
+    """The folder of a run, made if it is not there."""
+    new = {path for path in (folder, folder / "config.yaml") if not path.exists()}
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _made.update(new)
+
+
 def discard_run(folder: Path) -> None:
-    """Remove the folder of a run that never started, unless more than its recipe lies in it."""
+    """Remove the recipe and the folder of a run that never started: what this process made of the
+    two, and only if nothing else lies in the folder."""
+    recipe = folder / "config.yaml"
     with suppress(OSError):
-        if [path.name for path in folder.iterdir()] == ["config.yaml"]:
-            (folder / "config.yaml").unlink()
-            folder.rmdir()
+        if not {path.name for path in folder.iterdir()} <= {recipe.name}:
+            return
+        if recipe in _made:
+            recipe.unlink(missing_ok=True)
+        if folder in _made:
+            folder.rmdir()  # refuses if the recipe is still there
 
 
 def new_folder(name: str) -> Path:
@@ -45,6 +60,7 @@ def new_folder(name: str) -> Path:
         folder = Path(stamp if count == 1 else f"{stamp}.{count}")
         with writing(folder), suppress(FileExistsError):
             folder.mkdir(parents=True)
+            _made.update((folder, folder / "config.yaml"))
             return folder
         count += 1
 

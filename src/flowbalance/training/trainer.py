@@ -24,12 +24,12 @@ from flowbalance.data import Prompt
 from flowbalance.errors import UserError
 from flowbalance.objectives import Balance
 from flowbalance.policy.loading import build_policy, load_tokenizer
-from flowbalance.report.display import Display, before_after, console, show_rows
-from flowbalance.report.files import finite, write_atomic, writing
+from flowbalance.report.display import Display, console, show_rows
+from flowbalance.report.files import writing
 from flowbalance.report.metrics import MetricsLog
-from flowbalance.report.page.command import page_of_run
 from flowbalance.training import checkpoint
 from flowbalance.training.collect import Batch, Collector
+from flowbalance.training.ending import end_run
 from flowbalance.training.interrupt import Interrupt
 from flowbalance.training.learning import build_learner
 from flowbalance.training.log_z import LogZMemory, true_log_z
@@ -95,6 +95,7 @@ class Trainer:
         self.row: dict[str, float] = {}  # metrics of the latest step
         self.before: dict[str, float] = {}  # held-out scores before the first step
         self.after: dict[str, float] = {}  # and the latest ones
+        self.right: list[float] | None = None  # each held-out question's, where it is exact
         self.seconds: dict[str, float] = {}
         self.learning = False  # whether the step at hand has begun to change weights
         self.stopped_by = 0  # number of the signal that ended the run early
@@ -125,8 +126,9 @@ class Trainer:
             interrupt = stack.enter_context(Interrupt())
             if self.step == 0 and self.held_out:
                 self.before = self._evaluate(display)
-                log_z = true_log_z(config, self.held_out, self.policy, self.tokenizer)
-                log.log(0, log_z | {f"test/{name}": s for name, s in self.before.items()})
+                first = {f"test/{name}": score for name, score in self.before.items()}
+                seconds = {"seconds/evaluation": self.seconds["evaluation"]}
+                log.log(0, true_log_z(config, self.right) | first | seconds)
             if self.step > log.last:  # killed after saving, before its last row was written
                 self._report(log, display, evaluate=True)
             while not self.done and not interrupt.requested:
@@ -148,7 +150,7 @@ class Trainer:
                 f"flowbalance train --resume {self.folder}"
             )
         else:
-            self._finish(saved)
+            end_run(self.folder, saved, self._summary())
         return saved
 
     def _report(self, log: MetricsLog, display: Display, *, evaluate: bool) -> None:
@@ -197,10 +199,13 @@ class Trainer:
             self.spent.left(config),
             lambda name: self._phase(name, display),
         )
+        if self.memory is not None and batch.experience is not None:
+            with self._phase("log Z", display):
+                batch = batch.without(self.memory.unknown(batch.experience.prompts))
         metrics = batch.metrics
         experience = batch.experience
         if experience is None:
-            known = metrics["reward/unknown"] < 1
+            known = max(metrics["reward/unknown"], metrics.get("log_z/unknown", 0)) < 1
             self.patience.note(self.step + 1, NOTHING_KEPT if known else NONE_KNOWN)
             self._count(batch, metrics)
             self._reset_if_due(metrics)
@@ -283,7 +288,7 @@ class Trainer:
     def _evaluate(self, display: Display) -> dict[str, float]:
         assert self.held_out is not None
         with self._phase("evaluation", display):
-            scores, rows = self.held_out.evaluate(self.policy, self.tokenizer)
+            scores, rows, self.right = self.held_out.evaluate(self.policy, self.tokenizer)
         with writing(self.folder / "samples.jsonl"), (self.folder / "samples.jsonl").open("a") as f:
             for row in rows:
                 f.write(json.dumps({"step": self.step} | row, ensure_ascii=False) + "\n")
@@ -323,8 +328,8 @@ class Trainer:
         if self.device.type == "cuda" and state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"], self.device)
 
-    def _finish(self, saved: Path) -> None:
-        summary = {
+    def _summary(self) -> dict[str, Any]:
+        return {
             "algorithm": self.config.algorithm,
             "seed": self.config.seed,
             "steps": self.step,
@@ -332,11 +337,6 @@ class Trainer:
             "before": self.before,
             "after": self.after,
         }
-        write_atomic(self.folder / "summary.json", json.dumps(finite(summary), indent=1) + "\n")
-        if self.after:
-            console.print(before_after(self.before, self.after))
-        console.print(f"checkpoint  {saved}\nmetrics     {self.folder / 'metrics.jsonl'}")
-        console.print(f"report      {page_of_run(self.folder)}", markup=False)
 
     @contextlib.contextmanager
     def _phase(self, name: str, display: Display) -> Iterator[None]:

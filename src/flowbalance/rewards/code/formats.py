@@ -63,10 +63,18 @@ def humaneval(row: dict[str, Any]) -> dict[str, Any]:
     need NumPy; inputs and tolerance are read, not run. The reference solution,
     `canonical_solution` or `answer`, is trusted; the expected values are what it returns.
     """
-    inputs = [*(row.get("base_input") or []), *(row.get("plus_input") or [])]
+    inputs: list[Any] = []
+    for key in ("base_input", "plus_input"):
+        values = row.get(key) or []
+        if not isinstance(values, list):
+            raise UserError(
+                f"HumanEval+: {key} must be a list of lists of arguments, not "
+                f"{type(values).__name__}"
+            )
+        inputs += values
     atol = row.get("atol") or 0
-    if not inputs:
-        inputs, atol = written_tests(row.get("test", ""))
+    if not inputs and isinstance(row.get("test"), str):
+        inputs, atol = written_tests(row["test"])
     tests: dict[str, Any] = {
         "entry_point": row["entry_point"],
         "setup": row["prompt"],
@@ -85,7 +93,7 @@ def written_tests(test: str) -> tuple[list[list[Any]], float]:
     inputs: list[list[Any]] = []
     atol = 0.0
     # By lines: expected values beside them may be integers too long for Python's parser.
-    for line in test.splitlines():
+    for line in test.split("\n"):  # not splitlines(): a literal may hold U+2028 and its like
         if found := INPUTS.match(line):
             with suppress(ValueError, SyntaxError):  # computed: `check` is run to learn them
                 value = ast.literal_eval(found[1])
@@ -112,26 +120,50 @@ def livecodebench(row: dict[str, Any]) -> dict[str, Any]:
             "time_limit": LIVECODEBENCH_TIME,
         }
     metadata = row.get("metadata") or {}
-    metadata = json.loads(metadata) if isinstance(metadata, str) else metadata
-    if "func_name" not in metadata:
+    metadata = read_json(metadata, "metadata") if isinstance(metadata, str) else metadata
+    if not isinstance(metadata, dict) or "func_name" not in metadata:
         raise UserError("LiveCodeBench: the metadata do not name the method (func_name)")
     return {
         "entry_point": f"Solution.{metadata['func_name']}",
         "setup": LEETCODE,
         "inputs": [
-            [json.loads(line) for line in case["input"].splitlines() if line.strip()]
+            # Not splitlines(): JSON text may hold U+2028 and its like as they are.
+            [read_json(line, "an input") for line in case["input"].split("\n") if line.strip()]
             for case in cases
         ],
-        "outputs": [json.loads(case["output"]) for case in cases],
+        "outputs": [read_json(case["output"], "an output") for case in cases],
         "time_limit": LIVECODEBENCH_TIME * min(len(cases), TESTS_PAID),
     }
+
+
+def read_json(text: str, what: str) -> Any:
+    """The value of a field in JSON."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"LiveCodeBench: {what} is not JSON ({text!r:.60}): {error}") from None
 
 
 def unpacked(row: dict[str, Any], key: str) -> list[dict[str, Any]]:
     """Test cases: JSON, or base64 of zlib of a pickled text of JSON."""
     cases = row.get(key) or []
-    if not isinstance(cases, str):
+    if isinstance(cases, str):
+        cases = unpickled(cases, key)
+    return checked_cases(cases, f"LiveCodeBench: {key}")
+
+
+def checked_cases(cases: Any, what: str) -> list[dict[str, Any]]:
+    """Pairs of input and output, if they are that."""
+    if isinstance(cases, list) and all(
+        isinstance(case, dict) and all(isinstance(case.get(k), str) for k in ("input", "output"))
+        for case in cases
+    ):
         return cases
+    raise UserError(f"{what} must be a list of objects whose `input` and `output` are text")
+
+
+def unpickled(cases: str, key: str) -> Any:
+    """The value of a text in JSON, or of one that is packed."""
     with suppress(ValueError):
         return json.loads(cases)
     try:
@@ -161,13 +193,24 @@ def codeforces(row: dict[str, Any]) -> dict[str, Any]:
     """
     if reason := without_tests(row):
         raise UserError(f"Codeforces: {reason}")
-    tests = row["official_tests"]
+    tests = checked_cases(row["official_tests"], "Codeforces: official_tests")
     return {
         "inputs": [test["input"] for test in tests],
         "outputs": [test["output"] for test in tests],
         "checker": "tokens",
-        "time_limit": CODEFORCES_TIME * float(row.get("time_limit") or 2.0),
+        "time_limit": CODEFORCES_TIME * seconds(row),
     }
+
+
+def seconds(row: dict[str, Any]) -> float:
+    """The time limit of a problem of Codeforces; 2 s where it names none."""
+    limit = row.get("time_limit") or 2.0
+    try:
+        return float(limit)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"Codeforces: time_limit must be a number of seconds, not {limit!r:.60}"
+        ) from None
 
 
 def without_tests(row: dict[str, Any]) -> str:
