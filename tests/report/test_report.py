@@ -113,9 +113,12 @@ def test_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) ->
     log = MetricsLog(tmp_path, [name], project="p", config={"seed": 3})
     log.log(7, {"loss": 0.5, "nothing": math.nan})
     log.close()
-    settings = {"project": "p", "name": tmp_path.name, "config": {"seed": 3}}
+    own = (tmp_path / "tracker_id").read_text()
+    settings: dict[str, object] = {"project": "p", "config": {"seed": 3}}
     if name == "wandb":
-        settings["id"] = (tmp_path / "wandb_id").read_text()
+        settings |= {"name": tmp_path.name, "id": own}
+    else:
+        settings["name"] = f"{tmp_path.name}-{own[:6]}"
     assert calls == [("init", settings), ("log", {"loss": 0.5}, 7), ("finish",)]
 
 
@@ -144,7 +147,7 @@ def test_a_run_that_goes_on_is_the_same_run_in_the_real_trackers(tmp_path: Path)
             check=True,
             capture_output=True,
         )
-        return (run / "wandb_id").read_text()
+        return (run / "tracker_id").read_text()
 
     first, second = started(1), started(2)
     assert first == second
@@ -153,7 +156,7 @@ def test_a_run_that_goes_on_is_the_same_run_in_the_real_trackers(tmp_path: Path)
     assert all(name.endswith(first) for name in kept)
     read = (
         "from trackio.sqlite_storage import SQLiteStorage as S\n"
-        "print([(row['step'], row['loss']) for row in S.get_logs('p', 'run')])"
+        f"print([(row['step'], row['loss']) for row in S.get_logs('p', 'run-{first[:6]}')])"
     )
     done = subprocess.run(
         [sys.executable, "-c", read],

@@ -46,11 +46,14 @@ class Tracker:
         self, package: str, folder: Path, project: str, config: Mapping[str, Any], start: int
     ) -> None:
         self.module = _package(package, package)
-        arguments = {"project": project, "name": folder.name, "config": dict(config)}
+        own = _own_id(folder / "tracker_id", new=not start)
+        arguments = {"project": project, "config": dict(config)}
+        if package == "wandb":
+            arguments |= {"name": folder.name, "id": own}
+        else:  # trackio knows a run by its name alone
+            arguments["name"] = f"{folder.name}-{own[:6]}"
         if start:
             arguments["resume"] = "allow"
-        if package == "wandb":  # trackio knows a run by its name
-            arguments["id"] = _own_id(folder / "wandb_id", new=not start)
         try:
             self.module.init(**arguments)
         except Exception as error:  # no account, no network: each package has its own kinds
@@ -64,7 +67,7 @@ class Tracker:
 
 
 def _own_id(file: Path, *, new: bool) -> str:
-    """The name under which W&B knows the run, kept in its folder."""
+    """What tells the run from all others, kept in its folder."""
     if new or not file.is_file():
         write_atomic(file, secrets.token_hex(8))
     return file.read_text()
