@@ -43,15 +43,15 @@ class Tracker:
     """wandb, or trackio, which has the same calls. A run that goes on is the same run there."""
 
     def __init__(
-        self, package: str, folder: Path, project: str, config: Mapping[str, Any], start: int
+        self, package: str, project: str, name: str, own: str, config: Mapping[str, Any], start: int
     ) -> None:
+        """`own` tells the run from others of its name."""
         self.module = _package(package, package)
-        own = _own_id(folder / "tracker_id", new=not start)
         arguments = {"project": project, "config": dict(config)}
         if package == "wandb":
-            arguments |= {"name": folder.name, "id": own}
+            arguments |= {"name": name, "id": own}
         else:  # trackio knows a run by its name alone
-            arguments["name"] = f"{folder.name}-{own[:6]}"
+            arguments["name"] = f"{name}-{own[:6]}"
         if start:
             arguments["resume"] = "allow"
         try:
@@ -103,10 +103,14 @@ class MetricsLog:
             keep_steps(folder / name, start)
         self.last = max((row["step"] for row in read_jsonl(self.path)), default=0)
         """The latest step that has its row."""
+        backends = list(backends)
+        own = ""
+        if set(backends) - {"tensorboard"}:
+            own = _own_id(folder / "tracker_id", new=not start)
         self.backends: list[Backend] = [
             TensorBoard(folder, start)
             if name == "tensorboard"
-            else Tracker(name, folder, project, config or {}, start)
+            else Tracker(name, project, folder.name, own, config or {}, start)
             for name in backends
         ]
         with writing(self.path):
