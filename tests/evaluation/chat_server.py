@@ -16,7 +16,8 @@ KEY = "sk-secret-of-the-test"
 
 @dataclass
 class Response:
-    """What to send: a score, or a text, or a raw body; after `wait` seconds."""
+    """What to send: a score, or a text, or a raw body; after `wait` seconds, with a pause of `drip`
+    seconds after each byte of the body."""
 
     score: Any = None
     text: str | None = None
@@ -24,6 +25,7 @@ class Response:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     wait: float = 0.0
+    drip: float = 0.0
     finish: str = "stop"
     usage: Any = field(default_factory=lambda: {"prompt_tokens": 100, "completion_tokens": 10})
 
@@ -96,7 +98,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()
-            self.wfile.write(raw)
+            for part in (raw[i : i + 1] for i in range(len(raw))) if response.drip else (raw,):
+                self.wfile.write(part)
+                time.sleep(response.drip)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client waits no longer
         finally:

@@ -81,7 +81,82 @@ def test_right_only_and_a_task(tmp_path, capsys):
         2, 2, 1, 1,
     )  # fmt: skip
     assert main(["diversity", file, "--right-only"]) == 2
-    assert "4 of 4 have none" in capsys.readouterr().err
+    assert "no answer is known to be right or wrong" in capsys.readouterr().err
+
+
+def test_right_only_leaves_unknown_answers_out_and_says_how_many(tmp_path, capsys):
+    """Of question 0 right, right, unknown, wrong; question 1 has no right answer."""
+    verdicts = ["right", "right", "unknown", "wrong", "unknown", "wrong"]
+    rows = [
+        {"id": str(number // 4), "prompt": "?", "response": f"a{number}", "verdict": verdict}
+        for number, verdict in enumerate(verdicts)
+    ]
+    file = written(tmp_path / "answers.jsonl", rows)
+    assert main(["diversity", file, "--right-only"]) == 0
+    assert "answers of unknown verdict, left out: 2" in capsys.readouterr().out
+    result = json.loads((tmp_path / "diversity.json").read_text())
+    assert result["unknown_left_out"] == 2
+    assert [(row["id"], row["answers"]) for row in result["per_question"]] == [("0", 2)]
+    assert main(["diversity", file]) == 0
+    assert "left out" not in capsys.readouterr().out
+    result = json.loads((tmp_path / "diversity.json").read_text())
+    assert result["unknown_left_out"] == 0
+    assert sum(row["answers"] for row in result["per_question"]) == 6
+
+
+def test_code_and_rewards_have_no_distinct_right(tmp_path, capsys):
+    """Two different right answers without a class, and an unsolved question: not 0 of them."""
+    rows = [
+        {"step": 1, "prompt": "p", "answers": ["a", "b"], "rewards": [1.0, 1.0]},
+        {"step": 1, "prompt": "q", "answers": ["c", "d"], "rewards": [0.0, 0.0]},
+    ]
+    assert main(["diversity", written(tmp_path / "samples.jsonl", rows)]) == 0
+    said = capsys.readouterr().out
+    assert "distinct-right" not in said
+    assert re.search(r"for-diversity.*2\.000", said)
+    result = json.loads((tmp_path / "diversity.json").read_text())
+    assert result["how"]["distinct-right"] == "left out: 2 of 2 right answers have no class"
+    assert [row["distinct-right"] for row in result["per_question"]] == [None, None]
+
+
+def test_how_says_what_was_asked_for(tmp_path, monkeypatch):
+    pytest.importorskip("openai")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    answers = ["3*9=27,27+6=33", "no"]
+    file = written(tmp_path / "samples.jsonl", [{"prompt": "9,6,3,9>33:", "answers": answers}])
+    arguments = ["diversity", file, "--task", "countdown", "--task-options", '{"operators": "+*"}']
+    with serving(lambda *_: Response(score=3)) as server:
+        judge = ["--judge", "m", "--base-url", server.url, "--max-tokens", "77"]
+        assert main([*arguments, "--right", "0.5", *judge]) == 0
+    how = json.loads((tmp_path / "diversity.json").read_text())["how"]
+    assert (how["task"], how["task_options"]) == ("countdown", {"operators": "+*"})
+    assert how["right"] == 0.5
+    assert how["distinct-right"] == "solutions of the task"
+    assert how["judge"]["max_tokens"] == 77
+
+
+def test_half_characters_end_to_end(tmp_path, capsys, monkeypatch):
+    """Lone surrogates in every text of a file, in a task's option, and in the file's own name (how
+    Python spells a byte that is not UTF-8)."""
+    pytest.importorskip("openai")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    rows = [
+        {"id": "\ud800", "prompt": "q\ud800", "response": f"\udfff{i}", "verdict": "right",
+         "class": "\ud800"} for i in range(2)
+    ]  # fmt: skip
+    file = written(tmp_path / "\udcff.jsonl", rows)
+    with serving(lambda *_: Response(text='{"reason": "\ud800", "score": 2}')) as server:
+        url = ["--base-url", server.url]
+        assert main(["diversity", file, "--judge", "m", *url, "--repeats", "1"]) == 0
+        assert "?.diversity.json" in capsys.readouterr().out
+        assert main(["diversity", file, "--judge", "\udcff", *url]) == 2
+        assert "--judge: is not UTF-8 text" in capsys.readouterr().err
+        assert main(["diversity", file, "--judge", "m", "--base-url", url[1] + "\udcff"]) == 2
+        assert "--base-url: is not UTF-8 text" in capsys.readouterr().err
+    result = json.loads((tmp_path / "\udcff.diversity.json").read_text())
+    assert result["answers"].endswith("?.jsonl")
+    assert [row["id"] for row in result["per_question"]] == ["?"]
+    assert result["per_question"][0]["judge"] == [2]
 
 
 def test_the_judge_end_to_end(tmp_path, capsys, monkeypatch):

@@ -125,7 +125,9 @@ def test_500_is_tried_again(tmp_path):
         (Response(text="They differ a lot."), "no score in the reply", 2),
         (Response(score=9), "not on the scale: 9", 2),
         (Response(score="4"), "no score in the reply", 2),
-        (Response(text="They", finish="length"), "no score in the reply .cut off", 2),
+        (Response(text="Score: 3\nor", finish="length"), "no whole JSON .* .cut off at the", 2),
+        (Response(text="<think>Two.\nScore: 2\n", finish="length"), "thought does not end .cut", 2),
+        (Response(score=3, drip=0.05), "no reply within 0.5 s", 2),
         (Response(status=400, body='{"detail": "in another form"}'), "HTTP 400.*another form", 1),
         (Response(status=502, body="<html>Bad gateway</html>"), "HTTP 502.*Bad gateway", 2),
         (Response(status=413, body=""), "HTTP 413: no reason given", 1),
@@ -137,7 +139,7 @@ def test_failures_are_failures(tmp_path, response, says, sent):
     """Never a number; the reason is kept; nothing goes to the cache."""
     headers = {"Retry-After": "0.05"} | response.headers
     response = Response(**(vars(response) | {"headers": headers}))
-    timeout = 0.5 if response.wait else 30.0
+    timeout = 0.5 if response.wait or response.drip else 30.0
     found, requests = judged(
         lambda *_: response, tmp_path / "c", repeats=1, retries=1, timeout=timeout
     )
@@ -145,6 +147,17 @@ def test_failures_are_failures(tmp_path, response, says, sent):
     assert re.search(says, found[0].reason)
     assert len(requests) == sent
     assert not (tmp_path / "c").exists()
+
+
+def test_half_characters_are_sent_and_kept(tmp_path):
+    """Lone surrogates in the question, its name and its answers end in no error."""
+    texts = ["a \ud800", "b \udfff"]
+    half = [Question("id \ud800", "q \ud800", [Answer(text, True, None) for text in texts])]
+    found, requests = judged(lambda *_: Response(score=4), tmp_path / "c", half, repeats=1)
+    assert [done.score for done in found] == [4]
+    assert "\na ?\n" in requests[0].text
+    assert json.loads((tmp_path / "c").read_text())["id"] == "id ?"
+    assert judged(lambda *_: Response(score=1), tmp_path / "c", half, repeats=1)[1] == []
 
 
 def test_a_reply_without_a_score_is_asked_once_more(tmp_path):

@@ -221,6 +221,27 @@ def test_what_is_not_known_is_nan():
     assert all(math.isnan(row[name]) for name in ("vendi", "self-bleu", "distinct-1"))
 
 
+def test_a_right_answer_without_a_class_takes_distinct_right_from_the_file():
+    """Two solved questions, of which one has no classes, and an unsolved one. The mean of the
+    others would be (1 + 0)/2, and 0 without the second."""
+    measures = Measures(NgramVectors(), 0.5)
+    classless = question(("a", True, None), ("b", True, None))
+    classed = question(("a", True, "A"), ("c", False, None))
+    unsolved = question(("a", False, None), ("b", None, None))
+    for questions, says in [
+        ([classless, unsolved], "left out: 2 of 2 right answers have no class"),
+        ([classless, classed, unsolved], "left out: 2 of 3 right answers have no class"),
+    ]:
+        rows = measures.rows(questions)
+        assert all(math.isnan(row["distinct-right"]) for row in rows)
+        assert "distinct-right" not in means(rows)
+        assert means(rows)["for-diversity"]["questions"] == len(questions) - 1
+        assert measures.describe(questions)["distinct-right"] == says
+    rows = measures.rows([classed, unsolved])
+    assert [row["distinct-right"] for row in rows] == [1, 0]
+    assert measures.describe([classed, unsolved])["distinct-right"] == "classes of right answers"
+
+
 @pytest.mark.parametrize("text", ["", "x", "the same answer, word by word"])
 def test_same_answers_are_least_diverse(text):
     row = Measures(NgramVectors(), 0.5).row(question(*[(text, True, "A")] * 6))

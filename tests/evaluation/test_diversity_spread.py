@@ -149,6 +149,14 @@ def test_a_sentence_embedding_model(embedder):
     assert (described["answers_cut"], described["answers_read"]) == (1, 4)
 
 
+def test_a_sentence_embedding_model_reads_half_characters(embedder):
+    """A lone surrogate is read as a question mark."""
+    vectors = ModelVectors(embedder, load_model(embedder))
+    found = vectors.cosines(["the cat \ud800", "the cat ?", "dog ran far"])
+    assert found[0, 1] == pytest.approx(1.0, abs=1e-5)
+    assert found[0, 2] < 0.99
+
+
 def test_no_such_model(tmp_path):
     pytest.importorskip("sentence_transformers")
     (tmp_path / "empty").mkdir()

@@ -90,7 +90,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--requests-per-minute", type=amount, help="at most, retries included (default: no limit)"
     )
     judge.add_argument(
-        "--timeout", type=amount, default=300.0, help="seconds to wait for a reply (default 300)"
+        "--timeout", type=amount, default=300.0, help="seconds for a whole reply (default 300)"
     )
     judge.add_argument(
         "--retries", type=int, default=5, help="of a request that failed (default 5)"

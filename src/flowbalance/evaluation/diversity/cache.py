@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowbalance.errors import UserError
+from flowbalance.evaluation.diversity.texts import writable
 from flowbalance.report.files import writing
 
 KEPT = {"key": str, "score": int, "reason": str, "prompt_tokens": int, "completion_tokens": int}
@@ -46,8 +47,8 @@ class Cache:
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(("" if self._whole else "\n") + json.dumps(row, ensure_ascii=False))
-                file.write("\n")
+                line = writable(json.dumps(row, ensure_ascii=False))
+                file.write(("" if self._whole else "\n") + line + "\n")
         self._whole = True
         self.entries[key] = row
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -31,6 +32,7 @@ class Server:
     max_tokens: int | None = None
     """None: not sent."""
     timeout: float = 300.0
+    """Seconds for a whole reply, once the request is sent."""
     retries: int = 5
     requests_per_minute: float | None = None
 
@@ -71,7 +73,7 @@ class Pace:
         self.gap = 60.0 / requests_per_minute if requests_per_minute else 0.0
         self.next = 0.0
 
-    async def wait(self, *_: Any) -> None:
+    async def wait(self) -> None:
         if self.gap:
             now = asyncio.get_running_loop().time()
             turn = max(self.next, now)
@@ -95,7 +97,7 @@ class Client:
             base_url=server.base_url or "https://api.openai.com/v1",
             timeout=server.timeout,
             max_retries=server.retries,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self.pace.wait]}),
+            http_client=_on_time(openai, self.pace, server.timeout),
         )
 
     async def __aenter__(self) -> Self:
@@ -175,6 +177,28 @@ class Client:
         if self.server.api_key:
             text = text.replace(self.server.api_key, "***")
         return text if len(text) <= 300 else text[:300] + " …"
+
+
+def _on_time(openai: Any, pace: Pace, timeout: float) -> Any:
+    """What carries openai's requests: each in its turn, and for at most `timeout` seconds from then
+    to the last byte of its reply.
+
+    openai's own time-out is for each read: a server that sends a byte now and then would hold a
+    place for as long as it likes.
+    """
+
+    class OnTime(openai.DefaultAsyncHttpxClient):
+        async def send(self, request: Any, **options: Any) -> Any:
+            await pace.wait()
+            try:
+                async with asyncio.timeout(timeout):
+                    return await super().send(request, **options)
+            except TimeoutError:
+                # The error that openai tries again: httpx's, or httpx2's from its version 3 on.
+                http = import_module(type(request).__module__)
+                raise http.ReadTimeout("the reply is not whole", request=request) from None
+
+    return OnTime()
 
 
 def _count(value: Any) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowbalance.errors import UserError
 from flowbalance.evaluation.diversity.arguments import EMBEDDING, NGRAMS
+from flowbalance.evaluation.diversity.texts import writable
 
 if TYPE_CHECKING:
     from flowbalance.evaluation.diversity.judge import Judge, Judgement
@@ -37,18 +38,20 @@ def diversity(options: Namespace) -> None:
     judge = judge_of(options)
     new_vectors = vectors_by(options)
     results, silent = [], []
-    for path, place, questions in zip(options.files, places, contents, strict=True):
+    for path, place, (questions, unknown) in zip(options.files, places, contents, strict=True):
         result = measured(path, questions, new_vectors(), options)
+        result["unknown_left_out"] = unknown
         if judge is not None:
             with_judge(result, questions, judge, options.cache or place.with_name("judge.jsonl"))
             judged = result["scores"]["judge"]
             if not judged["judgements"]:
                 silent.append((path, judged["failures"]["reasons"]))
-        write_atomic(place, json.dumps(plain(result), indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(plain(result), indent=1, ensure_ascii=False)
+        write_atomic(place, writable(text) + "\n")
         results.append(result)
     show(results)
     for place in places:
-        console.print(f"written to {place}", markup=False)
+        console.print(writable(f"written to {place}"), markup=False)
     if silent:
         path, reasons = silent[0]
         why = "; ".join(reasons) or "no question has two answers"
@@ -74,8 +77,11 @@ def outputs(files: Sequence[Path], out: Path | None) -> list[Path]:
     return places
 
 
-def questions_of(path: Path, options: Namespace, canonical: Canonical | None) -> list[Question]:
-    """A file's questions, with what the options need of them."""
+def questions_of(
+    path: Path, options: Namespace, canonical: Canonical | None
+) -> tuple[list[Question], int]:
+    """A file's questions with what the options need of them, and how many answers --right-only has
+    left out because nobody knows whether they are right."""
     from flowbalance.evaluation.diversity.measure import right_only
     from flowbalance.evaluation.diversity.reading import read_questions
     from flowbalance.evaluation.diversity.solutions import told_apart
@@ -89,14 +95,13 @@ def questions_of(path: Path, options: Namespace, canonical: Canonical | None) ->
         )
     if options.right_only:
         known = [answer.right for question in questions for answer in question.answers]
-        if None in known:
-            raise UserError(
-                f"{path}: --right-only needs a verdict on every answer; "
-                f"{known.count(None)} of {len(known)} have none"
-            )
+        unknown = known.count(None)
+        if unknown == len(known):
+            raise UserError(f"{path}: --right-only: no answer is known to be right or wrong")
         if not (questions := right_only(questions)):
             raise UserError(f"{path}: --right-only: no answer is right")
-    return questions
+        return questions, unknown
+    return questions, 0
 
 
 def vectors_by(options: Namespace) -> Callable[[], Vectors]:
@@ -122,7 +127,7 @@ def measured(
         default if options.threshold is None else options.threshold,
         by_solution=options.task is not None,
     )
-    with Display(f"measuring {path.name}", len(questions)) as display:
+    with Display(writable(f"measuring {path.name}"), len(questions)) as display:
         rows = measures.rows(
             questions, lambda n: display.update(n, {}) if len(questions) >= LONG else None
         )
@@ -132,7 +137,12 @@ def measured(
         "questions": len(rows),
         "right_only": options.right_only,
         "scores": means(rows),
-        "how": {**measures.describe(), "task": options.task},
+        "how": {
+            **measures.describe(questions),
+            "task": options.task,
+            "task_options": None if options.task is None else task_options(options),
+            "right": options.right,
+        },
         "per_question": rows,
     }
 
@@ -143,13 +153,18 @@ def canonical_by(options: Namespace) -> Canonical | None:
         return None
     from flowbalance.evaluation.diversity.solutions import canonical_of
 
+    return canonical_of(options.task, task_options(options))
+
+
+def task_options(options: Namespace) -> dict[str, Any]:
+    """--task-options as an object."""
     try:
         values = json.loads(options.task_options)
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         raise UserError(f"--task-options: not a JSON object: {options.task_options}")
-    return canonical_of(options.task, values)
+    return values
 
 
 def judge_of(options: Namespace) -> Judge | None:
@@ -165,6 +180,9 @@ def judge_of(options: Namespace) -> Judge | None:
         raise UserError("OPENAI_API_KEY: has characters that no key has")
     if base_url is None and api_key is None:
         raise UserError("--judge: name a server with --base-url, or set OPENAI_API_KEY")
+    for option, value in (("--judge", options.judge), ("--base-url", base_url or "")):
+        if writable(value) != value:
+            raise UserError(f"{option}: is not UTF-8 text: {value!r}")
     if base_url is not None and not base_url.startswith(("http://", "https://")):
         raise UserError(f"--base-url: begins with http:// or https://, not {base_url!r}")
     server = Server(
@@ -197,7 +215,8 @@ def with_judge(
             display.update(len(kept), shown(kept.values()))
             found = asyncio.run(judge.judgements(questions, cache, display.update))
     except KeyboardInterrupt:
-        console.print(f"{path} keeps what was judged; the same command goes on", markup=False)
+        said = f"{path} keeps what was judged; the same command goes on"
+        console.print(writable(said), markup=False)
         raise
     result["scores"]["judge"] = summary(found, questions)
     result["how"]["judge"] = judge.describe()

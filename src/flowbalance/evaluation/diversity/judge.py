@@ -150,7 +150,7 @@ class Judge:
             prompt_tokens += reply.prompt_tokens
             completion_tokens += reply.completion_tokens
             try:
-                score, reason = rubric.parse(reply.text)
+                score, reason = rubric.parse(reply.text, reply.cut)
             except rubric.NoScore as error:
                 failure = f"{error} (cut off at the limit of tokens)" if reply.cut else str(error)
                 messages = [
@@ -181,6 +181,7 @@ class Judge:
             "model": self.server.model,
             "server": self.server.address,
             "temperature": self.server.temperature,
+            "max_tokens": self.server.max_tokens,
             "repeats": self.repeats,
             "seed": self.seed,
         }

@@ -40,11 +40,17 @@ class Measures:
     def rows(
         self, questions: Sequence[Question], done: Callable[[int], None] = lambda _: None
     ) -> list[dict[str, Any]]:
-        """A row a question; `done` is told how many are."""
+        """A row a question; `done` is told how many are.
+
+        Where a right answer of the file has no class, no question has `distinct-right`: a mean over
+        those that still could say it would be one over the unsolved ones, which have 0.
+        """
         rows = []
         for number, question in enumerate(questions, 1):
             rows.append(self.row(question))
             done(number)
+        if any(right_without_class(questions)):
+            return [row | {"distinct-right": math.nan} for row in rows]
         return rows
 
     def row(self, question: Question) -> dict[str, Any]:
@@ -83,15 +89,30 @@ class Measures:
             "for-diversity": for_diversity(forms if self.by_solution else texts),
         }
 
-    def describe(self) -> dict[str, Any]:
-        """What a reader must know to measure the same."""
+    def describe(self, questions: Sequence[Question]) -> dict[str, Any]:
+        """What a reader must know to measure the same on these questions."""
         return {
             **self.vectors.describe(),
             "linkage": "average",
             "threshold": self.threshold,
             "self-bleu": "orders 1 to 4, 0.1 match where an order has none",
+            "distinct-right": self._told_apart_by(questions),
             "for-diversity": "solutions of the task" if self.by_solution else "right texts",
         }
+
+    def _told_apart_by(self, questions: Sequence[Question]) -> str:
+        """What `distinct-right` counts, or why it is left out."""
+        if self.by_solution:
+            return "solutions of the task"
+        missing = right_without_class(questions)
+        if any(missing):
+            return f"left out: {sum(missing)} of {len(missing)} right answers have no class"
+        return "classes of right answers"
+
+
+def right_without_class(questions: Sequence[Question]) -> list[bool]:
+    """Of each right answer, whether it has no class that would tell it from the others."""
+    return [a.solution is None for question in questions for a in question.answers if a.right]
 
 
 def mean(values: Sequence[float]) -> dict[str, Any]:

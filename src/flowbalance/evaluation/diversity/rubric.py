@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil
+from typing import Any
 
 from flowbalance.evaluation.diversity.texts import writable
 
@@ -32,7 +33,6 @@ MEANINGS = {
     4: "several approaches are well represented",
     5: "no approach prevails; nearly all answers differ in their approach",
 }
-THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 FENCE = re.compile(r"\A```(?:json)?\s*\n(.*?)\n?```\Z", re.DOTALL)
 LINE = re.compile(
     r"^[*_\s]*score[*_\s]*:[*_\s]*(\d{1,3})(?:\s*/\s*5)?[*_.\s]*$", re.IGNORECASE | re.M
@@ -74,15 +74,16 @@ def scale(answers: int) -> str:
 def shuffled(answers: Sequence[str], seed: int, key: str, repeat: int) -> list[str]:
     """The answers in the order in which this repeat shows them: the same on every machine."""
     order = sorted(answers)  # the order of the file is chance
-    random.Random(f"judge {seed} {repeat} {key}").shuffle(order)
+    random.Random(writable(f"judge {seed} {repeat} {key}")).shuffle(order)
     return order
 
 
 def prompt(question: str, answers: Sequence[str]) -> str:
-    """The one message to the judge: whole answers, marked as data.
+    """The one message to the judge: whole answers, marked as data, as UTF-8 can hold it.
 
     The marks hold a word that no answer contains, so that an answer cannot close its own.
     """
+    question, *answers = map(writable, (question, *answers))
     mark = _mark([question, *answers])
     shown = "\n\n".join(
         f"<answer-{mark} {number}>\n{answer}\n</answer-{mark}>"
@@ -114,23 +115,31 @@ Reply with one JSON object and nothing else: {{"reason": "one sentence that name
 and how many answers take each", "score": a whole number of the scale}}"""
 
 
-def parse(reply: str) -> tuple[int, str]:
+def parse(reply: str, cut: bool = False) -> tuple[int, str]:
     """(score, reason) of a reply: a JSON object, or one line ``Score: n``. NoScore for all else.
 
-    A thought before it (``<think>…</think>``) and a fence around it are taken off. Nothing is
-    rounded, clamped or guessed.
+    A thought before it and a fence around it are taken off. Of a reply that was `cut` off at the
+    limit of tokens only a whole JSON object counts: a line in it may be one that the judge would
+    have taken back. Nothing is rounded, clamped or guessed.
     """
-    text = THOUGHT.sub("", reply).strip()
-    fenced = FENCE.match(text)
-    text = fenced[1].strip() if fenced else text
+    # As it stands first, for a reason in JSON may name the marks of a thought. Then what follows
+    # the last one: a chat template may have opened the thought, and the reply has only its end.
+    text, value = "", None
+    for part in (reply, reply.rpartition("</think>")[2]):
+        text = _unfenced(part)
+        value = _json(text)
+        if value is not None:
+            break
     if not text:
         raise NoScore("the reply is empty")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+    if value is None:
+        if "<think>" in text:
+            raise NoScore("the thought does not end")
+        if cut:
+            raise NoScore("no whole JSON object in the reply")
         found = set(LINE.findall(text))
         if len(found) != 1:
-            raise NoScore("several scores" if found else "no score in the reply") from None
+            raise NoScore("several scores" if found else "no score in the reply")
         value = {"score": int(found.pop()), "reason": LINE.sub("", text).strip()}
     score = value.get("score") if isinstance(value, dict) else None
     if type(score) is not int:
@@ -138,6 +147,19 @@ def parse(reply: str) -> tuple[int, str]:
     if score not in BOUNDS:
         raise NoScore(f"a score that is not on the scale: {score}")
     return score, writable(str(value.get("reason", "")))
+
+
+def _unfenced(text: str) -> str:
+    fenced = FENCE.match(text.strip())
+    return (fenced[1] if fenced else text).strip()
+
+
+def _json(text: str) -> Any:
+    """None where the text is not JSON, or is ``null``, which is no score either."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _mark(texts: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from flowbalance.evaluation.diversity.texts import writable
 from flowbalance.report.display import console
 
 MEANING = {
@@ -34,7 +35,7 @@ def show(results: Sequence[dict[str, Any]]) -> None:
     table = Table(title="diversity", title_justify="left")
     table.add_column("")
     for name in names([Path(result["answers"]) for result in results]):
-        table.add_column(escape(name), justify="right", no_wrap=True)
+        table.add_column(escape(writable(name)), justify="right", no_wrap=True)
     if alone:
         table.add_column("what", style="dim")
     table.add_row("questions", *(str(result["questions"]) for result in results))
@@ -45,7 +46,7 @@ def show(results: Sequence[dict[str, Any]]) -> None:
             table.add_row(name, *cells, *([meaning] if alone else []))
     console.print(table)
     for line in notes(results):
-        console.print(line, markup=False)
+        console.print(writable(line), markup=False)
 
 
 def names(files: Sequence[Path]) -> list[str]:
@@ -94,12 +95,15 @@ def notes(results: Sequence[dict[str, Any]]) -> list[str]:
                 f"{agreed['mean_difference']:.2f}"
                 + ("" if math.isnan(alpha) else f", Krippendorff's α {alpha:.2f}")
             )
-    how = results[0]["how"]
-    if how.get("answers_cut"):
-        lines.append(
-            f"{how['vectors']} reads {how['reads_tokens']} tokens: it saw only the beginning of "
-            f"{how['answers_cut']} of {how['answers_read']} answers"
-        )
+    for result in results:
+        how, unknown = result["how"], result["unknown_left_out"]
+        if unknown:
+            lines.append(f"{result['answers']}: answers of unknown verdict, left out: {unknown}")
+        if how.get("answers_cut"):
+            lines.append(
+                f"{result['answers']}: {how['vectors']} reads {how['reads_tokens']} tokens: it saw "
+                f"only the beginning of {how['answers_cut']} of {how['answers_read']} answers"
+            )
     if len({answers(result) for result in results}) > 1:
         lines.append("the files have different numbers of answers a question: most measures here "
                      "change with it")  # fmt: skip

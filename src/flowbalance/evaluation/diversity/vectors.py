@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from flowbalance.errors import UserError
-from flowbalance.evaluation.diversity.texts import grams, tokens
+from flowbalance.evaluation.diversity.texts import grams, tokens, writable
 
 COLUMNS = 4096  # of the matrix of counts that are held at once
 
@@ -89,14 +89,15 @@ class ModelVectors:
         self.cut = self.texts = 0
 
     def cosines(self, texts: Sequence[str]) -> np.ndarray:
+        texts = [writable(text) for text in texts]  # tokenizers refuse half a character
         vectors = self.model.encode(
-            list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+            texts, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
         )
         vectors = np.asarray(vectors, dtype=np.float64)
         self.texts += len(texts)
         limit = self.model.max_seq_length
         if limit is not None:
-            ids = self.model.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+            ids = self.model.tokenizer(texts, truncation=False, verbose=False)["input_ids"]
             self.cut += sum(len(row) > limit for row in ids)
         return vectors @ vectors.T
 
