@@ -56,6 +56,26 @@ def training_run(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def pretraining(tmp_path: Path) -> Callable[..., Path]:
+    """A model made from demonstrations: evaluated at every second step, never before the first."""
+
+    def make(name: str = "base", steps: int = 4) -> Path:
+        folder = tmp_path / name
+        (folder / "model").mkdir(parents=True)
+        (folder / "config.yaml").write_text(
+            f"seed: 0\ntask: countdown\nsteps: {steps}\narchitecture: {{hidden_size: 8}}\n"
+        )
+        rows: list[dict[str, Any]] = [
+            {"step": s, "loss": 8.0 / s, "grad_norm": 1.0 + s} for s in range(1, steps + 1)
+        ]
+        rows[1]["test/accuracy"], rows[3]["test/accuracy"] = 0.5, 0.75
+        (folder / "metrics.jsonl").write_text(lines(rows))
+        return folder
+
+    return make
+
+
+@pytest.fixture
 def evaluation(tmp_path: Path) -> Callable[..., Path]:
     """An evaluation of one question, four answers: two right ones alike, a wrong, an unknown."""
 

@@ -64,6 +64,20 @@ def test_rows_with_unicode_line_ends_and_a_cut_last_line(tmp_path: Path) -> None
     assert read_jsonl(tmp_path / "none.jsonl") == []
 
 
+def test_only_a_cut_last_line_is_let_go_where_all_are_needed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a": "\xc3')
+    assert read_jsonl(path, strict=True) == read_jsonl(path) == [{"a": 1}, {"a": 2}]
+    for bad in (b'{"a": ', b"", b"\xff", b"\0\0\0"):
+        path.write_bytes(b'{"a": 1}\n' + bad + b'\n{"a": 3}\n')
+        assert read_jsonl(path) == [{"a": 1}]
+        with pytest.raises(UserError, match=r"rows\.jsonl, line 2: not valid JSON"):
+            read_jsonl(path, strict=True)
+    path.write_bytes(b'{"a": 1}\n{"a": \n')  # the line has its end: nothing cut it
+    with pytest.raises(UserError, match="line 2"):
+        read_jsonl(path, strict=True)
+
+
 def test_finite() -> None:
     nested = {"a": 1.5, "b": {"c": math.nan, "d": "text"}, "e": -math.inf}
     assert finite(nested) == {"a": 1.5, "b": {"c": None, "d": "text"}, "e": None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -74,6 +75,50 @@ def test_all_that_is_known_stands_on_the_page(training_run: Make, evaluation: Ma
     ):
         assert part in text, part
     assert [run["name"] for run in page.json["runs"]] == ["run", "aime"]
+
+
+def test_scores_of_runs_that_have_not_ended(training_run: Make, pretraining: Make) -> None:
+    early, late, base = training_run("early"), training_run("late"), pretraining()
+    for folder in (early, late):
+        (folder / "summary.json").unlink()
+    rows = (early / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (early / "metrics.jsonl").write_text("".join(rows[:4]))
+    text = " ".join(" ".join(Parts(make_page([early, late, base])).text).split())
+    for part in (
+        "flowrl · seed 0 · 3 steps · 48 answers · 0:18 · not ended – from 25.0 % – from 2",
+        "flowrl · seed 0 · 4 steps · 64 answers · 0:24 · not ended · scores of step 4 50.0 % from",
+        "pretraining · seed 0 · 4 steps 75.0 % –",
+        "early: summary.json is missing: not ended; no evaluation after a step yet",
+        "late: summary.json is missing: not ended; its scores are of step 4",
+    ):
+        assert part in text, part
+
+
+def test_settings_that_differ_come_first(training_run: Make) -> None:
+    text = " ".join(
+        " ".join(Parts(make_page([training_run("a"), training_run("bb")])).text).split()
+    )
+    _, _, table = text.partition("only where the runs differ")
+    places = [table.index(name) for name in ("train.learning_rate", "seed", "objective {} {}")]
+    assert places == sorted(places)
+
+
+def test_only_axes_that_a_run_has_are_offered(training_run: Make, pretraining: Make) -> None:
+    def offered(*folders: Path) -> list[str | None]:
+        return [a["value"] for _, a in Parts(make_page(folders)).tags if a.get("name") == "axis"]
+
+    assert offered(training_run()) == ["step", "answers", "minutes"]
+    assert offered(pretraining()) == []  # nothing to choose
+    folder = training_run("other")
+    text = (folder / "metrics.jsonl").read_text().replace('"answers"', '"other"')
+    (folder / "metrics.jsonl").write_text(text)
+    assert offered(folder) == ["step", "minutes"]
+
+
+def test_weights_of_different_objectives_are_told_apart(training_run: Make) -> None:
+    counts: Any = [0] * 64 + [5] + [0] * 64
+    metrics = {"weight/p01": 0.9, "weight/p99": 1.1, "weight/histogram": counts}
+    assert "comparable only between runs of one level" in make_page([training_run(**metrics)])
 
 
 def test_answers_cannot_leave_their_element(training_run: Make) -> None:
@@ -154,6 +199,31 @@ def test_refusals(training_run: Make, tmp_path: Path, capsys: Any) -> None:
     ):
         assert main(["report", *map(str, arguments)]) == 2
         assert reason in capsys.readouterr().err
+
+
+def test_what_is_no_file_is_not_replaced(training_run: Make, tmp_path: Path, capsys: Any) -> None:
+    run, pipe, link, loop = training_run(), *(tmp_path / name for name in ("pipe", "link", "loop"))
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    loop.symlink_to(loop)
+    for out in (pipe, link, loop, Path("/dev/null")):
+        assert main(["report", str(run), "--out", str(out)]) == 2
+        assert f"{out}: is not a regular file; name another with --out" in capsys.readouterr().err
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert loop.is_symlink()
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_link_to_a_file_stays_one(training_run: Make, tmp_path: Path) -> None:
+    for name, text in (("kept", "old"), ("new", None)):
+        target, link = tmp_path / f"{name}.html", tmp_path / f"{name}-link.html"
+        if text is not None:
+            target.write_text(text)
+        link.symlink_to(target.name)
+        assert main(["report", str(training_run(name)), "--out", str(link)]) == 0
+        assert link.is_symlink()
+        assert target.read_text().startswith("<!doctype html>")
 
 
 def test_it_is_shown_on_demand(training_run: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,12 +94,149 @@ def test_charts_are_drawn(page: Any) -> None:
     assert all(shown for chart in charts for _, shown, _ in chart)
     curves = charts[titles.index("pass@k over k")]
     assert [run for run, _, _ in curves] == [0, 0, 1, 1, 2]  # before and after, and the benchmark
-    blank = page.execute_script(
-        "return [...document.querySelectorAll('.chart canvas')].filter((canvas) => "
-        "!canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data"
-        ".some((value) => value)).length"
+
+
+@pytest.fixture
+def shown(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Show a page of other runs; nothing may complain."""
+
+    def show(*folders: Path) -> Any:
+        write_page(folders, tmp_path / "report.html")
+        size(browser, 1280, 900)
+        look(browser, "light")
+        browser.get((tmp_path / "report.html").as_uri())
+        return browser
+
+    yield show
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+def with_rows(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+PAINTED = """
+const colours = (run) => {
+  const swatch = document.querySelector(`.swatch.run-${run}`);
+  return getComputedStyle(swatch).backgroundColor.match(/[\\d.]+/g).map(Number);
+};
+return Object.fromEntries([...document.querySelectorAll('figure')].map((figure) => {
+  const { width, height } = figure.querySelector('canvas');
+  const context = figure.querySelector('canvas').getContext('2d');
+  const pixels = context.getImageData(0, 0, width, height).data;
+  const runs = [...new Set(figure.querySelector('.chart').runs)];
+  const painted = runs.map((run) => {
+    const [red, green, blue] = colours(run);
+    let count = 0;
+    for (let i = 0; i < pixels.length; i += 4) {
+      const off = [pixels[i] - red, pixels[i + 1] - green, pixels[i + 2] - blue].map(Math.abs);
+      if (pixels[i + 3] > 200 && Math.max(...off) < 30) count++;
+    }
+    return [run, count];
+  });
+  return [figure.querySelector('h3').textContent, Object.fromEntries(painted)];
+}));
+"""
+"""Pixels in the colour of each run, by chart."""
+
+
+def test_every_run_is_seen_in_its_colour(shown: Any, training_run: Make, evaluation: Make) -> None:
+    # No two curves lie on each other. Of one point, of two, and of many; shares and others.
+    level = {"log_z/true": 3.0, "test/accuracy": 0.2, "test/length": 7.0}
+    first = with_rows(
+        training_run("first"),
+        [
+            {"step": 0} | level,
+            {"step": 1, "loss": 3.0, "alone": 0.5, "log_z/used": 1.0},
+            {"step": 2, "loss": 2.5, "log_z/used": 1.5},
+        ],
     )
-    assert blank == 0
+    second = with_rows(
+        training_run("second"),
+        [
+            {"step": 0, "test/accuracy": 0.4, "test/length": 5.0},
+            *({"step": s, "loss": 1.0 + s % 3 / 9, "alone": 0.7} for s in range(1, 60)),
+            {"step": 60, "test/accuracy": 0.6, "loss": 1.2},
+        ],
+    )
+    summary = json.loads((second / "summary.json").read_text())
+    for when, scores in (("before", [0.3, 0.4, 0.6]), ("after", [0.35, 0.6, 0.8])):
+        names = ("accuracy", "pass@2", "pass@4")
+        summary[when] = dict(zip(names, scores, strict=True))
+    (second / "summary.json").write_text(json.dumps(summary))
+    page = shown(first, second, evaluation())
+    found = page.execute_script(PAINTED)
+    runs = {title: sorted(of) for title, of in found.items()}
+    assert runs == {
+        "Accuracy": ["0", "1"],
+        "pass@k over k": ["0", "1", "2"],
+        "Length": ["0", "1"],
+        "log Z": ["0"],
+        "Loss": ["0", "1"],
+        "alone": ["0", "1"],
+    }
+    assert not [(title, of) for title, of in found.items() if min(of.values()) < 8]
+    marks = page.execute_script(
+        "return Object.fromEntries([...document.querySelectorAll('figure')].map((figure) => {"
+        "const { chart } = figure.querySelector('.chart');"
+        "return [figure.querySelector('h3').textContent, "
+        "chart.series.slice(1).map((series, i) => series.points.show(chart, i + 1))]}))"
+    )
+    assert marks["Accuracy"] == [True, True]  # one point, and two
+    assert marks["log Z"] == [True, False]  # two steps; a value that holds between two places
+    assert marks["alone"] == [True, False, False]  # one point; fifty-nine, and their average
+
+
+def test_smoothing_of_a_long_run_is_of_all_its_steps(shown: Any, training_run: Make) -> None:
+    rows = [{"step": s, "loss": 10.0 if s % 100 == 0 else 0.1} for s in range(1, 20_001)]
+    page = shown(with_rows(training_run(), rows))
+    script = (
+        "const { chart } = document.querySelector('[data-section=optimisation] .chart');"
+        "return chart.data.slice(1).map((values) => [...values].filter((value) => value != null))"
+    )
+    switch(page, "smoothing", "0.95")
+    raw, smooth = page.execute_script(script)
+    assert max(raw) == 10
+    assert sum(smooth) / len(smooth) == pytest.approx(0.99 * 0.1 + 0.01 * 10, rel=0.02)
+    # Stretches of forty steps; the spikes of steps 100 and 200 are in the third and the fifth.
+    low, high, kept = 0.1, 0.1 + 9.9 / 40, 0.95**40
+    parts = [low, low, high, low, high]
+    for count in range(1, 6):
+        weights = [kept ** (count - 1 - i) for i in range(count)]
+        mean = sum(w * v for w, v in zip(weights, parts, strict=False)) / sum(weights)
+        assert smooth[count - 1] == pytest.approx(mean, rel=1e-4)
+
+
+def test_an_axis_that_a_chart_lacks(shown: Any, training_run: Make, pretraining: Make) -> None:
+    page = shown(training_run(), pretraining())
+    switch(page, "axis", "answers")
+    titles = [element.text for element in find(page, "figcaption h3")]
+    charts = dict(zip(titles, find(page, ".chart"), strict=True))
+    words = "None of the runs with this metric has counted its answers."
+    assert charts["grad_norm"].text == words
+    assert charts["Loss"].find_elements(By.TAG_NAME, "canvas")
+    # The charts after it stand across answers too.
+    assert page.execute_script(
+        "return [...document.querySelectorAll('[data-section] .chart')].filter((h) => h.chart)"
+        ".every((holder) => [0, 16].includes(holder.chart.data[0][0]))"
+    )
+    switch(page, "run", "1")
+    switch(page, "axis", "step")
+    assert charts["grad_norm"].find_elements(By.TAG_NAME, "canvas")
+
+
+def test_a_chart_that_fails_costs_itself(page: Any) -> None:
+    page.execute_script(
+        "const holder = document.querySelectorAll('.chart')[0];"
+        "Object.defineProperty(holder, 'clientWidth', { get() { throw new Error('broken'); } });"
+    )
+    switch(page, "axis", "answers")
+    first, *_, last = find(page, "[data-section] .chart")
+    assert first.text == "This chart could not be drawn."
+    assert page.execute_script("return arguments[0].chart.data[0].at(-1)", last) == 64
+    messages = [entry["message"] for entry in page.get_log("browser")]
+    assert len([message for message in messages if "broken" in message]) == len(messages) > 0
 
 
 def test_a_run_is_switched_off_everywhere(page: Any) -> None:
@@ -187,6 +325,43 @@ def test_the_case_study_shows_both_sides(page: Any) -> None:
     assert "solution 204" in find(page, ".side")[0].text
 
 
+def test_the_buttons_keep_the_focus(shown: Any, training_run: Make) -> None:
+    folder = training_run()
+    samples = folder / "samples.jsonl"
+    text = samples.read_text()
+    samples.write_text(text + text.replace("1,2,3>3:", "4,2,3>3:"))
+    page = shown(folder)
+    for name, question in (("case-next", "4,2,3>3:"), ("case-previous", "1,2,3>3:")):
+        button = find(page, f"#{name}")[0]
+        assert button.get_attribute("aria-disabled") == "false"
+        button.send_keys("\n")
+        for _ in range(2):  # at the end it stays, and does nothing
+            active = page.switch_to.active_element
+            assert active.get_attribute("id") == name
+            assert active.get_attribute("aria-disabled") == "true"
+            assert question in find(page, ".question")[0].text
+            active.send_keys("\n")
+
+
+def test_a_run_switched_off_leaves_the_case_study(page: Any) -> None:
+    switch(page, "run", "1")
+    left, right = find(page, ".side")
+    assert right.text.split("\n") == ["right, step 4", "This run is switched off above."]
+    assert "3 of 4 right" in left.text
+    switch(page, "run", "1")
+    assert "of 4 right" in find(page, ".side")[1].text
+
+
+def test_another_template_is_shown(shown: Any, evaluation: Make) -> None:
+    folders = [evaluation("plain"), evaluation("boxed")]
+    answers = folders[1] / "answers.jsonl"
+    answers.write_text(answers.read_text().replace("How long?", "How long? Box it."))
+    left, right = find(shown(*folders), ".side")
+    assert "asked" not in left.text
+    assert "asked in these words\nHow long? Box it." in right.text
+    assert all("2 of 4 right" in side.text for side in (left, right))
+
+
 def test_only_questions_on_which_they_differ(page: Any) -> None:
     assert "(1 of 1)" in find(page, ".pickers")[0].text
     for side in ("#case-left", "#case-right"):
@@ -215,7 +390,9 @@ def test_settings_only_where_they_differ(page: Any) -> None:
 
     assert rows() == ["train.learning_rate"]
     page.execute_script("document.getElementById('differing').click()")
-    assert rows() == ["seed", "algorithm", "output", "train.steps", "train.learning_rate"]
+    assert rows() == [
+        *("train.learning_rate", "seed", "algorithm", "output", "objective", "train.steps")
+    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -14,7 +14,6 @@ from flowbalance.report.page.cases import (
     choose,
     effective_number,
     grouped,
-    prompt_text,
     shortened,
     spread,
 )
@@ -76,18 +75,19 @@ def test_questions_beyond_the_limit_are_those_that_differ_most(
 ) -> None:
     monkeypatch.setattr(cases, "QUESTIONS", 2)
     right, wrong = ("x", "right", None, True), ("x", "wrong", None, True)
-    left = {"same": [right], "apart": [right], "half": [right, wrong], "alone": [right]}
-    other = {"same": [right], "apart": [wrong], "half": [wrong]}
-    assert choose([left, other]) == ["apart", "half"]
+    same, apart, half, alone = range(4)
+    left = {same: [right], apart: [right], half: [right, wrong], alone: [right]}
+    other = {same: [right], apart: [wrong], half: [wrong]}
+    assert choose([left, other]) == [apart, half]
     assert cases.limits(2, 4).startswith("Shown are 2 of 4 questions")
 
 
 def test_long_answers_leave_room_for_fewer_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cases, "CHARACTERS", 2500)
-    found = {str(i): [("x" * 1000, "right", None, True)] * 9 for i in range(4)}
-    assert choose([found]) == ["0", "1"]  # a text that comes up nine times stands there once
+    found = {i: [("x" * 1000, "right", None, True)] * 9 for i in range(4)}
+    assert choose([found]) == [0, 1]  # a text that comes up nine times stands there once
     monkeypatch.setattr(cases, "CHARACTERS", 10)
-    assert choose([found]) == ["0"]
+    assert choose([found]) == [0]
 
 
 def test_steps_between_the_first_and_the_last() -> None:
@@ -95,8 +95,6 @@ def test_steps_between_the_first_and_the_last() -> None:
     assert spread(list(range(101))) == [0, 20, 40, 60, 80, 100]
 
 
-def test_texts() -> None:
-    chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "So"}]
-    assert prompt_text(chat) == "user: Hi\n\nassistant: So"
+def test_long_texts() -> None:
     assert shortened("x" * 6000) == "x" * 6000
     assert shortened("x" * 7001) == "x" * 6000 + "… [1,001 further characters]"

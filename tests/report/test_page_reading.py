@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowbalance.errors import UserError
-from flowbalance.report.page.reading import flat, names, read_run, read_runs
+from flowbalance.report.page.reading import names, read_run, read_runs
 
 Make = Callable[..., Path]
 
@@ -34,11 +34,50 @@ def test_an_evaluation(evaluation: Make) -> None:
 def test_a_run_that_goes_on_has_its_latest_evaluation(training_run: Make) -> None:
     folder = training_run()
     (folder / "summary.json").unlink()
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5}\n')
     run = read_run(folder)
     assert (run.before["accuracy"], run.after["accuracy"]) == (0.25, 0.5)
-    assert run.notes == [
-        "summary.json is missing: not ended; the latest evaluation stands in the table"
-    ]
+    assert (run.ended, run.evaluated) == (False, 4)
+    assert run.notes == ["summary.json is missing: not ended; its scores are of step 4"]
+
+
+def stopped(folder: Path, step: int) -> Path:
+    """The run as it is after `step`."""
+    (folder / "summary.json").unlink(missing_ok=True)
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        rows = (folder / name).read_text().splitlines(keepends=True)
+        (folder / name).write_text("".join(r for r in rows if json.loads(r)["step"] <= step))
+    return folder
+
+
+def test_only_step_0_is_before_and_no_other_step_is(training_run: Make) -> None:
+    early = read_run(stopped(training_run("early"), 3))
+    assert early.before["accuracy"] == 0.25
+    assert (early.after, early.evaluated) == ({}, None)
+    assert early.notes == ["summary.json is missing: not ended; no evaluation after a step yet"]
+    folder = stopped(training_run("late"), 4)
+    rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(rows[1:]))
+    late = read_run(folder)
+    assert (late.before, late.after["accuracy"]) == ({}, 0.5)
+
+
+def test_pretraining(pretraining: Make) -> None:
+    run = read_run(pretraining())
+    assert (run.kind, run.algorithm, run.notes) == ("training", "pretraining", [])
+    assert (run.ended, run.evaluated) == (True, None)
+    assert (run.before, run.after) == ({}, {"accuracy": 0.75})
+
+
+def test_pretraining_that_goes_on_or_was_stopped(pretraining: Make) -> None:
+    folder = pretraining("goes-on", steps=5)
+    (folder / "model").rmdir()
+    run = read_run(folder)
+    assert (run.ended, run.evaluated, run.after) == (False, 4, {"accuracy": 0.75})
+    assert run.notes == ["model/ is missing: not ended; its scores are of step 4"]
+    run = read_run(pretraining("stopped", steps=5))
+    assert (run.ended, run.evaluated, run.notes) == (True, 4, [])
 
 
 def test_half_written_files_cost_their_part_and_say_so(training_run: Make) -> None:
@@ -59,8 +98,8 @@ def test_half_written_files_cost_their_part_and_say_so(training_run: Make) -> No
         "summary.json is damaged or only half written",
         "samples.jsonl",
     ]
-    assert "1 line is cut short or damaged" in run.notes[1]
-    assert "1 line is without prompt or answers or rewards" in run.notes[3]
+    assert "1 line is left out, cut short or damaged" in run.notes[1]
+    assert "1 line is left out, without a usable step or prompt or answers" in run.notes[3]
 
 
 def test_every_file_may_be_missing(training_run: Make, evaluation: Make) -> None:
@@ -113,7 +152,3 @@ def test_names_are_as_short_as_tells_them_apart(tmp_path: Path) -> None:
     assert names([a]) == ["run"]
     assert names([a, b]) == ["a/run", "b/run"]
     assert names([a, a]) == ["run", "run (2)"]
-
-
-def test_settings_by_dotted_name() -> None:
-    assert flat({"a": {"b": 1, "c": {}}, "d": None}) == {"a.b": 1, "d": None}

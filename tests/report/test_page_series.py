@@ -47,6 +47,25 @@ def test_thinning_keeps_the_range_of_each_stretch() -> None:
     assert [value for _, value in kept[1:-1]].count(6.0) == 5
 
 
+def test_a_thinned_curve_keeps_the_mean_of_each_stretch() -> None:
+    run = run_of(*({"loss": 10.0 if i % 100 == 50 else 0.1} for i in range(20_000)))
+    curve = curve_of(run, "loss")
+    assert curve is not None
+    assert curve["v"].count(10.0) == 200  # the raw curve has its extremes
+    found = curve["stretches"]
+    assert len(found["mean"]) == POINTS // 4
+    assert sum(found["count"]) == 20_000
+    assert found["at"][-1] == 19_999
+    total = sum(n * mean for n, mean in zip(found["count"], found["mean"], strict=True))
+    assert total / 20_000 == pytest.approx(0.199, rel=1e-4)  # 0.99·0.1 + 0.01·10
+    assert max(found["mean"]) == pytest.approx(0.1 + 9.9 / 40, rel=1e-4)  # a spike in forty values
+
+
+def test_what_is_not_thinned_needs_no_stretches() -> None:
+    run = run_of(*({"loss": float(i)} for i in range(POINTS)))
+    assert "stretches" not in (curve_of(run, "loss") or {})
+
+
 @pytest.mark.parametrize(("runs", "points"), [(1, 2000), (4, 2000), (10, 800), (100, 500)])
 def test_many_runs_have_fewer_points_each(runs: int, points: int) -> None:
     run = run_of(*({"loss": float(i % 7)} for i in range(3000)))
@@ -63,6 +82,13 @@ def test_steps_answers_and_minutes(training_run: Make) -> None:
     }
 
 
+def test_what_a_run_has_not_counted_is_no_axis(evaluation: Make) -> None:
+    assert axes(run_of({"loss": 2.0}, {"loss": 1.0})) == {"step": [0, 1]}
+    odd = run_of({"answers": "many"}, {"answers": 16.0}, {})
+    assert axes(odd) == {"step": [0, 1, 2], "answers": [0, 16, 16]}
+    assert axes(read_run(evaluation())) == {}
+
+
 def test_what_is_no_number_is_left_out_of_a_curve() -> None:
     run = run_of({"loss": 1.0}, {"loss": None}, {"loss": float("nan")}, {}, {"loss": 1 / 3})
     assert curve_of(run, "loss") == {"at": [0, 4], "v": [1.0, 0.33333]}
@@ -72,6 +98,8 @@ def test_what_is_no_number_is_left_out_of_a_curve() -> None:
 def test_a_true_log_z_holds_until_the_reference_changes() -> None:
     run = run_of({"log_z/true": 2.0}, {"resets": 0.0}, {"resets": 0.0}, {"resets": 1.0})
     assert curve_of(run, "log_z/true") == {"at": [0, 2], "v": [2.0, 2.0]}
+    alone = run_of({"log_z/true": 2.0})
+    assert curve_of(alone, "log_z/true") == {"at": [0], "v": [2.0]}
 
 
 def test_phases_and_pass_at_k(training_run: Make) -> None:
@@ -81,6 +109,15 @@ def test_phases_and_pass_at_k(training_run: Make) -> None:
     assert (before["part"], before["run"], before["k"]) == ("before", 3, [1, 2, 4])
     assert before["v"] == [0.25, 0.375, 0.5]  # pass@1 is the accuracy
     assert (after["part"], after["v"]) == ("after", [0.5, 0.625, 0.75])
+
+
+def test_pass_at_k_of_a_run_that_goes_on_names_its_step(training_run: Make) -> None:
+    folder = training_run()
+    (folder / "summary.json").unlink()
+    assert [curve["part"] for curve in pass_curves(read_run(folder), 0)] == ["before", "step 4"]
+    rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(rows[:3]))
+    assert [curve["part"] for curve in pass_curves(read_run(folder), 0)] == ["before"]
 
 
 def test_pass_at_k_of_a_benchmark_has_its_interval(evaluation: Make) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flowbalance.report.page.questions import Answer, Question, asked, paired
 from flowbalance.report.page.reading import Run
 
 QUESTIONS = 60
@@ -24,54 +25,46 @@ SPELLINGS = 3
 LONGEST = 6000
 """Characters of an answer that are shown."""
 
-# text, verdict, class or None, whether it came to its end
-Answer = tuple[str, str, str | None, bool]
-
 
 def case_study(runs: list[Run]) -> dict[str, Any]:
     """`sides` (a run at a step) with the groups of each question; what was left out is `limits`.
 
     sides[i] = {run, step, label, cases: {question's index: case}}
     case = {n, right, unknown, cut, solutions, effective, groups: [{label, verdict, count, texts}]}
+    and `asked`, where the side put the question in other words.
     """
     sides: list[dict[str, Any]] = []
-    found: list[dict[str, list[Answer]]] = []  # by prompt, one a side
-    golds: dict[str, str] = {}
+    put: list[list[Question]] = []  # one a side
     for index, run in enumerate(runs):
-        steps = by_step(run)
+        steps = asked(run)
         for step in spread(list(steps)):
-            answers = steps[step]
             label = run.name if step is None else f"{run.name}, step {step}"
             sides.append({"run": index, "step": step, "label": label})
-            found.append(answers)
-        known = [row for row in run.answers if row.get("gold") is not None]
-        golds |= {prompt_text(row["prompt"]): str(row["gold"]) for row in known}
-    chosen = choose(found)
-    for side, answers in zip(sides, found, strict=True):
+            put.append(steps[step])
+    found = paired(put)
+    chosen = choose([{i: q.answers for i, q in side.items()} for side in found])
+    questions = []
+    for number in chosen:
+        same = [side[number] for side in found if number in side]
+        gold = next((q.gold for q in same if q.gold is not None), None)
+        questions.append({"prompt": same[0].text, "gold": gold})
+    for side, numbered in zip(sides, found, strict=True):
         side["cases"] = {
-            i: grouped(answers[prompt]) for i, prompt in enumerate(chosen) if prompt in answers
+            i: case(numbered[number], questions[i]["prompt"])
+            for i, number in enumerate(chosen)
+            if number in numbered
         }
-    total = len({prompt for answers in found for prompt in answers})
     return {
         "sides": sides,
-        "questions": [{"prompt": p, "gold": golds.get(p)} for p in chosen],
-        "limits": limits(len(chosen), total),
+        "questions": questions,
+        "limits": limits(len(chosen), len({number for side in found for number in side})),
     }
 
 
-def by_step(run: Run) -> dict[int | None, dict[str, list[Answer]]]:
-    """Answers by step and prompt; an evaluation has the step None."""
-    found: dict[int | None, dict[str, list[Answer]]] = {}
-    for row in run.samples:
-        answers = found.setdefault(int(row["step"]), {})
-        answers.setdefault(prompt_text(row["prompt"]), []).extend(_sampled(row, run.right))
-    for row in run.answers:
-        form = row.get("class")
-        solution = None if form is None else str(form)
-        ended = bool(row.get("finished", True))
-        answer = str(row["response"]), str(row["verdict"]), solution, ended
-        found.setdefault(None, {}).setdefault(prompt_text(row["prompt"]), []).append(answer)
-    return found
+def case(question: Question, prompt: str) -> dict[str, Any]:
+    """The answers by solution, and how it was asked where that is not `prompt`."""
+    other = {} if question.text == prompt else {"asked": question.text}
+    return grouped(question.answers) | other
 
 
 def spread(steps: list[int | None]) -> list[int | None]:
@@ -82,46 +75,28 @@ def spread(steps: list[int | None]) -> list[int | None]:
     return [steps[round(i * last / (STEPS - 1))] for i in range(STEPS)]
 
 
-def _sampled(row: dict[str, Any], right: float) -> Iterable[Answer]:
-    """The answers of a line of samples.jsonl."""
-    count = len(row["answers"])
-    forms = row.get("classes") or [None] * count
-    ended = row.get("finished") or [True] * count
-    for text, reward, form, end in zip(row["answers"], row["rewards"], forms, ended, strict=False):
-        verdict = "unknown" if reward is None else "right" if reward >= right else "wrong"
-        yield str(text), verdict, form, bool(end)
-
-
-def prompt_text(prompt: Any) -> str:
-    """A question as text: messages of a chat one below the other."""
-    if isinstance(prompt, list):
-        parts = (m for m in prompt if isinstance(m, dict))
-        return "\n\n".join(f"{m.get('role', '')}: {m.get('content', '')}" for m in parts)
-    return str(prompt)
-
-
-def choose(found: list[dict[str, list[Answer]]]) -> list[str]:
+def choose(found: Sequence[Mapping[int, Sequence[Answer]]]) -> list[int]:
     """The questions to show, in order: all, or as many as there is room for of those that most
     sides have and answer most differently."""
-    prompts = list(dict.fromkeys(prompt for answers in found for prompt in answers))
+    numbers = list(dict.fromkeys(number for answers in found for number in answers))
 
-    def interest(prompt: str) -> tuple[int, float]:
+    def interest(number: int) -> tuple[int, float]:
         shares = [
-            sum(verdict == "right" for _, verdict, _, _ in answers[prompt]) / len(answers[prompt])
+            sum(verdict == "right" for _, verdict, _, _ in answers[number]) / len(answers[number])
             for answers in found
-            if prompt in answers
+            if number in answers
         ]
         return len(shares), max(shares) - min(shares)
 
-    chosen: set[str] = set()
+    chosen: set[int] = set()
     room = CHARACTERS
-    for prompt in sorted(prompts, key=interest, reverse=True)[:QUESTIONS]:
-        texts = ({text for text, *_ in answers.get(prompt, ())} for answers in found)
+    for number in sorted(numbers, key=interest, reverse=True)[:QUESTIONS]:
+        texts = ({text for text, *_ in answers.get(number, ())} for answers in found)
         room -= sum(min(len(text), LONGEST) for side in texts for text in side)
         if room < 0 and chosen:
             break
-        chosen.add(prompt)
-    return [prompt for prompt in prompts if prompt in chosen]
+        chosen.add(number)
+    return [number for number in numbers if number in chosen]
 
 
 def grouped(answers: list[Answer]) -> dict[str, Any]:

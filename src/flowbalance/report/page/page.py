@@ -8,6 +8,7 @@ lie in a JSON element whose `<`, `>` and `&` are escaped, and the template escap
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -17,7 +18,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from flowbalance.report.files import finite, write_atomic
+from flowbalance.errors import UserError
+from flowbalance.report.files import finite, write_atomic, writing
 from flowbalance.report.page import tables
 from flowbalance.report.page.cases import case_study
 from flowbalance.report.page.reading import Run, read_runs
@@ -27,6 +29,8 @@ STYLES = ("uplot/uPlot.min.css", "page.css")
 LIBRARY = "uplot/uPlot.iife.min.js"
 SCRIPTS = ("state.js", "charts.js", "curves.js", "cases.js", "page.js")
 """They share one scope, in this order."""
+AXES = {"step": "steps", "answers": "answers", "minutes": "time"}
+"""What curves can stand across, and its name on the switch."""
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -39,7 +43,7 @@ def make_page(folders: Sequence[Path]) -> str:
         {"run": index, **found} for index, run in enumerate(runs) if (found := histogram(run))
     ]
     cases = case_study(runs)
-    data = {
+    data: dict[str, Any] = {
         "runs": [{"name": run.name, "axes": axes(run)} for run in runs],
         "sections": sections,
         "passCurves": curves,
@@ -50,9 +54,10 @@ def make_page(folders: Sequence[Path]) -> str:
     benchmarks, diversity = tables.benchmark_table(runs), tables.diversity_table(runs)
     return template().render(
         title=title,
-        runs=[{"name": run.name, "algorithm": run.algorithm, "kind": run.kind} for run in runs],
+        runs=[{"name": run.name} for run in runs],
         notes=notes_of(runs),
         colours=tables.COLOURS,
+        axes={k: v for k, v in AXES.items() if any(k in run["axes"] for run in data["runs"])},
         sections={section["key"]: section for section in sections},
         final=tables.final_table(runs),
         benchmarks=benchmarks,
@@ -104,7 +109,15 @@ def template() -> Any:
 
 
 def write_page(folders: Sequence[Path], out: Path) -> None:
-    """Write the page; it is whole or not there."""
+    """Write the page; it is whole or not there. A link stays one: the file it leads to is written.
+
+    UserError where something else than a file is in the way (a pipe, a terminal): a file that is
+    replaced in one step would take its place.
+    """
+    with writing(out):
+        target = Path(os.path.realpath(out))  # of links in a circle one of them
+        if target.is_symlink() or (out.exists() and not out.is_file()):
+            raise UserError(f"{out}: is not a regular file; name another with --out")
     # A lone half of a surrogate pair, which JSON can hold, has no place in UTF-8.
     text = make_page(folders).encode("utf-8", "replace").decode("utf-8")
-    write_atomic(out, text)
+    write_atomic(target, text)

@@ -16,6 +16,8 @@ class Line:
     label: str = ""
     """Where a chart has several lines: which one this is."""
     dash: tuple[int, ...] = ()
+    level: bool = False
+    """Whether it is one value that holds for a while: its ends are no measurements."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ SECTIONS = (
                 (
                     Line("log_z/used", "in the loss (the head's, where there is one)"),
                     Line("log_z/group", "groups' estimate", (2, 3)),
-                    Line("log_z/true", "true", (10, 5)),
+                    Line("log_z/true", "true", (10, 5), level=True),
                 ),
             ),
             chart(
@@ -177,8 +179,12 @@ SECTIONS = (
     Section(
         "weights",
         "Importance weights",
-        "π/π_old of an answer, before any truncation: 1 where the policy that learns is the one "
-        "that sampled.",
+        "π/π_old, before any truncation: 1 where the policy that learns is the one that sampled. "
+        "One number an answer, at the level of the run's objective: the whole answer's (FlowRL and "
+        "others with importance: sequence), its geometric mean per token (importance: geometric or "
+        "token, ratio: geometric, as GSPO and GMPO), or the mean of its tokens' ratios (ratio: "
+        "token, as PPO, GRPO, DAPO and CISPO). Spreads are comparable only between runs of one "
+        "level.",
         (
             chart("weight/mean", "Mean weight", "Near 1 when healthy."),
             Chart(

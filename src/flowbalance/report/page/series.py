@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from statistics import fmean
 from typing import Any
 
-from flowbalance.report.page.reading import Run, is_number
+from flowbalance.report.page.reading import Run
+from flowbalance.report.page.rows import is_number, numbers, power
 from flowbalance.report.page.sections import AXES, DRAWN, ELSEWHERE, SECTIONS, SPEED, Chart, Section
 from flowbalance.report.page.sections import chart as single
 
@@ -67,7 +68,7 @@ def drawn_chart(chart: Chart, curves: list[dict[str, Any]]) -> dict[str, Any]:
         "percent": chart.percent,
         "noisy": chart.noisy,
         "lines": [
-            {"label": line.label, "dash": line.dash, "used": place in used}
+            {"label": line.label, "dash": line.dash, "level": line.level, "used": place in used}
             for place, line in enumerate(chart.lines)
         ],
         "curves": curves,
@@ -80,28 +81,51 @@ def value_text(value: float, chart: Chart) -> str:
 
 
 def curve_of(run: Run, metric: str, limit: int = POINTS) -> dict[str, Any] | None:
-    """{at: places of rows, v: values}; a true log Z holds from its row to the first reset."""
+    """{at: places of rows, v: values}, and of a thinned curve its `stretches`, to smooth over.
+
+    A true log Z holds from its row to the first reset.
+    """
     points = [(i, row[metric]) for i, row in enumerate(run.rows) if is_number(row.get(metric))]
     if not points:
         return None
     if metric == "log_z/true" and len(points) == 1:
         last = max(i for i, row in enumerate(run.rows) if not row.get("resets"))
-        points.append((last, points[0][1]))
+        points += [(last, points[0][1])] if last > points[0][0] else []
     kept = thinned(points, limit)
-    return {"at": [i for i, _ in kept], "v": [rounded(value) for _, value in kept]}
+    curve: dict[str, Any] = {"at": [i for i, _ in kept], "v": [rounded(value) for _, value in kept]}
+    if len(kept) < len(points):
+        curve["stretches"] = stretch_means(points, limit // 4)
+    return curve
 
 
 def thinned(points: list[tuple[int, float]], limit: int) -> list[tuple[int, float]]:
     """At most `limit` of the points, in order: of each stretch its lowest and its highest."""
     if len(points) <= limit:
         return points
-    inner, stretches = points[1:-1], (limit - 2) // 2
     kept = [points[0]]
-    for i in range(stretches):
-        part = inner[i * len(inner) // stretches : (i + 1) * len(inner) // stretches]
+    for part in stretches(points[1:-1], (limit - 2) // 2):
         ends = {min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])}
         kept += sorted(ends)
     return [*kept, points[-1]]
+
+
+def stretch_means(points: list[tuple[int, float]], count: int) -> dict[str, list[float]]:
+    """{at: the last place, mean, count: how many values} of each of `count` stretches.
+
+    An average over the points of a thinned curve would be one of extremes; this is of all values.
+    """
+    parts = stretches(points, count)
+    return {
+        "at": [part[-1][0] for part in parts],
+        "mean": [rounded(fmean(value for _, value in part)) for part in parts],
+        "count": [len(part) for part in parts],
+    }
+
+
+def stretches(points: list[tuple[int, float]], count: int) -> list[list[tuple[int, float]]]:
+    """The points in order, in `count` parts as equal as can be."""
+    bounds = [i * len(points) // count for i in range(count + 1)]
+    return [points[start:end] for start, end in pairwise(bounds)]
 
 
 def rounded(value: float) -> float:
@@ -110,14 +134,20 @@ def rounded(value: float) -> float:
 
 
 def axes(run: Run) -> dict[str, list[float]]:
-    """What can stand on the x axis, at each row: steps, answers sampled, minutes spent."""
-    spent = (sum(seconds(row).values()) for row in run.rows)
-    found = {
-        "step": [float(row["step"]) for row in run.rows],
-        "minutes": [rounded(total / 60) for total in accumulate(spent)],
-    }
-    if any("answers" in row for row in run.rows):
-        found["answers"] = list(accumulate((row.get("answers") or 0.0 for row in run.rows), max))
+    """What can stand on the x axis, at each row: steps, answers sampled, minutes spent.
+
+    What the run has not counted is left out.
+    """
+    spent = [seconds(row) for row in run.rows]
+    answers = [row.get("answers") for row in run.rows]
+    found: dict[str, list[float]] = {}
+    if run.rows:
+        found["step"] = [float(row["step"]) for row in run.rows]
+    if any(map(is_number, answers)):
+        found["answers"] = list(accumulate((n if is_number(n) else 0.0 for n in answers), max))
+    if any(spent):
+        total = accumulate(sum(phases.values()) for phases in spent)
+        found["minutes"] = [rounded(value / 60) for value in total]
     return found
 
 
@@ -142,15 +172,10 @@ def phases(run: Run) -> dict[str, float]:
 def pass_curves(run: Run, index: int) -> list[dict[str, Any]]:
     """pass@k by k: before and after training, or of a benchmark with its interval."""
     if run.kind == "evaluation":
-        found = run.result.get("pass@k")
-        rows = [
-            (int(k), *(entry.get(part) for part in ("value", "low", "high")))
-            for k, entry in (found.items() if isinstance(found, dict) else ())
-            if isinstance(entry, dict) and is_number(entry.get("value")) and str(k).isdigit()
-        ]
-        parts = [("", sorted(rows))]
+        parts = [("", _with_intervals(run.result.get("pass@k")))]
     else:
-        parts = [("before", _by_k(run.before)), ("after", _by_k(run.after))]
+        after = "after" if run.evaluated is None else f"step {run.evaluated}"
+        parts = [("before", _by_k(run.before)), (after, _by_k(run.after))]
     return [
         {
             "run": index,
@@ -162,12 +187,26 @@ def pass_curves(run: Run, index: int) -> list[dict[str, Any]]:
     ]
 
 
-def _by_k(scores: dict[str, float]) -> list[tuple[int, float, None, None]]:
+Score = tuple[int, float, float | None, float | None]
+"""k, pass@k and the bounds of its interval."""
+
+
+def _with_intervals(scores: Any) -> list[Score]:
+    """pass@k of a benchmark, {k: {value, low, high}}."""
+    found: dict[int, Score] = {}
+    for name, entry in scores.items() if isinstance(scores, dict) else ():
+        k, parts = power(name), numbers(entry)
+        if k is not None and "value" in parts:
+            found[k] = (k, parts["value"], parts.get("low"), parts.get("high"))
+    return [found[k] for k in sorted(found)]
+
+
+def _by_k(scores: dict[str, float]) -> list[Score]:
     """pass@k of held-out scores; pass@1 is the accuracy."""
     found = {
-        int(match[1]): value
+        k: value
         for name, value in scores.items()
-        if (match := re.fullmatch(r"pass@(\d+)", name))
+        if name.startswith("pass@") and (k := power(name)) is not None
     }
     if found and "accuracy" in scores:
         found.setdefault(1, scores["accuracy"])
@@ -179,7 +218,9 @@ def histogram(run: Run) -> dict[str, list[float]] | None:
     rows = [
         counts
         for row in run.rows
-        if isinstance(counts := row.get("weight/histogram"), list) and len(counts) == BINS
+        if isinstance(counts := row.get("weight/histogram"), list)
+        and len(counts) == BINS
+        and all(map(is_number, counts))
     ]
     if not rows:
         return None

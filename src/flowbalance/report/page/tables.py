@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from flowbalance.report.display import duration
-from flowbalance.report.page.reading import Run, is_number
+from flowbalance.report.page.reading import Run
+from flowbalance.report.page.rows import is_number, power
 from flowbalance.report.page.series import phases
 
 SCORES = {
@@ -41,9 +41,9 @@ def number(value: float) -> str:
 
 
 def final_table(runs: list[Run]) -> dict[str, Any]:
-    """Held-out scores of training runs: each after training, and before it."""
+    """Held-out scores of training runs: each after training (or the latest), and before it."""
     rows = [(index, run) for index, run in enumerate(runs) if run.kind == "training"]
-    names = [n for n in SCORES if any(n in run.after for _, run in rows)]
+    names = [n for n in SCORES if any(n in run.after or n in run.before for _, run in rows)]
     return {
         "columns": [SCORES[name][0] for name in names],
         "rows": [
@@ -61,13 +61,15 @@ def run_facts(run: Run) -> list[str]:
     """Algorithm, seed, steps, answers and time of a training run."""
     seed = run.summary.get("seed", run.config.get("seed"))
     answers: Any = run.rows[-1].get("answers") if run.rows else run.summary.get("answers")
+    steps = run.rows[-1]["step"] if run.rows else None
     facts = [
         run.algorithm,
         f"seed {seed}" if seed is not None else "",
-        f"{run.rows[-1]['step']} steps" if run.rows else "",
+        "" if steps is None else f"{steps} step{'' if steps == 1 else 's'}",
         f"{int(answers):,} answers" if is_number(answers) else "",
         duration(sum(phases(run).values())) if phases(run) else "",
-        "" if run.summary else "not ended",
+        "" if run.ended else "not ended",
+        f"scores of step {run.evaluated}" if run.evaluated is not None else "",
     ]
     return [fact for fact in facts if fact]
 
@@ -77,15 +79,13 @@ def score_cell(run: Run, name: str) -> dict[str, str]:
     share = SCORES[name][1]
     show = percent if share else number
     old, new = run.before.get(name), run.after.get(name)
-    if new is None:
-        return {"after": "–", "before": "", "change": ""}
-    cell = {"after": show(new), "before": "", "change": ""}
-    if old is not None and run.rows and run.rows[-1]["step"]:
+    cell = {"after": "–" if new is None else show(new), "before": "", "change": ""}
+    if old is not None:
         cell["before"] = show(old)
-        if share:
-            cell["change"] = f"{100 * (new - old):+.1f}".replace("-", "−")
-        elif old:
-            cell["change"] = f"{100 * (new / old - 1):+.1f} %".replace("-", "−")
+    if old is not None and new is not None and share:
+        cell["change"] = f"{100 * (new - old):+.1f}".replace("-", "−")
+    elif old and new is not None:
+        cell["change"] = f"{100 * (new / old - 1):+.1f} %".replace("-", "−")
     return cell
 
 
@@ -121,8 +121,8 @@ def largest_k(scores: Any) -> list[tuple[str, str]]:
         return []
     if "value" in scores:
         return [("k", with_interval(scores))]
-    ks = [k for k in scores if re.fullmatch(r"\d+", str(k))]
-    return [(k, with_interval(scores[k])) for k in sorted(ks, key=int)[-1:]]
+    ks = {k: name for name in scores if (k := power(name)) is not None}
+    return [(str(k), with_interval(scores[ks[k]])) for k in sorted(ks)[-1:]]
 
 
 def with_interval(score: Any, show: Callable[[float], str] = percent) -> str:
@@ -190,7 +190,7 @@ def time_table(runs: list[Run]) -> dict[str, Any]:
 
 
 def settings(runs: list[Run]) -> list[dict[str, Any]]:
-    """Every setting of every run, and whether the runs differ in it."""
+    """Every setting of every run, those in which the runs differ first."""
     names = list(dict.fromkeys(name for run in runs for name in run.config))
     rows = []
     for name in names:
@@ -199,11 +199,11 @@ def settings(runs: list[Run]) -> list[dict[str, Any]]:
         rows.append(
             {"name": name, "values": values, "differs": len(known) > 1 and name not in IDLE}
         )
-    return rows
+    return sorted(rows, key=lambda row: not row["differs"])
 
 
 def setting_text(value: Any) -> str:
-    """A setting as one writes it."""
+    """A setting as one writes it; the only mapping among them is an empty one."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -17,6 +17,9 @@ function finding(found) {
   return JSON.stringify([found.right, right.map((group) => group.label).sort()]);
 }
 
+/** Show the case study anew: a run was switched on or off. */
+let showCases = () => {};
+
 function caseStudy() {
   const target = document.getElementById("case-study");
   if (!target) return;
@@ -51,8 +54,9 @@ function caseStudy() {
         type: "button",
         id: by > 0 ? "case-next" : "case-previous",
         "aria-label": by > 0 ? "next question" : "previous question",
-        disabled: !list[place + by] && list[place + by] !== 0,
-        onclick: () => choose(list[place + by]),
+        // Not `disabled`: the focus would be lost at the last question.
+        "aria-disabled": String(list[place + by] === undefined),
+        onclick: () => list[place + by] !== undefined && choose(list[place + by]),
       },
       by > 0 ? "›" : "‹",
     );
@@ -113,6 +117,7 @@ function caseStudy() {
   }
 
   target.append(controls, box);
+  showCases = render;
   render();
 }
 
@@ -131,9 +136,9 @@ function initialSides(sides) {
 function sideOf(side, question) {
   const found = side.cases[question];
   const heading = make("h3", {}, swatch(side.run), side.label);
-  if (!found) {
-    return make("div", { class: "side" }, heading, make("p", { class: "constant" }, "It has no answer to this question."));
-  }
+  const alone = (words) => make("div", { class: "side" }, heading, make("p", { class: "constant" }, words));
+  if (state.hidden.has(side.run)) return alone("This run is switched off above.");
+  if (!found) return alone("It has no answer to this question.");
   const facts = [
     `${found.right} of ${found.n} right`,
     found.solutions > 1 && `${found.solutions} different (effectively ${found.effective})`,
@@ -145,6 +150,7 @@ function sideOf(side, question) {
     { class: "side" },
     heading,
     make("p", { class: "summary" }, facts.filter(Boolean).join(" · ")),
+    found.asked != null && make("div", { class: "asked" }, make("p", { class: "form" }, "asked in these words"), folded(found.asked)),
     ...listed(found),
   );
 }

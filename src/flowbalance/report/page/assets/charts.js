@@ -37,11 +37,12 @@ function tooltip(spec) {
 
 /**
  * Draw a chart into `holder`, anew at every call.
- * spec: {series: [{run, label, dash, x, y, faint, fill, steps, more}], percent, place(x), x: axis
- * options, label}
+ * spec: {series: [{run, label, dash, x, y, faint, fill, steps, level, more}], percent, place(x),
+ * x: axis options, label, empty: what to say where there is no series}
  */
 function draw(holder, spec) {
-  holder.chart?.destroy();
+  clear(holder);
+  if (!spec.series.length) return say(holder, spec.empty);
   const ink = colour("--muted");
   const ground = colour("--card");
   const grid = { stroke: colour("--line"), width: 1 };
@@ -82,7 +83,6 @@ function draw(holder, spec) {
   };
   const tables = spec.series.map((series) => [series.x, series.y]);
   const values = single ? tables[0] : uPlot.join(tables);
-  holder.replaceChildren();
   holder.chart = new uPlot(options, values, holder);
   holder.runs = spec.series.map((series) => series.run);
   holder.setAttribute("role", "img");
@@ -91,7 +91,7 @@ function draw(holder, spec) {
   if (!holder.watched) {
     holder.watched = new ResizeObserver(() => {
       const width = holder.clientWidth;
-      if (width && width !== holder.chart.width) {
+      if (holder.chart && width && width !== holder.chart.width) {
         holder.chart.setSize({ width, height: holder.chart.height });
       }
     });
@@ -99,9 +99,37 @@ function draw(holder, spec) {
   }
 }
 
-/** Whether the points of a series are few enough to be marked; a level line has none. */
+/** Take the chart away, and whatever was said in its place. */
+function clear(holder) {
+  holder.chart?.destroy();
+  holder.chart = null;
+  holder.runs = [];
+  drawn.delete(holder);
+  for (const name of ["role", "aria-label"]) holder.removeAttribute(name);
+  holder.replaceChildren();
+}
+
+/** Words instead of a chart. */
+function say(holder, words) {
+  clear(holder);
+  holder.append(make("p", { class: "constant" }, words));
+}
+
+/** Draw; what fails costs its own chart alone. */
+function attempt(holder, work) {
+  try {
+    work();
+  } catch (error) {
+    reportError(error);
+    say(holder, "This chart could not be drawn.");
+  }
+}
+
+/** Whether the points of a series are few enough to be marked: a lone one is all there is to see.
+ *  The ends of a level line are no measurements. */
 function marked(series) {
-  return !series.faint && !series.steps && series.x.length > 2 && series.x.length < 40;
+  if (series.faint || series.steps) return false;
+  return series.x.length === 1 || (!series.level && series.x.length < 40);
 }
 
 /** A scale of shares does not leave 0 … 1, and never shows less than a point. */

@@ -1,13 +1,16 @@
 // What is drawn: metrics over steps, pass@k over k, the histogram of importance weights.
 const AXES = { step: "step", answers: "answers", minutes: "minutes" };
+const UNCOUNTED = { step: "steps", answers: "counted its answers", minutes: "timed its steps" };
 
-/** Exponential moving average, as if nothing came before the first value. */
-function smoothed(values, factor) {
+/** Exponential moving average, as if nothing came before the first value; counts[i] values have
+ *  the mean values[i]. */
+function smoothed(values, factor, counts) {
   let mean = 0;
   let weight = 0;
-  return values.map((value) => {
-    mean = factor * mean + (1 - factor) * value;
-    weight = factor * weight + (1 - factor);
+  return values.map((value, i) => {
+    const kept = factor ** counts[i];
+    mean = kept * mean + (1 - kept) * value;
+    weight = kept * weight + (1 - kept);
     return mean / weight;
   });
 }
@@ -16,16 +19,19 @@ function metricSeries(chart) {
   const factor = chart.noisy ? state.smoothing : 0;
   return chart.curves.flatMap((curve) => {
     const run = data.runs[curve.run];
-    const across = run.axes[state.axis] || [];
-    if (!across.length) return [];
+    const across = run.axes[state.axis];
+    if (!across) return [];
     const line = chart.lines[curve.line];
     const label = line.label ? `${run.name}, ${line.label}` : run.name;
-    const x = curve.at.map((i) => across[i]);
-    const base = { run: curve.run, label, dash: line.dash, x };
-    if (!factor || x.length < 4) return [{ ...base, y: curve.v }];
+    const places = (at) => at.map((i) => across[i]);
+    const base = { run: curve.run, label, dash: line.dash, level: line.level };
+    const raw = { ...base, x: places(curve.at), y: curve.v };
+    if (!factor || curve.at.length < 4) return [raw];
+    // A thinned curve holds extremes: its average is of the means of its stretches.
+    const { at, mean, count } = curve.stretches || { ...curve, mean: curve.v, count: curve.v.map(() => 1) };
     return [
-      { ...base, y: curve.v, faint: true },
-      { ...base, y: smoothed(curve.v, factor) },
+      { ...raw, faint: true },
+      { ...base, x: places(at), y: smoothed(mean, factor, count) },
     ];
   });
 }
@@ -37,6 +43,7 @@ function drawMetric(holder, chart) {
     label: chart.title,
     place: (x) => `${AXES[state.axis]} ${text(x)}`,
     x: { values: (u, ticks) => ticks.map((v) => short(v)) },
+    empty: `None of the runs with this metric has ${UNCOUNTED[state.axis]}.`,
   });
 }
 
@@ -53,30 +60,41 @@ function drawSections() {
       target.append(place);
       const lines = chart.lines.some((line) => line.label) ? chart.lines : [];
       const holder = figure(place, chart.title, chart.meaning, lines);
-      redraws.push(() => drawMetric(holder, chart));
+      redraw(holder, () => drawMetric(holder, chart));
     }
   }
 }
 
 const redraws = [];
-const DASHES = { before: [5, 4], after: [], "": [] };
+
+/** Draw at the start and at every change of axis, smoothing or colours. */
+function redraw(holder, work) {
+  redraws.push(() => attempt(holder, work));
+}
+
+/** "before", "after" or "step 40" of a training run, "" of an evaluation. */
+const dashOf = (part) => (part === "before" ? [5, 4] : []);
 
 function drawPassCurves() {
   const target = document.getElementById("pass-chart");
   if (!target) return;
-  const parts = new Set(data.passCurves.map((curve) => curve.part));
-  const lines = [...parts].filter(Boolean).map((part) => ({
-    label: part === "before" ? "before training" : "after training",
-    dash: DASHES[part],
-  }));
+  const parts = [...new Set(data.passCurves.map((curve) => curve.part))].filter(Boolean);
+  const later = [
+    parts.includes("after") && "after training",
+    parts.some((part) => part.startsWith("step")) && "at the latest evaluation",
+  ];
+  const lines = [
+    { label: parts.includes("before") && "before training", dash: dashOf("before") },
+    { label: later.filter(Boolean).join(", or "), dash: dashOf("after") },
+  ];
   const holder = figure(target, "pass@k over k", "", lines);
   const ks = [...new Set(data.passCurves.flatMap((curve) => curve.k))].filter((k) => Number.isInteger(Math.log2(k)));
-  redraws.push(() =>
+  redraw(holder, () =>
     draw(holder, {
       series: data.passCurves.map((curve) => ({
         run: curve.run,
         label: data.runs[curve.run].name + (curve.part && `, ${curve.part}`),
-        dash: DASHES[curve.part],
+        dash: dashOf(curve.part),
         x: curve.k,
         y: curve.v,
         more: (k) => interval(curve, curve.k.indexOf(k)),
@@ -114,7 +132,7 @@ function drawHistogram() {
   const radios = Object.entries(parts).map(([value, name]) => {
     const change = () => {
       part = value;
-      redraw();
+      attempt(holder, bars);
     };
     const input = { type: "radio", name: "histogram-part", value, checked: value === part };
     return make("label", {}, make("input", { ...input, onchange: change }), make("span", {}, name));
@@ -124,7 +142,7 @@ function drawHistogram() {
   const filled = data.histograms.flatMap((entry) => entry.all.flatMap((v, i) => (v ? [i] : [])));
   const low = Math.max(0, Math.min(...filled) - 1);
   const high = Math.min(2 * BINS, Math.max(...filled) + 1);
-  const redraw = () =>
+  const bars = () =>
     draw(holder, {
       series: data.histograms.map((entry) => {
         const y = [...entry[part].slice(low, high + 1), 0];
@@ -140,5 +158,5 @@ function drawHistogram() {
         values: (u, ticks) => ticks.map(binValue),
       },
     });
-  redraws.push(redraw);
+  redraw(holder, bars);
 }

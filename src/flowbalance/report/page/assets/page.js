@@ -16,6 +16,7 @@ function showRuns() {
     element.hidden = state.hidden.has(Number(element.dataset.run));
   }
   follow();
+  showCases();
 }
 
 function switched(event) {
@@ -44,9 +45,10 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll)
 document.getElementById("differing")?.addEventListener("change", (event) => {
   document.querySelector("table.settings").classList.toggle("differing", event.target.checked);
 });
-contents();
-drawSections();
-drawPassCurves();
-drawHistogram();
-caseStudy();
-redrawAll();
+for (const start of [contents, drawSections, drawPassCurves, drawHistogram, caseStudy, redrawAll]) {
+  try {
+    start();
+  } catch (error) {
+    reportError(error); // what fails costs its own part alone
+  }
+}
