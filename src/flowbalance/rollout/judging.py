@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Self
 
 from flowbalance.data import Prompt
@@ -41,12 +40,7 @@ class Judging:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._given_up = True
         self._inbox.put(None)
 
