@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from flowbalance.evaluation.benchmarks.questions import (
     load_questions,
     prompt_format,
     put,
+    refuse_others,
     short,
 )
 from flowbalance.evaluation.benchmarks.registry import BENCHMARKS, FUNCTION
@@ -180,6 +182,54 @@ def test_ones_own_file(tmp_path: Path) -> None:
         load_questions(config(data))
 
 
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        (7, "question q: must be text, or a list of chat messages"),
+        ([], "question q: must be text"),
+        ([{"role": "user", "content": [{"type": "text", "text": "1+1?"}]}], "question q: must be"),
+        ([{"content": "1+1?"}], "question q: must be text"),
+        ("1+1 \ud83d", r"question 'q': its prompt has half a character \('\\ud83d', a lone"),
+        ([{"role": "user", "content": "\udc00"}], "question 'q': its prompt has half a character"),
+    ],
+)
+def test_questions_that_cannot_be_put(prompt: Any, says: str, tmp_path: Path) -> None:
+    row = {"id": "q", "prompt": prompt, "answer": "2"}
+    with pytest.raises(UserError, match=says):
+        load_questions(config(written(tmp_path / "mine.jsonl", row)))
+
+
+def test_golds_that_cannot_be_written(tmp_path: Path) -> None:
+    row = {"id": "q", "prompt": "1+1?", "answer": ["2", "\ud83d"]}
+    with pytest.raises(UserError, match="question 'q': its gold has half a character"):
+        load_questions(config(written(tmp_path / "mine.jsonl", row)))
+    whole = row | {"answer": "\U0001f600"}
+    assert load_questions(config(written(tmp_path / "mine.jsonl", whole))).rows[0]["gold"] == "😀"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"time_limit": "2 s"}, "question 1/A: Codeforces: time_limit must be a number of seconds"),
+        ({"examples": [{"input": "1"}]}, "question 1/A: Codeforces: examples must be a list"),
+    ],
+)
+def test_problems_that_cannot_be_shown(change: dict, says: str, tmp_path: Path) -> None:
+    data = written(tmp_path / "rows.jsonl", ROWS["codeforces"][0] | change)
+    with pytest.raises(UserError, match=says):
+        load_questions(config("codeforces", data=data))
+
+
+def test_answers_to_other_questions_are_refused() -> None:
+    rows = [{"id": "1", "prompt": "a"}, {"id": "2", "prompt": [{"role": "user", "content": "b"}]}]
+    lines = [{"id": "1", "prompt": "a"}, {"id": "2", "prompt": "b"}]
+    refuse_others(lines, rows, "x.jsonl", "stop")
+    with pytest.raises(UserError, match=r"question 2: has changed in x\.jsonl since .*; stop"):
+        refuse_others([lines[0], lines[1] | {"prompt": "c"}], rows, "x.jsonl", "stop")
+    with pytest.raises(UserError, match=r"question 1: is gone from x\.jsonl"):
+        refuse_others(lines, rows[1:], "x.jsonl", "stop")
+
+
 def test_names_that_there_are_not() -> None:
     with pytest.raises(UserError, match="did you mean aime24"):
         find(config("aime-24"))
@@ -200,7 +250,14 @@ def test_built_in_tasks() -> None:
 
 @pytest.mark.parametrize(
     ("gold", "as_one"),
-    [("a\n#### 18", "18"), (["1", "2"], "1, 2"), (["3"], "3"), (7, 7), ("x", "x")],
+    [
+        ("a\n#### 18", "18"),
+        (["1", "2"], "1, 2"),
+        (["3"], "3"),
+        (7, 7),
+        ("x", "x"),
+        (Decimal("0.50"), "0.50"),
+    ],
 )
 def test_golds_as_one_answer(gold: Any, as_one: Any) -> None:
     assert short(gold) == as_one

@@ -60,6 +60,8 @@ def test_the_mean_over_contests_with_what_was_tried() -> None:
     tries = {
         ("1", "A"): ["wrong", "right"],
         ("2", "A"): ["right", "right"],  # 500 points: behind one of two equals
+        ("2", "Z"): ["right", "right", "right"],  # an index that the contest does not have
+        ("3", "Z"): ["right", "right"],  # and one in a contest without any other
         ("9", "A"): ["right", "right"],
     }
     found = rate(contests, tries, [1000.0, 1400.0, 1500.1, 3000.0])
@@ -67,13 +69,27 @@ def test_the_mean_over_contests_with_what_was_tried() -> None:
     assert found["percentile"] == 50.0
     assert (found["contests"], found["problems"], found["problems_tried"]) == (2, 4, 2)
     assert found["tries"] == 2
+    assert found["problems_unknown"] == 0
     assert "percentile" not in rate(contests, tries, None)
-    with pytest.raises(UserError, match="none of the contests"):
-        rate(contests, {("8", "A"): ["right"]}, None)
+    for nobody in (("8", "A"), ("1", "Z")):
+        with pytest.raises(UserError, match="none of the problems"):
+            rate(contests, {nobody: ["right"]}, None)
+
+
+def test_problems_of_which_nothing_is_known_are_counted() -> None:
+    tries = {("1", "A"): ["wrong", "right"], ("1", "B"): ["unknown", "unknown"]}
+    found = rate({"1": CONTEST}, tries, None)
+    assert (found["problems_tried"], found["problems_unknown"]) == (2, 1)
+    assert found["rating"] == pytest.approx(1500)  # as if B had failed
+    tries["1", "B"] = ["unknown", "wrong"]
+    assert rate({"1": CONTEST}, tries, None)["problems_unknown"] == 0
 
 
 def test_percentile() -> None:
     assert percentile(1500, [1000, 1500, 2000, 2500]) == 25.0
+
+
+CONTEST_TEXT = '{"1": {"problems": {"A": %s}, "participants": [{"rating": %s, "points": %s}]}}'
 
 
 @pytest.mark.parametrize(
@@ -84,6 +100,11 @@ def test_percentile() -> None:
         ('{"1": {"problems": {"A": 500}}}', "participants"),
         ('{"1": {"problems": {"A": 500}, "participants": []}}', "no participants"),
         ('{"1": {"problems": {"A": 500}, "participants": [{"rating": 3}]}}', "points"),
+        (CONTEST_TEXT % ("500", "-4e8", "3"), r"the rating -400000000.0 is beyond ±10000"),
+        (CONTEST_TEXT % ("500", "NaN", "3"), "nan is no finite number"),
+        (CONTEST_TEXT % ("500", "3", "Infinity"), "inf is no finite number"),
+        (CONTEST_TEXT % ("NaN", "3", "3"), "nan is no finite number"),
+        (CONTEST_TEXT % ("1" + 400 * "0", "3", "3"), "too large"),
     ],
 )
 def test_files_that_cannot_be_used(text: str, says: str, tmp_path: Path) -> None:
@@ -99,6 +120,10 @@ def test_files(tmp_path: Path) -> None:
     assert read_contests(str(tmp_path / "c.json")) == {"1": CONTEST}
     (tmp_path / "u.json").write_text("[1000, 1500.5]")
     assert read_users(str(tmp_path / "u.json")) == [1000.0, 1500.5]
-    (tmp_path / "u.json").write_text('[1000, "x"]')
-    with pytest.raises(UserError, match="list of numbers"):
+    for bad in ('[1000, "x"]', "[NaN]", "[null]", f"[1{400 * '0'}]", "[1e9]"):
+        (tmp_path / "u.json").write_text(bad)
+        with pytest.raises(UserError, match="list of numbers"):
+            read_users(str(tmp_path / "u.json"))
+    (tmp_path / "u.json").write_text("[]")
+    with pytest.raises(UserError, match="has no ratings"):
         read_users(str(tmp_path / "u.json"))

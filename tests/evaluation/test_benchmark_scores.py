@@ -93,13 +93,16 @@ def test_which_k_the_majority_has() -> None:
 
 def test_intervals() -> None:
     alike = mean([0.25] * 30, seed=0)
-    assert alike == {"value": 0.25, "low": 0.25, "high": 0.25}
+    assert alike == {"value": 0.25, "low": 0.25, "high": 0.25, "questions": 30}
     # Half of 100 questions right: a mean of 100 draws has the standard error √(¼/100) = 0.05.
     half = mean([0.0, 1.0] * 50, seed=0)
     assert half["low"] == pytest.approx(0.5 - 1.96 * 0.05, abs=0.012)
     assert half["high"] == pytest.approx(0.5 + 1.96 * 0.05, abs=0.012)
-    assert mean([0.0, 1.0, math.nan] * 50, seed=0)["value"] == 0.5
-    assert math.isnan(mean([math.nan], seed=0)["value"])
+    with_silent = mean([0.0, 1.0, math.nan] * 50, seed=0)
+    assert (with_silent["value"], with_silent["questions"]) == (0.5, 100)
+    nothing = mean([math.nan], seed=0)
+    assert math.isnan(nothing["value"])
+    assert nothing["questions"] == 0
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -122,6 +125,9 @@ def test_scores_of_two_questions() -> None:
     assert found["pass@k"]["2"]["value"] == 1.0
     assert found["pass@k"]["3"]["value"] == 1.0  # of the second question alone
     assert math.isnan(found["pass@k"]["3"]["low"])  # one question says nothing of the spread
+    assert [found["pass@k"][k]["questions"] for k in "123"] == [2, 2, 1]
+    assert [found["maj@k"][k]["questions"] for k in "123"] == [2, 2, 1]
+    assert found["avg@k"]["questions"] == 2
     assert list(found["maj@k"]) == ["1", "2", "3"]
     assert found["maj@k"]["2"]["value"] == pytest.approx((1 / 2 + 1) / 2)
     assert found["length"] == pytest.approx(90 / 6)

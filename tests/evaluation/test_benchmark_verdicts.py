@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from flowbalance.errors import UserError
 from flowbalance.evaluation.benchmarks.verdicts import (
+    NOT_YET,
     check_grader,
+    check_tests,
     classes,
     continuation,
+    due,
     grade,
     has_votes,
     needs_rows,
@@ -36,7 +40,7 @@ def graded(lines: list[dict], grader: str, rows: dict | None = None) -> list[dic
 def test_right_answers_are_one_class_however_they_are_written() -> None:
     lines = graded(answers("\\boxed{1/2}", "\\boxed{0.5}", "\\boxed{\\frac12}"), "math")
     assert [line["verdict"] for line in lines] == ["right"] * 3
-    assert len(set(classes(lines, "math", None))) == 1
+    assert len(set(classes(lines, "math", None, {}))) == 1
 
 
 def test_wrong_answers_of_the_same_value_are_one_class() -> None:
@@ -44,7 +48,7 @@ def test_wrong_answers_of_the_same_value_are_one_class() -> None:
         answers("\\boxed{1/4}", "\\boxed{0.25}", "\\boxed{3}", "I do not know", "\\boxed{0.5}"),
         "math",
     )
-    quarter, also, three, nothing, right = classes(lines, "math", None)
+    quarter, also, three, nothing, right = classes(lines, "math", None, {})
     assert quarter == also
     assert len({quarter, three, right}) == 3
     assert nothing is None
@@ -54,7 +58,7 @@ def test_what_is_graded_wrong_never_shares_the_golds_class() -> None:
     # DAPO's grader reads "Answer:" alone: the same value elsewhere is wrong there.
     lines = graded(answers("Answer: 1/2", "\\boxed{1/2}"), "dapo")
     assert [line["verdict"] for line in lines] == ["right", "wrong"]
-    right, wrong = classes(lines, "dapo", None)
+    right, wrong = classes(lines, "dapo", None, {})
     assert right != wrong
 
 
@@ -66,7 +70,7 @@ def test_an_unreadable_gold_is_unknown() -> None:
 def test_brackets_without_end_do_no_harm() -> None:
     deep = "(" * 900 + "1" + ")" * 900
     lines = graded(answers(f"\\boxed{{{deep}}}", f"\\boxed{{{deep}+0}}", ""), "math")
-    assert classes(lines, "math", None)[2] is None
+    assert classes(lines, "math", None, {})[2] is None
 
 
 def test_tasks_name_the_solution_that_is_spelled() -> None:
@@ -77,9 +81,20 @@ def test_tasks_name_the_solution_that_is_spelled() -> None:
     lines = graded(answers(*texts, gold=None), "countdown", {"q": row})
     assert [line["verdict"] == "right" for line in lines] == right
     assert right[:3] == [True, True, False]
-    found = classes(lines, "countdown", row)
+    found = classes(lines, "countdown", row, {})
     assert found[0] == found[1] == Countdown().canonical(_question(row), texts[0])
     assert found[2] is None
+
+
+def test_tasks_list_their_solutions_with_the_options_of_the_questions() -> None:
+    options = {"operators": "+-*/"}
+    row = {"id": "q", "prompt": "9,6,3,9>11:", "numbers": [9, 3], "target": 3, "gold": None}
+    text = "9/3=3"
+    (line,) = graded(answers(text, gold=None), "countdown", {"q": row | options})
+    assert line["verdict"] == "right"
+    assert classes([line], "countdown", row | options, {}) == [None]  # what this is about
+    (found,) = classes([line], "countdown", row | options, options)
+    assert found is not None
 
 
 def _question(row: dict):  # type: ignore[no-untyped-def]
@@ -114,7 +129,10 @@ def test_equal_programs_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("\treturn 1", "\treturn 1"),
         ("def up(x):\n    return 1\nprint(2)", "def up(x):\n    return 1\nprint(2)"),
         ("\n\ndef up(x):\n    return 1", "\n\ndef up(x):\n    return 1"),
-        ("  Here:\n```python\nx\n```", "  Here:\n```python\nx\n```"),
+        ("    return 1\n```\n\nThis adds one:\n```python\nup(1)\n```", "    return 1"),
+        ("\n    return 1\n\n```", "\n    return 1\n"),
+        (" Here:\n```python\nx\n```", " Here:\n```python\nx\n```"),
+        ("```python\n    return 1\n```\nDone.", "```python\n    return 1\n```\nDone."),
         ("", ""),
     ],
 )
@@ -125,9 +143,25 @@ def test_what_follows_a_continued_function_is_not_the_answer(text: str, kept: st
 def test_a_continued_stub_is_graded_without_what_follows() -> None:
     row = {"id": "q", "prompt": "def up(x):\n", "entry_point": "up", "test": "inputs = [[1], [4]]"}
     row |= {"canonical_solution": "    return x + 1\n"}
-    texts = ["    return 1 + x\nNow test it.", "    return 2\nNow test it."]
+    texts = [
+        "    return 1 + x\nNow test it.",
+        "    return 1 + x\n```\nAn example:\n```python\nprint(up(1))\n```",
+        "    return 2\nNow test it.",
+    ]
     found = graded(answers(*texts, gold=None), "code", {"q": row})
-    assert [line["verdict"] for line in found] == ["right", "wrong"]
+    assert [line["verdict"] for line in found] == ["right", "right", "wrong"]
+
+
+def test_tests_are_read_before_anything_is_sampled() -> None:
+    good = {"id": "a", "tests": {"inputs": ["1"], "outputs": ["2"]}}
+    check_tests([good])
+    for bad, says in [
+        ({}, "there are no `tests`"),
+        ({"tests": {"inputs": ["1"]}}, "need both inputs and outputs"),
+        ({"entry_point": "f", "test": "inputs = [[1]]", "prompt": "p"}, "'answer' is missing"),
+    ]:
+        with pytest.raises(UserError, match=f"question b: .*{says}"):
+            check_tests([good, {"id": "b"} | bad])
 
 
 def test_a_question_without_tests_is_named() -> None:
@@ -160,10 +194,38 @@ def test_reward_functions() -> None:
     lines = answers("ab", "a", "") + answers("ab", "a", key="r")
     found = graded(lines, path, rows)
     assert [line["verdict"] for line in found] == ["right", "wrong", "unknown", "wrong", "right"]
-    assert classes(found[:3], path, rows["q"]) == [None] * 3
+    assert classes(found[:3], path, rows["q"], {}) == [None] * 3
     assert not has_votes(path)
     assert needs_rows(path)
     assert not needs_rows("math-verify")
+
+
+def slow(completions: Sequence, **_: object) -> list[float]:
+    time.sleep(0.3)
+    return [1.0 for _ in completions]
+
+
+def test_what_came_too_late_is_graded_again() -> None:
+    path = f"{__name__}:slow"
+    rows = {key: {"id": key, "prompt": "p", "gold": None} for key in "qr"}
+    lines = answers("a", "b") + answers("a", key="r")
+    late = [
+        line | {"verdict": verdict, "reason": reason}
+        for line, (verdict, reason) in zip(
+            lines, grade(lines, path, rows, timeout=0.05), strict=True
+        )
+    ]
+    assert {(line["verdict"], line["reason"]) for line in late} == {
+        ("unknown", "no reward within 0.05 s")
+    }
+    assert due(late, path) == late
+    in_time = [verdict for verdict, _ in grade(late, path, rows, timeout=20)]
+    assert in_time == ["right"] * 3
+    # A function sees all answers to a question, and no question that is done.
+    late[0] |= {"verdict": "right", "reason": "reward 1"}
+    late[2] |= {"verdict": "unknown", "reason": "no reward"}
+    assert due(late, path) == late[:2]
+    assert due([late[0], late[1] | {"reason": NOT_YET}], "math")[0]["response"] == "b"
 
 
 def test_graders_that_cannot_be() -> None:

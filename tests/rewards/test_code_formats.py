@@ -108,6 +108,32 @@ def test_what_is_no_pickle_is_named(text: str) -> None:
         livecodebench(PROGRAM | {"private_test_cases": text})
 
 
+def test_text_in_json_may_hold_other_line_ends() -> None:
+    row = METHOD | {"public_test_cases": [case('["a\u2028b"]\r\n10', '"x\x85"', "functional")]}
+    assert livecodebench(row)["inputs"][0] == [["a\u2028b"], 10]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metadata": "{func_name: total}"}, "metadata is not JSON"),
+        ({"metadata": "[1]"}, "func_name"),
+        (
+            {"public_test_cases": [case("[1, 2", "3", "functional")]},
+            r"an input is not JSON .'\[1, 2",
+        ),
+        ({"public_test_cases": [case("1\n2", "three", "functional")]}, "an output is not JSON"),
+        ({"public_test_cases": [{"input": "1"}]}, "public_test_cases must be a list of objects"),
+        ({"public_test_cases": "7"}, "public_test_cases must be a list of objects"),
+        ({"public_test_cases": ["1"]}, "public_test_cases must be a list of objects"),
+        ({"private_test_cases": packed("{}")}, "private_test_cases must be a list of objects"),
+    ],
+)
+def test_rows_of_livecodebench_that_are_damaged(change: dict, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        livecodebench(METHOD | change)
+
+
 def test_rows_of_livecodebench_that_lack_something() -> None:
     with pytest.raises(UserError, match="func_name"):
         livecodebench(METHOD | {"metadata": "{}"})
@@ -133,6 +159,21 @@ def test_codeforces() -> None:
 )
 def test_problems_that_equality_cannot_judge(change: dict, says: str) -> None:
     assert says in without_tests(CODEFORCES | change)
+    with pytest.raises(UserError, match=says):
+        codeforces(CODEFORCES | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"time_limit": "2 s"}, "time_limit must be a number of seconds, not '2 s'"),
+        ({"time_limit": [2]}, "time_limit must be a number of seconds"),
+        ({"official_tests": [{"input": "1"}]}, "official_tests must be a list of objects"),
+        ({"official_tests": "1"}, "official_tests must be a list of objects"),
+    ],
+)
+def test_rows_of_codeforces_that_are_damaged(change: dict, says: str) -> None:
+    assert codeforces(CODEFORCES | {"time_limit": "1"})["time_limit"] == 3.0
     with pytest.raises(UserError, match=says):
         codeforces(CODEFORCES | change)
 
@@ -164,6 +205,17 @@ def test_inputs_of_humaneval_plus_are_read_from_its_check() -> None:
     loose = ON_THE_HUB | {"test": ON_THE_HUB["test"].replace("exp, 0)", "exp, 1e-06)")}
     assert humaneval(loose)["atol"] == 1e-6
     assert graded(ON_THE_HUB, "    return x + x", "    return abs(2 * x)") == ["right", "wrong"]
+
+
+def test_inputs_of_humaneval_plus_that_are_no_list() -> None:
+    assert humaneval(ON_THE_HUB | {"base_input": [[7]], "plus_input": None})["inputs"] == [[7]]
+    for value in (7, "[[1]]", {"a": 1}):
+        with pytest.raises(UserError, match="plus_input must be a list of lists of arguments"):
+            humaneval(ON_THE_HUB | {"plus_input": value})
+
+
+def test_literals_may_hold_other_line_ends() -> None:
+    assert written_tests('inputs = [["a\u2028b"], ["\x0c"]]\r\n') == ([["a\u2028b"], ["\x0c"]], 0)
 
 
 def test_expected_values_may_be_longer_than_python_reads() -> None:

@@ -22,9 +22,10 @@ from flowbalance.evaluation.benchmarks.sampling import question_seed
 Run = Callable[..., Path]
 FIELDS = ["id", "sample", "prompt", "gold", "response", "tokens", "finished", "verdict", "reason"]
 RESULT = [
-    *("kind", "benchmark", "model", "source", "questions", "num_generations", "temperature"),
-    *("top_p", "max_completion_length", "prompt_format", "grader", "seed", "avg@k", "pass@k"),
-    *("maj@k", "length", "cut_off", "unknown", "tokens_per_second", "seconds"),
+    *("kind", "benchmark", "model", "source", "questions", "questions_asked"),
+    *("num_generations", "temperature", "top_p", "max_completion_length", "prompt_format"),
+    *("grader", "seed", "avg@k", "pass@k", "maj@k", "length", "cut_off", "unknown"),
+    *("tokens_per_second", "seconds"),
 ]
 
 
@@ -184,7 +185,7 @@ def test_questions_that_changed_are_not_gone_on_with(
     ):
         data.write_text(text)
         run("a", f"benchmark={data}", status=2)
-        assert "question a: has changed" in capsys.readouterr().err
+        assert f"{data} since its answers were sampled" in capsys.readouterr().err
         assert (folder / "answers.jsonl").read_bytes() == before
 
 
@@ -327,6 +328,7 @@ def test_a_rating_from_files(
         "contests": 1,
         "problems": 1,
         "problems_tried": 1,
+        "problems_unknown": 0,
         "tries": 4,
         "percentile": 50.0,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,90 +24,158 @@ from flowbalance.evaluation.benchmarks.answers import (
     refuse_changes,
     save_config,
     saved_config,
+    write_facts,
 )
+from flowbalance.evaluation.benchmarks.effect import without_effect
+from flowbalance.evaluation.benchmarks.lock import only_one
 from flowbalance.evaluation.benchmarks.questions import (
     Questions,
     find,
     load_questions,
     prompt_format,
     put,
+    refuse_others,
 )
 from flowbalance.evaluation.benchmarks.rating import read_contests, read_users
 from flowbalance.evaluation.benchmarks.result import grade_all, grader_of, write_result
-from flowbalance.evaluation.benchmarks.sampling import Facts, Stopped, sample_answers, text_of
-from flowbalance.evaluation.benchmarks.verdicts import NOT_YET, check_grader, needs_rows
-from flowbalance.policy.loading import compute_dtype, load_model, load_tokenizer
+from flowbalance.evaluation.benchmarks.sampling import Facts, Stopped, sample_answers
+from flowbalance.evaluation.benchmarks.verdicts import (
+    NOT_YET,
+    check_grader,
+    check_tests,
+    needs_rows,
+)
+from flowbalance.evaluation.benchmarks.weights import mark_of
+from flowbalance.policy.loading import (
+    BUILTIN,
+    compute_dtype,
+    load_model,
+    load_tokenizer,
+    resolve,
+)
 from flowbalance.policy.policy import Policy
 from flowbalance.report.display import console
-from flowbalance.report.files import writing
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.decoder import check_model
+from flowbalance.sandbox import Sandbox
 from flowbalance.training.interrupt import Interrupt
-from flowbalance.training.run import choose_device, discard_run, new_folder
+from flowbalance.training.run import choose_device, discard_run, make_folder, new_folder
 from flowbalance.training.setup import positions, stop_ids
 
 LONGEST = 8192
 """Tokens of an answer, where the model has room for them: what FlowRL trains with."""
+OF_SAMPLING = {"device", "threads", "max_batch"}
+"""Options that change no answer, and mean nothing where none is sampled."""
 
 
 def evaluate(overrides: Sequence[str], model_folder: Callable[[str], str]) -> None:
     """Sample, or go on sampling, then grade and count. `model_folder`: a run → its model."""
     config = load(BenchmarkConfig, None, overrides)
-    path = model_folder(config.model.path)
-    config = config.model_copy(update={"model": config.model.model_copy(update={"path": path})})
     name = find(config)[0]
     check_grader(grader_of(config))
     check_files(config, name)
-    folder = Path(config.output) if config.output else None
-    if folder is not None and any((folder / file).exists() for file in (CONFIG, ANSWERS)):
-        old = saved_config(folder)
-        if Answers(folder).lines:
-            refuse_changes(old, config, FREE)
+    config = with_model(config, model_folder(config.model.path))
     questions = load_questions(config)
-    folder = folder or new_folder(f"eval-{name}")
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    for sentence in without_effect(config, questions.rows):
+        console.print(f"no effect: {sentence}", markup=False)
+    folder = Path(config.output) if config.output else new_folder(f"eval-{name}")
+    make_folder(folder)
+    try:
+        with only_one(folder):
+            answered(config, questions, folder)
+    except BaseException:
+        discard_run(folder)  # where nothing but the configuration lies in it
+        raise
+
+
+def with_model(config: BenchmarkConfig, path: str) -> BenchmarkConfig:
+    """The configuration with another model, a folder's path in full: `runs/latest` and relative
+    paths name another model another day. What is built in keeps its name."""
+    full = resolve(path)
+    model = config.model.model_copy(update={"path": path if path.startswith(BUILTIN) else full})
+    return config.model_copy(update={"model": model})
+
+
+def answered(config: BenchmarkConfig, questions: Questions, folder: Path) -> None:
+    """Sample, grade and count in a folder that is ours alone."""
+    answers, weights = Answers(folder), mark_of(config.model.path)
+    if any((folder / file).exists() for file in (CONFIG, ANSWERS)):
+        old = saved_config(folder)
+        if answers.lines:
+            refuse_changes(old, config, FREE)
+            refuse_weights(folder, config.model.path, weights)
     save_config(folder, config)
+    goes_on = f"stopped; the same command with output={folder} goes on from here"
     with Interrupt() as interrupt:
         try:
-            answers = sampled(config, questions, folder, lambda: interrupt.requested)
+            sampled(config, questions, answers, weights, lambda: interrupt.requested)
         except Stopped:
-            console.print(
-                f"stopped; the same command with output={folder} goes on from here", markup=False
-            )
+            console.print(goes_on, markup=False)
             raise SystemExit(128 + interrupt.number) from None
-        except BaseException:
-            discard_run(folder)  # where nothing but the configuration lies in it
-            raise
     rows = {row["id"]: row for row in questions.rows}
-    grade_all(config, answers, rows)
+    try:
+        grade_all(config, answers, rows)
+    except KeyboardInterrupt:
+        console.print(goes_on, markup=False)
+        raise SystemExit(128 + signal.SIGINT) from None
     write_result(config, folder, answers, rows)
+
+
+def refuse_weights(folder: Path, path: str, weights: str | None) -> None:
+    """UserError if another model gave the answers; where that is not known it is let pass."""
+    before = read_facts(folder, SAMPLING).get("weights")
+    if before and weights and before != weights:
+        raise UserError(
+            f"model.path: {path} has other weights, or another tokenizer, than when the answers "
+            f"in {folder} were sampled; choose another folder with output=…"
+        )
 
 
 def regrade(folder: Path, overrides: Sequence[str]) -> None:
     """Grade the saved answers again, with another grader if one is asked for."""
     old = saved_config(folder)
     config = load(BenchmarkConfig, folder / CONFIG, overrides)
+    asked = {text.partition("=")[0] for text in overrides}
+    if "output" in asked:
+        raise UserError(
+            "output: --regrade writes into the folder that it is given; leave output out, or copy "
+            "the folder first"
+        )
     refuse_changes(old, config, REGRADED)
-    name, grader = find(config)[0], grader_of(config)
+    grader = grader_of(config)
     check_grader(grader)
-    check_files(config, name)
+    check_files(config, find(config)[0])
+    for name in sorted(asked & OF_SAMPLING):
+        console.print(f"no effect: {name}: --regrade samples nothing", markup=False)
+    with only_one(folder):
+        regraded(folder, old, config, grader)
+
+
+def regraded(folder: Path, old: BenchmarkConfig, config: BenchmarkConfig, grader: str) -> None:
+    """Grade again and count in a folder that is ours alone."""
     answers = Answers(folder)
+    # A question that was being written when sampling was killed has a part of its answers.
+    answers.keep(list(dict.fromkeys(line["id"] for line in answers.lines)), config.num_generations)
     if not answers.lines:
-        raise UserError(f"{folder}: has no answers")
+        raise UserError(f"{folder}: has no question with all of its answers")
+    facts = read_facts(folder, SAMPLING)
     other_golds = (config.data, config.gold_column) != (old.data, old.gold_column)
     rows: dict[str, dict[str, Any]] = {}
     if needs_rows(grader) or other_golds or config.contest_ratings:
-        rows = {row["id"]: row for row in load_questions(config).rows}
+        questions = load_questions(config)
+        refuse_others(answers.lines, questions.rows, questions.source, "nothing is graded")
+        facts |= {"source": questions.source}
+        rows = {row["id"]: row for row in questions.rows}
+    for sentence in without_effect(config, list(rows.values())):
+        console.print(f"no effect: {sentence}", markup=False)
     for line in answers.lines:
         line |= {"verdict": "unknown", "reason": NOT_YET, "class": None}
-        if rows and line["id"] not in rows:
-            raise UserError(f"question {line['id']}: is not among those of {config.data or name}")
         if rows:
             line["gold"] = rows[line["id"]]["gold"]
     # Nothing is written before all of it is graded: verdicts of two graders must not be mixed.
     grade_all(config, answers, rows, save_every=math.inf)
     save_config(folder, config)
+    write_facts(folder, SAMPLING, facts)
     write_result(config, folder, answers, rows)
 
 
@@ -123,21 +192,23 @@ def check_files(config: BenchmarkConfig, name: str) -> None:
 
 
 def sampled(
-    config: BenchmarkConfig, questions: Questions, folder: Path, stop: Callable[[], bool]
-) -> Answers:
+    config: BenchmarkConfig,
+    questions: Questions,
+    answers: Answers,
+    weights: str | None,
+    stop: Callable[[], bool],
+) -> None:
     """All answers to all questions; the model is loaded only where some are missing."""
-    answers, n = Answers(folder), config.num_generations
-    keys = [row["id"] for row in questions.rows]
-    texts = {row["id"]: text_of(row["prompt"]) for row in questions.rows}
-    other = next((a for a in answers.lines if texts.get(a["id"]) != a["prompt"]), None)
-    if other is not None:
-        raise UserError(
-            f"question {other['id']}: has changed since its answers were sampled, or is gone; "
-            "choose another folder with output=…"
-        )
+    n, keys = config.num_generations, [row["id"] for row in questions.rows]
+    do = "choose another folder with output=…"
+    refuse_others(answers.lines, questions.rows, questions.source, do)
     answers.keep(keys, n)
+    answers.save()  # without what is cut, before more is appended
     if len(answers.lines) == n * len(keys):
-        return answers
+        return
+    if grader_of(config) == "code":
+        Sandbox()  # what cannot be graded is said before hours of sampling
+        check_tests(questions.rows)
     note = "" if config.data else questions.benchmark.note
     console.print(questions.source + (f" ({note})" if note else ""), markup=False)
     if answers.lines:
@@ -154,12 +225,14 @@ def sampled(
             f"max_completion_length: the longest question has {longest} tokens and the model reads "
             f"{reads}, which leaves {max(room, 0)} for an answer"
         )
-    known = read_facts(folder, SAMPLING)
+    known = read_facts(answers.folder, SAMPLING)
     facts = Facts(
         questions.source,
         str(form),
         limit,
         questions.left_out,
+        len(keys),
+        weights,
         known.get("seconds", 0.0),
         known.get("tokens", 0),
     )
@@ -177,7 +250,7 @@ def sampled(
         stop=stop,
     )
     answers.keep(keys, n)  # in the questions' order, rather than as they came
-    return answers
+    answers.save()
 
 
 def loaded(config: BenchmarkConfig) -> tuple[Any, Any, tuple[int, ...], int | None]:

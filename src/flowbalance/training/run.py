@@ -51,6 +51,7 @@ def discard_run(folder: Path) -> None:
             recipe.unlink(missing_ok=True)
         if folder in _made:
             folder.rmdir()  # refuses if the recipe is still there
+        _made.difference_update((folder, recipe))
 
 
 def new_folder(name: str) -> Path:

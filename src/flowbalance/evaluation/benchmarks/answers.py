@@ -13,9 +13,18 @@ from flowbalance.report.files import finite, read_jsonl, write_atomic, writing
 
 ANSWERS, CONFIG, RESULT, SAMPLING = "answers.jsonl", "config.yaml", "result.json", "sampling.json"
 # What may change when an evaluation goes on; all else would draw or grade other answers.
-FREE = {"device", "threads", "output", "contest_ratings", "user_ratings", "grading_timeout"}
+FREE = {
+    *("device", "threads", "max_batch", "output"),
+    *("contest_ratings", "user_ratings", "grading_timeout"),
+}
 REGRADED = {*FREE, "grader", "right", "data", "gold_column"}
 """What may change when saved answers are graded again."""
+FIELDS: dict[str, type] = {
+    **dict.fromkeys(("id", "prompt", "response", "verdict", "reason"), str),
+    **dict.fromkeys(("sample", "tokens"), int),
+    "finished": bool,
+}
+"""What every line of answers.jsonl has, beside `gold` and `class`, which may be null."""
 
 
 def save_config(folder: Path, config: BenchmarkConfig) -> None:
@@ -36,21 +45,41 @@ def saved_config(folder: Path) -> BenchmarkConfig:
 
 def refuse_changes(old: BenchmarkConfig, new: BenchmarkConfig, free: set[str]) -> None:
     """UserError that names a field that may not differ."""
-    for name in type(new).model_fields:
-        before, after = getattr(old, name), getattr(new, name)
-        if name not in free and before != after:
+    before, after = _fields(old), _fields(new)
+    for name, value in after.items():
+        if name not in free and before[name] != value:
             raise UserError(
-                f"{name}: is {after!r}, and the answers saved there were made with {before!r}; "
-                "choose another folder with output=…, or change only: " + ", ".join(sorted(free))
+                f"{name}: is {value!r}, and the answers saved there were made with "
+                f"{before[name]!r}; choose another folder with output=…, or change only: "
+                + ", ".join(sorted(free))
             )
+
+
+def _fields(config: BenchmarkConfig) -> dict[str, Any]:
+    """Every option by name, the model's with a dot."""
+    values = config.model_dump()
+    model = {f"model.{name}": value for name, value in values.pop("model").items()}
+    return model | values
 
 
 class Answers:
     """The lines of answers.jsonl, question by question."""
 
     def __init__(self, folder: Path) -> None:
+        """Read what is there; UserError for a line that is damaged, unless it is a cut last one."""
         self.folder = folder
-        self.lines: list[dict[str, Any]] = read_jsonl(folder / ANSWERS)
+        self.lines: list[dict[str, Any]] = read_jsonl(folder / ANSWERS, strict=True)
+        for number, line in enumerate(self.lines, 1):
+            wrong = [
+                name
+                for name, kind in FIELDS.items()
+                if not isinstance(line, dict) or not isinstance(line.get(name), kind)
+            ]
+            if wrong:
+                raise UserError(
+                    f"{folder / ANSWERS}, line {number}: is no answer of an evaluation: "
+                    f"{wrong[0]} is missing, or no {FIELDS[wrong[0]].__name__}"
+                )
 
     def whole(self, count: int) -> set[str]:
         """Ids of the questions whose `count` answers are all there."""
@@ -60,11 +89,10 @@ class Answers:
         return {key for key, number in seen.items() if number == count}
 
     def keep(self, keys: Sequence[str], count: int) -> None:
-        """Only whole questions among `keys`, in that order, and nothing of a cut line."""
+        """Let go of all but whole questions among `keys`, and put these in that order."""
         whole, place = self.whole(count), {key: at for at, key in enumerate(keys)}
         kept = [line for line in self.lines if line["id"] in whole and line["id"] in place]
         self.lines = sorted(kept, key=lambda line: (place[line["id"]], line["sample"]))
-        self.save()
 
     def add(self, lines: Sequence[dict[str, Any]]) -> None:
         """Append the answers to a question; they are on their way to the disk when this returns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from flowbalance.evaluation.benchmarks.registry import (
     of_task,
 )
 from flowbalance.evaluation.benchmarks.verdicts import PRESETS
-from flowbalance.rewards.code.formats import without_tests
+from flowbalance.rewards.code.formats import checked_cases, seconds, without_tests
 from flowbalance.tasks import TASKS, get_task
 
 STDIN = "Write a Python program that reads standard input and writes to standard output."
@@ -47,7 +48,8 @@ def load_questions(config: BenchmarkConfig) -> Questions:
     name, benchmark, source = find(config)
     split = config.split or benchmark.split
     if source is None:
-        task = get_task(name, config.task_options)
+        with said_of_fields():
+            task = get_task(name, config.task_options)
         count = config.skip + (config.questions or TASK_QUESTIONS)
         rows, shown = task.rows(config.split or "test", count), f"task {name}"
     elif benchmark.files and source == benchmark.source:
@@ -55,8 +57,7 @@ def load_questions(config: BenchmarkConfig) -> Questions:
     else:
         with said_of_fields():
             rows = load_rows(source, split)
-        is_file = source.endswith((*JSON_NAMES, ".parquet"))
-        shown = source if is_file else f"{source} {split}"
+        shown = source if is_file(source) else f"{source} {split}"
     usable, left_out = [], Counter[str]()
     for row in rows:
         reason = without_tests(row) if name == "codeforces" else ""
@@ -72,7 +73,7 @@ def load_questions(config: BenchmarkConfig) -> Questions:
         name,
         benchmark,
         shown,
-        [read_row(row, key, name, benchmark, config) for key, row in numbered],
+        [checked(read_row(row, key, name, benchmark, config)) for key, row in numbered],
         dict(left_out),
     )
 
@@ -86,12 +87,17 @@ def find(config: BenchmarkConfig) -> tuple[str, Benchmark, str | None]:
         if config.data is not None:
             raise UserError(f"data: the task {asked} makes its own questions; leave data out")
         return asked, of_task(asked), None
-    if asked.endswith((*JSON_NAMES, ".parquet")):
+    if is_file(asked):
         return Path(asked).name.split(".")[0], of_file(config.grader), config.data or asked
     known = [*BENCHMARKS, *TASKS]
     close = difflib.get_close_matches(asked, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
     raise UserError(f"benchmark: there is no {asked!r}; {hint} Your own questions: a .jsonl file")
+
+
+def is_file(source: str) -> bool:
+    """Whether a source is read from a file, rather than from Hugging Face."""
+    return source.endswith((*JSON_NAMES, ".parquet"))
 
 
 def load_files(source: str, split: str, files: Sequence[str]) -> list[Row]:
@@ -125,7 +131,10 @@ def read_row(row: Row, key: str, name: str, benchmark: Benchmark, config: Benchm
     columns = (config.prompt_column,) if config.prompt_column else benchmark.question
     question = first(row, columns, f"question {key}", "prompt_column")
     if name == "codeforces" and isinstance(question, str) and "title" in row:
-        question = problem_text(row, question)
+        try:
+            question = problem_text(row, question)
+        except UserError as error:
+            raise UserError(f"question {key}: {error}") from None
     if name == "olympiad" and isinstance(row.get("context"), str) and row["context"].strip():
         question = f"{row['context']}\n\n{question}"
     made = {**row, "id": key, "prompt": question}
@@ -139,6 +148,51 @@ def read_row(row: Row, key: str, name: str, benchmark: Benchmark, config: Benchm
     if grader not in PRESETS and not any(row.get(column) is not None for column in columns):
         return made | {"gold": None}  # a reward function may know by itself what is right
     return made | {"gold": short(first(row, columns, f"question {key}", "gold_column"))}
+
+
+def checked(row: Row) -> Row:
+    """The row, if its question can be put and its answers can be written; else UserError."""
+    key, prompt = row["id"], row["prompt"]
+    messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+    if not messages or not all(
+        isinstance(message, dict)
+        and all(isinstance(message.get(field), str) for field in ("role", "content"))
+        for message in messages
+    ):
+        raise UserError(
+            f"question {key}: must be text, or a list of chat messages whose `role` and `content` "
+            "are text"
+        )
+    gold = json.dumps(row["gold"], ensure_ascii=False, default=str)
+    for name, text in (("id", key), ("prompt", text_of(prompt)), ("gold", gold)):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"question {key!a}: its {name} has half a character "
+                f"({error.object[error.start]!a}, a lone surrogate), which no file can hold; mend "
+                "the data"
+            ) from None
+    return row
+
+
+def text_of(question: str | list[dict[str, Any]]) -> str:
+    """The question as text, whatever stands around it."""
+    if isinstance(question, str):
+        return question
+    return "\n\n".join(message["content"] for message in question)
+
+
+def refuse_others(lines: Iterable[Row], rows: Iterable[Row], source: str, what: str) -> None:
+    """UserError for the first answer to a question that is not among the rows as it was put;
+    `what` to do about it."""
+    texts = {row["id"]: text_of(row["prompt"]) for row in rows}
+    other = next((line for line in lines if texts.get(line["id"]) != line["prompt"]), None)
+    if other is not None:
+        found = "has changed in" if other["id"] in texts else "is gone from"
+        raise UserError(
+            f"question {other['id']}: {found} {source} since its answers were sampled; {what}"
+        )
 
 
 def first(row: Row, columns: Sequence[str], place: str, field: str) -> Any:
@@ -158,6 +212,8 @@ def short(gold: Any) -> Any:
         return ", ".join(str(short(each)) for each in gold)
     if isinstance(gold, str) and "####" in gold:
         return gold.rpartition("####")[2].strip()
+    if not isinstance(gold, str | int | float | dict):
+        return str(gold)  # Parquet files have decimals and dates
     return gold
 
 
@@ -165,10 +221,10 @@ def problem_text(row: Row, description: str) -> str:
     """A problem of Codeforces: title, limits, description, input, output, examples, note."""
     parts = [f"{row['title']}\n\n{description}"]
     if row.get("time_limit"):
-        parts[0] = f"{row['title']} (time limit: {row['time_limit']:g} s)\n\n{description}"
+        parts[0] = f"{row['title']} (time limit: {seconds(row):g} s)\n\n{description}"
     sections = (("input_format", "Input"), ("output_format", "Output"))
     parts += [f"{title}\n{row[column]}" for column, title in sections if row.get(column)]
-    for example in row.get("examples") or []:
+    for example in checked_cases(row.get("examples") or [], "Codeforces: examples"):
         shown = f"Input:\n{example['input'].rstrip()}\nOutput:\n{example['output'].rstrip()}"
         parts.append(f"Example\n{shown}")
     if row.get("note"):

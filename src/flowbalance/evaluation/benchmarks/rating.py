@@ -21,6 +21,8 @@ from flowbalance.errors import UserError
 
 PENALTY = 50
 """Points for each failed try before the first right one."""
+FARTHEST = 10_000.0
+"""Ratings beyond ± this are mistakes: Codeforces' lie between −100 and 4500."""
 BOUNDS = (0.0, 5000.0)
 """Between which a rating is sought: to be first, or behind all, has no finite one."""
 
@@ -81,24 +83,30 @@ def rate(
 ) -> dict[str, Any]:
     """The mean rating over the contests that were tried; `tries`: (contest, index) → verdicts.
 
-    A problem of a contest that was not tried counts as not solved.
+    A problem of a contest that was not tried, or of whose tries nothing is known, counts as not
+    solved; `problems_unknown` says how many are of the second kind.
     """
-    tried = sorted({contest for contest, _ in tries if contest in contests})
+    asked = {
+        (contest, index): verdicts
+        for (contest, index), verdicts in tries.items()
+        if contest in contests and index in contests[contest].points
+    }
+    tried = sorted({contest for contest, _ in asked})
     if not tried:
-        raise UserError("contest_ratings: has none of the contests of these questions")
+        raise UserError("contest_ratings: has none of the problems of these questions")
     by_contest = {
-        name: {index: verdicts for (contest, index), verdicts in tries.items() if contest == name}
+        name: {index: verdicts for (contest, index), verdicts in asked.items() if contest == name}
         for name in tried
     }
     ratings = [contest_rating(contests[name], by_contest[name]) for name in tried]
     problems = sum(len(contests[name].points) for name in tried)
-    asked = sum(contest in contests for contest, _ in tries)
     found: dict[str, Any] = {
         "rating": fmean(ratings),
         "contests": len(tried),
         "problems": problems,
-        "problems_tried": asked,
-        "tries": max(len(verdicts) for verdicts in tries.values()),
+        "problems_tried": len(asked),
+        "problems_unknown": sum(set(verdicts) == {"unknown"} for verdicts in asked.values()),
+        "tries": max(len(verdicts) for verdicts in asked.values()),
     }
     if users is not None:
         found["percentile"] = percentile(found["rating"], users)
@@ -111,9 +119,9 @@ def read_contests(path: str) -> dict[str, Contest]:
     contests = {}
     for name, value in _read(path, dict, "contest_ratings").items():
         try:
-            people = [(float(p["rating"]), float(p["points"])) for p in value["participants"]]
-            contests[name] = Contest({i: float(p) for i, p in value["problems"].items()}, people)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            people = [(_rating(p["rating"]), _number(p["points"])) for p in value["participants"]]
+            contests[name] = Contest({i: _number(p) for i, p in value["problems"].items()}, people)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UserError(
                 f"contest_ratings: {path}, contest {name}: needs `problems` (index → points) and "
                 f"`participants` (a list of rating and points each): {error!r}"
@@ -126,10 +134,27 @@ def read_contests(path: str) -> dict[str, Contest]:
 def read_users(path: str) -> list[float]:
     """All users' ratings: a JSON list of numbers."""
     values = _read(path, list, "user_ratings")
-    good = [v for v in values if isinstance(v, int | float) and math.isfinite(v)]
-    if not good or len(good) < len(values):
-        raise UserError(f"user_ratings: {path}: must be a list of numbers")
-    return [float(value) for value in good]
+    try:
+        ratings = [_rating(value) for value in values]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"user_ratings: {path}: must be a list of numbers: {error}") from None
+    if not ratings:
+        raise UserError(f"user_ratings: {path}: has no ratings")
+    return ratings
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is no finite number")
+    return number
+
+
+def _rating(value: Any) -> float:
+    rating = _number(value)
+    if abs(rating) > FARTHEST:
+        raise ValueError(f"the rating {value!r} is beyond ±{FARTHEST:g}")
+    return rating
 
 
 def _read(path: str, kind: type, field: str) -> Any:

@@ -23,7 +23,7 @@ from flowbalance.evaluation.benchmarks.answers import (
 from flowbalance.evaluation.benchmarks.questions import find
 from flowbalance.evaluation.benchmarks.rating import rate, read_contests, read_users
 from flowbalance.evaluation.benchmarks.scores import scores
-from flowbalance.evaluation.benchmarks.verdicts import NOT_YET, classes, grade, has_votes
+from flowbalance.evaluation.benchmarks.verdicts import classes, due, grade, has_votes
 from flowbalance.report.display import Display, console
 from flowbalance.tasks import TASKS
 
@@ -35,23 +35,29 @@ Rows = dict[str, dict[str, Any]]
 def grade_all(
     config: BenchmarkConfig, answers: Answers, rows: Rows, *, save_every: float = SAVE_EVERY
 ) -> None:
-    """Verdicts of the answers that have none, and classes; written now and then, and at the end."""
+    """Verdicts of the answers that have none, and classes; written now and then, where something
+    ends the grading, and at the end. With an infinite `save_every` at the end only."""
     grader = grader_of(config)
-    waiting = [line for line in answers.lines if line["reason"] == NOT_YET]
-    if waiting:
+    if waiting := due(answers.lines, grader):
         found = grade(waiting, grader, rows, right=config.right, timeout=config.grading_timeout)
         saved = time.monotonic()
-        with Display("grading", len(waiting)) as display:
-            for number, (line, graded) in enumerate(zip(waiting, found, strict=True), 1):
-                line["verdict"], line["reason"] = graded
-                if number % config.num_generations == 0:
-                    display.update(number, {})
-                if time.monotonic() - saved > save_every:
-                    answers.save()
-                    saved = time.monotonic()
+        try:
+            with Display("grading", len(waiting)) as display:
+                for number, (line, graded) in enumerate(zip(waiting, found, strict=True), 1):
+                    line["verdict"], line["reason"] = graded
+                    if number % config.num_generations == 0:
+                        display.update(number, {})
+                    if time.monotonic() - saved > save_every:
+                        answers.save()
+                        saved = time.monotonic()
+        finally:
+            if math.isfinite(save_every):
+                answers.save()
+    options = config.task_options if grader == config.benchmark else {}
     for key, members in groupby(answers.lines, lambda line: line["id"]):
         lines = list(members)
-        for line, label in zip(lines, classes(lines, grader, rows.get(key)), strict=True):
+        labels = classes(lines, grader, rows.get(key), options)
+        for line, label in zip(lines, labels, strict=True):
             line["class"] = label
     answers.save()
 
@@ -72,6 +78,7 @@ def write_result(config: BenchmarkConfig, folder: Path, answers: Answers, rows: 
         "model": config.model.path,
         "source": known.get("source"),
         "questions": len(groups),
+        "questions_asked": max(known.get("questions") or 0, len(groups)),
         "num_generations": config.num_generations,
         "temperature": config.temperature,
         "top_p": config.top_p,
@@ -95,6 +102,8 @@ def write_result(config: BenchmarkConfig, folder: Path, answers: Answers, rows: 
         result["rating"] = rated(config, answers, rows)
     write_facts(folder, RESULT, result)
     show(result)
+    for sentence in notes(result):
+        console.print(sentence, markup=False)
     for reason, count in result.get("left_out", {}).items():
         console.print(f"left out: {count} × {reason}", markup=False)
     if name == "codeforces" and not config.contest_ratings:
@@ -121,17 +130,13 @@ SHOWN = (2, 4, 8, 16, 32, 64, 128, 256)
 
 def show(result: dict[str, Any]) -> None:
     """The table at the end."""
-    n = result["num_generations"]
-    title = f"{result['benchmark']}: {result['questions']} questions"
+    there, asked = result["questions"], result["questions_asked"]
+    title = f"{result['benchmark']}: {there if there == asked else f'{there} of {asked}'} questions"
     table = Table(title=title, title_justify="left")
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("95 % interval")
-    rows = [(f"avg@{n}", result["avg@k"])]
-    for kind in ("pass", "maj"):
-        by_k = result[f"{kind}@k"]
-        rows += [(f"{kind}@{k}", by_k[k]) for k in by_k if k != "1" and int(k) in (*SHOWN, n)]
-    for name, score in rows:
+    for name, score in shown(result):
         interval = f"{share(score['low'])} – {share(score['high'])}"
         table.add_row(name, share(score["value"]), interval)
     for name in ("cut_off", "unknown"):
@@ -150,6 +155,37 @@ def show(result: dict[str, Any]) -> None:
         *([f"{speed:,.0f} tokens/s"] if speed else []),
     ]
     console.print("  ".join(facts), markup=False)
+
+
+def shown(result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The scores of the table by name."""
+    n = result["num_generations"]
+    rows = [(f"avg@{n}", result["avg@k"])]
+    for kind in ("pass", "maj"):
+        by_k = result[f"{kind}@k"]
+        rows += [(f"{kind}@{k}", by_k[k]) for k in by_k if k != "1" and int(k) in (*SHOWN, n)]
+    return rows
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """What the table's numbers leave out."""
+    there, asked = result["questions"], result["questions_asked"]
+    found = []
+    if there < asked:
+        found.append(f"not finished: {there} of {asked} questions are answered")
+    fewer = [
+        f"{name} ({score['questions']})"
+        for name, score in shown(result)
+        if score["questions"] < there
+    ]
+    if fewer:
+        found.append(
+            f"of fewer than {there} questions, where the others have too few known answers: "
+            + ", ".join(fewer)
+        )
+    if lost := result.get("rating", {}).get("problems_unknown"):
+        found.append(f"rating: of {lost} problems no try's verdict is known; they count as failed")
+    return found
 
 
 def share(value: float) -> str:

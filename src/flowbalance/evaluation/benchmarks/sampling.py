@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from flowbalance.data import Prompt
 from flowbalance.errors import UserError
 from flowbalance.evaluation.benchmarks.answers import SAMPLING, Answers, write_facts
+from flowbalance.evaluation.benchmarks.questions import text_of
 from flowbalance.evaluation.benchmarks.verdicts import NOT_YET
 from flowbalance.policy.policy import Policy
 from flowbalance.report.display import Display
@@ -33,6 +34,10 @@ class Facts:
     prompt_format: str
     max_completion_length: int
     left_out: Mapping[str, int]
+    questions: int
+    """How many are to be answered."""
+    weights: str | None
+    """The mark of the model (`weights.mark_of`)."""
     seconds: float = 0.0
     tokens: int = 0
 
@@ -59,14 +64,15 @@ def sample_answers(
 ) -> None:
     """Sample what is missing, by chunks of max_batch // num_generations questions (at least one).
 
-    A question's answers are a function of weights, seed and the question; a chunk is sampled whole,
-    or again whole, so that not even float error differs. `prompts` are by id, in order. Raises
-    Stopped once `stop` says so, after the next question whose answers are all there.
+    A question's answers are a function of weights, seed and the question, and of what is sampled
+    beside it by float error only. `prompts` are by id, in order. Raises Stopped once `stop` says
+    so, after the next question whose answers are all there.
     """
-    keys = list(prompts)
-    size = max(1, max_batch // num_generations)
+    write_facts(answers.folder, SAMPLING, vars(facts))  # a kill may come at any time
     whole = answers.whole(num_generations)
-    display = Display("sampling", len(keys), len(whole))
+    keys = [key for key in prompts if key not in whole]
+    size = max(1, max_batch // num_generations)
+    display = Display("sampling", len(prompts), len(whole))
     session = 0  # tokens
 
     def write(chunk: Sequence[str], group: Group) -> None:
@@ -74,8 +80,6 @@ def sample_answers(
         key = chunk[group.place]
         session += sum(map(len, group.answers))
         facts.tokens += sum(map(len, group.answers))
-        if key in whole:  # of a chunk that was interrupted: drawn again, just the same
-            return
         answers.add(lines_of(key, golds[key], group))
         whole.add(key)
         rate = session / (time.monotonic() - display.began)
@@ -86,8 +90,6 @@ def sample_answers(
     with display:
         for start in range(0, len(keys), size):
             chunk = keys[start : start + size]
-            if all(key in whole for key in chunk):
-                continue
             began = time.monotonic()
             try:
                 sample(
@@ -101,8 +103,9 @@ def sample_answers(
                     on_group=lambda group, chunk=chunk: write(chunk, group),
                 )
             except torch.OutOfMemoryError as error:
+                again = f"; output={answers.folder} goes on from here" if whole else ""
                 raise UserError(
-                    f"max_batch: memory ran out with {max_batch} answers at once; lower it"
+                    f"max_batch: memory ran out with {max_batch} answers at once; lower it{again}"
                 ) from error
             finally:
                 facts.seconds += time.monotonic() - began
@@ -128,10 +131,3 @@ def lines_of(key: str, gold: Any, group: Group) -> list[dict[str, Any]]:
             zip(group.texts, group.answers, group.finished, strict=True)
         )
     ]
-
-
-def text_of(question: str | list[dict[str, Any]]) -> str:
-    """The question as text, whatever stands around it."""
-    if isinstance(question, str):
-        return question
-    return "\n\n".join(message["content"] for message in question)

@@ -90,10 +90,12 @@ def ks_of_majority(n: int) -> list[int]:
 
 
 def mean(values: Sequence[float], seed: int) -> dict[str, float]:
-    """Mean over questions with its bootstrap interval; NaN is a question that says nothing."""
+    """Mean over questions with its bootstrap interval and how many questions it is of; NaN is a
+    question that says nothing."""
     known = [value for value in values if not math.isnan(value)]
     low, high = interval(known, seed=seed)
-    return {"value": fmean(known) if known else math.nan, "low": low, "high": high}
+    value = fmean(known) if known else math.nan
+    return {"value": value, "low": low, "high": high, "questions": len(known)}
 
 
 def scores(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from flowbalance.errors import UserError
 from flowbalance.rewards import Rewards, load_reward
 from flowbalance.rewards.code import grade_rows as grade_code
-from flowbalance.rewards.code import published_tests
+from flowbalance.rewards.code import parse, published_tests
 from flowbalance.rewards.math import extract, normalise
 from flowbalance.rewards.math import grade_rows as grade_math
 from flowbalance.rewards.math.equality import same
@@ -27,6 +28,8 @@ PRESETS = {
 }
 """Graders of mathematics: ours, and others' ways."""
 NOT_YET = "not graded yet"
+LATE = "no reward within"
+"""How the reason begins where a reward function took too long."""
 
 
 def needs_rows(grader: str) -> bool:
@@ -42,6 +45,40 @@ def check_grader(grader: str) -> None:
             raise UserError(
                 f"grader: {grader} asks for completion_ids, which saved answers do not have"
             )
+
+
+def check_tests(questions: Iterable[Row]) -> None:
+    """UserError for a question whose tests cannot be read, before anything is sampled."""
+    for question in questions:
+        try:
+            parse(tests_of(question))
+        except UserError as error:
+            raise UserError(f"question {question['id']}: {error}") from None
+
+
+def tests_of(question: Row) -> dict[str, Any] | str:
+    """The tests of a question as `parse` reads them."""
+    try:
+        return published_tests(question)
+    except KeyError as error:
+        raise UserError(f"the field {error} is missing") from None
+
+
+def due(lines: Sequence[Line], grader: str) -> list[Line]:
+    """The answers to be graded: those that were not, and those whose reward came too late.
+
+    A reward function is called with all answers to a question, also where some have their verdict.
+    """
+    waiting = [
+        line
+        for line in lines
+        if line["reason"] == NOT_YET
+        or (line["verdict"] == "unknown" and line["reason"].startswith(LATE))
+    ]
+    if grader in PRESETS or grader == "code":
+        return waiting
+    keys = {line["id"] for line in waiting}
+    return [line for line in lines if line["id"] in keys]
 
 
 def grade(
@@ -92,9 +129,7 @@ def _programs(
     """Rows for the code grader; the tests of a question are unpacked once, then let go."""
     for key, members in groupby(answers, lambda answer: answer[0]):
         try:
-            tests = published_tests(questions[key])
-        except KeyError as error:
-            raise UserError(f"question {key}: the field {error} is missing") from None
+            tests = tests_of(questions[key])
         except UserError as error:
             raise UserError(f"question {key}: {error}") from None
         is_stub = "entry_point" in questions[key]
@@ -104,12 +139,13 @@ def _programs(
 
 def continuation(text: str) -> str:
     """A text that goes on with a function's stub, up to the first line that is not indented: what a
-    base model writes after the function (other functions, prose) is not its answer. Anything else,
-    such as a fenced block, as it is."""
+    base model writes after the function (other functions, prose, a fence) is not its answer. A text
+    that does not begin indented as it is: it holds a fenced block, or a whole program."""
     lines = text.split("\n")
-    inside = [not line.strip() or line.startswith((" ", "\t")) for line in lines]
-    if "```" in text or not any(line.strip() for line in lines[: _first(inside)]):
+    # By one space alone no stub goes on, and prose may begin with one.
+    if not next((line for line in lines if line.strip()), "").startswith(("  ", "\t")):
         return text
+    inside = [not line.strip() or line.startswith((" ", "\t")) for line in lines]
     return "\n".join(lines[: _first(inside)])
 
 
@@ -122,6 +158,7 @@ def _rewarded(
     lines: Sequence[Line], question: Row, rewards: Rewards, right: float
 ) -> Iterator[tuple[str, str]]:
     columns = {k: v for k, v in question.items() if k not in ("prompt", "prompts", "completions")}
+    began = time.monotonic()
     totals = rewards(
         [question["prompt"]] * len(lines),
         [line["response"] for line in lines],
@@ -129,9 +166,10 @@ def _rewarded(
         completion_ids=[[] for _ in lines],
         finished=[line["finished"] for line in lines],
     ).total
+    late = rewards.timeout is not None and time.monotonic() - began >= rewards.timeout
     for total in totals:
         if math.isnan(total):
-            yield "unknown", "no reward"
+            yield "unknown", f"{LATE} {rewards.timeout:g} s" if late else "no reward"
         else:
             yield "right" if total >= right else "wrong", f"reward {total:g}"
 
@@ -141,17 +179,19 @@ def has_votes(grader: str) -> bool:
     return grader in PRESETS or grader in TASKS
 
 
-def classes(lines: Sequence[Line], grader: str, question: Row | None) -> list[str | None]:
+def classes(
+    lines: Sequence[Line], grader: str, question: Row | None, options: Mapping[str, Any]
+) -> list[str | None]:
     """The class of each graded answer to one question; None where it has none.
 
     Mathematics: answers of the same value (`equality.same`; text where that cannot tell); all that
     are right are one class, whatever decided. A task that lists its solutions: the solution that a
-    right answer spells. Elsewhere nobody can say.
+    right answer spells. Elsewhere nobody can say. `options` are those of the task.
     """
     if grader in PRESETS:
         return _of_values(lines)
     if grader in TASKS and question is not None:
-        solve = getattr(get_task(grader, {}), "row_solutions", None)
+        solve = getattr(get_task(grader, dict(options)), "row_solutions", None)
         if solve is not None:
             forms = {text: form for form, texts in solve(question).items() for text in texts}
             return [forms.get(line["response"]) for line in lines]
