@@ -15,6 +15,7 @@ import pytest
 from flowbalance.cli import main
 from flowbalance.report.page import command
 from flowbalance.report.page.page import asset, inline_json, make_page
+from flowbalance.report.page.tables import benchmark_cells
 
 Make = Callable[..., Path]
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- <script> &amp; \u2028 \ud800"
@@ -194,6 +195,7 @@ def test_refusals(training_run: Make, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "empty").mkdir()
     for arguments, reason in (
         ([tmp_path / "empty"], "neither a run nor an evaluation"),
+        ([tmp_path / "nowhere"], "nowhere: there is no such folder\n"),
         ([run, "--out", tmp_path], "is a folder; name a file"),
         ([run, "--out", tmp_path / "no" / "page.html"], "there is no such folder; make it"),
     ):
@@ -245,3 +247,10 @@ def test_a_finished_run_does_not_fail_by_its_page(
 
     monkeypatch.setattr("flowbalance.report.page.page.make_page", broken)
     assert command.page_of_run(run).startswith("none: no template; flowbalance report ")
+
+
+def test_an_evaluation_in_part_says_so() -> None:
+    whole = {"questions": 30, "questions_asked": 30, "num_generations": 16}
+    for changes, shown in (({}, "30 × 16"), ({"questions": 4}, "4 of 30 × 16")):
+        assert benchmark_cells(whole | changes)["questions × answers"] == shown
+    assert benchmark_cells({"questions": 3, "num_generations": 2})["questions × answers"] == "3 × 2"

@@ -44,7 +44,7 @@ def report(options: Namespace) -> None:
     out: Path = options.out or single
     if out.is_dir():
         raise UserError(f"{out}: is a folder; name a file with --out, e.g. {out / PAGE}")
-    if not out.parent.is_dir():
+    if options.out and not out.parent.is_dir():
         raise UserError(f"{out.parent}: there is no such folder; make it, or choose another --out")
     write_page(options.runs, out)
     console.print(f"report      {out}", markup=False)

@@ -100,9 +100,11 @@ def benchmark_table(runs: list[Run]) -> list[dict[str, Any]]:
 
 def benchmark_cells(result: dict[str, Any]) -> dict[str, str]:
     """Column → text; what an evaluation does not have is left out."""
+    there, asked = result.get("questions"), result.get("questions_asked")
+    questions = f"{there}" if asked in (None, there) else f"{there} of {asked}"
     cells = {
         "benchmark": str(result.get("benchmark", "")),
-        "questions × answers": f"{result.get('questions')} × {result.get('num_generations')}",
+        "questions × answers": f"{questions} × {result.get('num_generations')}",
         "avg@k": with_interval(result.get("avg@k")),
         **{f"pass@{k}": text for k, text in largest_k(result.get("pass@k"))},
         **{f"maj@{k}": text for k, text in largest_k(result.get("maj@k"))},
