@@ -80,7 +80,7 @@ def double(x):
     "a forged report of nothing": """
 import os
 def double(x):
-    for fd in range(3, 64):
+    for fd in range(3, 4096):
         try: os.write(fd, b"null\\n" * 3)
         except OSError: pass
     os._exit(0)
@@ -88,7 +88,7 @@ def double(x):
     "a forged report that does not parse": """
 import os
 def double(x):
-    for fd in range(3, 64):
+    for fd in range(3, 4096):
         try: os.write(fd, b"[" * 100000 + b"\\n" + b'{"set":[[1]]}\\n' + b"1" * 9999 + b"\\n")
         except OSError: pass
     os._exit(0)
@@ -96,7 +96,7 @@ def double(x):
     "more values than asked for": """
 import os
 def double(x):
-    for fd in range(3, 64):
+    for fd in range(3, 4096):
         try: os.write(fd, b"".join(b"%d\\n" % n for n in range(50)))
         except OSError: pass
     return 2 * x
@@ -147,7 +147,7 @@ PROGRAM_CHEATS = {
     "    print(open(f).read())",
     "one answer for all": "print(42)",
     "a longer output": "print(2 * int(input())); print(0)",
-    "reading back what is expected": "import os\nfor fd in range(3, 64):\n"
+    "reading back what is expected": "import os\nfor fd in range(3, 4096):\n"
     "    try: print(os.pread(fd, 100, 0).decode())\n    except OSError: pass",
 }
 

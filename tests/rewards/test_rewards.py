@@ -1,6 +1,7 @@
 """Rewards by import path, their weighted sum, and everything a reward function can do wrong."""
 
 import asyncio
+import gc
 import logging
 import math
 import subprocess
@@ -213,6 +214,21 @@ def test_what_an_async_function_does_to_its_loop_is_its_own_matter():
     same(result.parts["odd"], [None, None])
     same(result.parts["fine"], [1.0, 2.0])
     same(call().total, [1.5, 2.5])
+
+
+def test_rewards_that_are_let_go_leave_no_loop_open():
+    loops = []
+
+    async def sees_its_loop(completions):
+        loops.append(asyncio.get_running_loop())
+        return [1.0, 1.0]
+
+    score(sees_its_loop)  # its Rewards lives no longer than the call
+    gc.collect()
+    until = time.monotonic() + 10
+    while not loops[0].is_closed() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert loops[0].is_closed()
 
 
 def test_a_hanging_function_does_not_keep_the_process():

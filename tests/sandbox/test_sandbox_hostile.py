@@ -302,7 +302,7 @@ def test_report_flood(sandbox: Sandbox) -> None:
     limits = Limits(report=1 << 20)
     result = attack(
         sandbox,
-        "for fd in range(3, 64):\n"
+        "for fd in range(3, 4096):\n"
         "    try:\n        while True: os.write(fd, b'[[' * 32768)\n"
         "    except OSError: pass\n",
         limits,

@@ -18,6 +18,7 @@ import numbers
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class Rewards:
         self.functions = functions
         self.timeout = timeout
         self._loops: dict[str, asyncio.AbstractEventLoop] = {}
+        weakref.finalize(self, _stop, self._loops)
 
     @property
     def longest(self) -> float | None:
@@ -169,7 +171,7 @@ class Rewards:
 
         if name not in self._loops:
             self._loops[name] = asyncio.new_event_loop()
-            threading.Thread(target=self._loops[name].run_forever, daemon=True).start()
+            threading.Thread(target=_serve, args=(self._loops[name],), daemon=True).start()
         return asyncio.run_coroutine_threadsafe(call(), self._loops[name])
 
     def _leave(self, name: str, future: Future) -> None:
@@ -207,6 +209,17 @@ class Rewards:
         raise UserError(
             f"the reward {name!r} raised {type(error).__name__}: {error}{place}"
         ) from error
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
+
+
+def _stop(loops: dict[str, asyncio.AbstractEventLoop]) -> None:
+    """End the loops of rewards that nobody holds any more, with the descriptors they have."""
+    for loop in loops.values():
+        loop.call_soon_threadsafe(loop.stop)
 
 
 def _start(function: Callable, arguments: dict[str, Any]) -> Future:
