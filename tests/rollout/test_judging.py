@@ -102,3 +102,23 @@ def test_a_step_waits_no_longer_than_one_call_may_take() -> None:
     release.set()
     judging._thread.join(10)
     assert stuck.calls == 1
+
+
+def test_what_came_during_a_call_gets_a_call_of_its_own() -> None:
+    """Two calls of which each may take the whole time: sampling ends early in the first."""
+    began = threading.Event()
+
+    def slow(completions: list[str], **_: object) -> list[float]:
+        began.set()
+        time.sleep(1.2)
+        return [1.0] * len(completions)
+
+    questions = prompts(3)
+    with Judging(Rewards([("slow", slow, 1.0)], timeout=2.0), questions) as judging:
+        judging.submit(group(0, questions))
+        assert began.wait(10)
+        for place in (1, 2):
+            judging.submit(group(place, questions))
+        result = judging.result()
+    assert result.total == [1.0] * 6
+    assert not judging.late

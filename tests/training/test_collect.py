@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 import pytest
@@ -126,13 +127,32 @@ def test_unknown_rewards_neither_fill_nor_mix_a_group(recipe: Make) -> None:
     assert not batch.rewards.isnan().any()
 
 
-def test_a_round_without_any_reward_is_the_last(recipe: Make) -> None:
+def test_a_round_in_which_every_reward_is_late_is_the_last(recipe: Make) -> None:
     trainer = build(recipe("algorithm=grpo", "rollout.dynamic_sampling=true"))
-    calls = judged_by(trainer, lambda p, i: NAN)
+    calls = judged_by(trainer, lambda p, i: 1.0)
+
+    def hangs(completions: list[str], **_: object) -> list[float]:
+        time.sleep(2)
+        return [1.0] * len(completions)
+
+    rewards = Rewards([("hangs", hangs, 1.0)], timeout=0.1)
+    object.__setattr__(trainer.collector, "rewards", rewards)
     batch = collect(trainer)
     assert len(calls) == 1
     assert batch.experience is None
     assert batch.metrics["reward/unknown"] == 1
+
+
+def test_a_round_that_nobody_can_judge_is_not(recipe: Make) -> None:
+    """Unknown for most questions, a whole first round of them among these: others are asked."""
+    trainer = build(
+        recipe("algorithm=grpo", "rollout.dynamic_sampling=true", "rollout.questions=1")
+    )
+    first = trainer.questions.train[question_order(32, trainer.config.seed, 0, 1)[0]].text
+    calls = judged_by(trainer, lambda p, i: None if p == first else float(i == 0))
+    batch = collect(trainer)
+    assert len(calls) > 1
+    assert batch.experience is not None
 
 
 def test_rounds_are_limited(recipe: Make) -> None:

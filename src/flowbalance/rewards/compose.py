@@ -92,7 +92,8 @@ class Rewards:
         self.functions = functions
         self.timeout = timeout
         self._loops: dict[str, asyncio.AbstractEventLoop] = {}
-        weakref.finalize(self, _stop, self._loops)
+        # Not at the end of the process: the loops' threads end with it.
+        weakref.finalize(self, _stop, self._loops).atexit = False
 
     @property
     def longest(self) -> float | None:
@@ -213,6 +214,9 @@ class Rewards:
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
     loop.close()
 
 

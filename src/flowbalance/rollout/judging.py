@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Self
@@ -32,6 +34,8 @@ class Judging:
         self.submitted: dict[int, int] = {}  # the groups' places, and how many answers they have
         self.judged: dict[int, RewardResult] = {}
         self.error: BaseException | None = None
+        self.late = False
+        """Whether a call, or what was to come after it, took too long."""
         self._given_up = False  # nobody waits for further rewards
         self._inbox: SimpleQueue[Group | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="rewards", daemon=True)
@@ -52,23 +56,34 @@ class Judging:
         self._inbox.put(group)
 
     def result(self) -> RewardResult:
-        """The rewards of all groups, waiting for those that are not judged yet as long as one call
-        of all functions may take; what is not there then is unknown."""
+        """The rewards of all groups. Those that are not judged yet are waited for as long as a call
+        of all functions may take, and as long again if that brought some: a call may be under way,
+        and all that came during it need another. What is not there then is unknown."""
         self._inbox.put(None)
-        self._thread.join(self.rewards.longest)
+        seen = -1
+        while self._thread.is_alive() and (known := self._known()) > seen:
+            seen = known
+            self._thread.join(self.rewards.longest)
         if self.error is not None:
             raise self.error
         judged = dict(self.judged)  # a late thread may still add to it
         late = {place: n for place, n in self.submitted.items() if place not in judged}
         if late:
+            self.late = True
             LOG.warning(
-                "%d answers had no reward %g s after the last one was sampled; they count as "
-                "unknown. Make the reward functions faster, or raise reward.timeout",
+                "%d answers still had no reward when no call returned for %g s after the last one "
+                "was sampled; they count as unknown. Make the reward functions faster, or raise "
+                "reward.timeout",
                 sum(late.values()),
                 self.rewards.longest,
             )
         judged |= {place: self.rewards.unknown(n) for place, n in late.items()}
         return RewardResult.merge([judged[place] for place in sorted(judged)])
+
+    def _known(self) -> int:
+        """How many groups have a reward."""
+        judged = dict(self.judged)
+        return sum(not all(map(math.isnan, result.total)) for result in judged.values())
 
     def _work(self) -> None:
         try:
@@ -86,6 +101,7 @@ class Judging:
 
     def _judge(self, groups: list[Group]) -> None:
         rows = [group for group in groups for _ in group.texts]
+        began = time.monotonic()
         result = self.rewards(
             [group.prompt.text for group in rows],
             [text for group in groups for text in group.texts],
@@ -93,6 +109,8 @@ class Judging:
             completion_ids=[ids for group in groups for ids in group.answers],
             finished=[ended for group in groups for ended in group.finished],
         )
+        if self.rewards.timeout is not None:
+            self.late |= time.monotonic() - began >= self.rewards.timeout
         start = 0
         for group in groups:
             self.judged[group.place] = result[start : start + len(group.texts)]

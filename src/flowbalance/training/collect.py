@@ -99,7 +99,7 @@ class Collector:
             asked += ask
             sampled.append(experience)
             judged.append(result)
-            if all(math.isnan(total) for total in result.total):
+            if judging.late and all(math.isnan(total) for total in result.total):
                 break  # what judges is out of order: asking on would only wait as long again
             rows = self._kept(experience, result.total, rollout.questions - full)
             full += len({experience.prompts[row].key for row in rows})

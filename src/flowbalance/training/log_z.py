@@ -42,6 +42,10 @@ class LogZMemory:
             values = self.running.lookup(keys, own, answers.groups)
             self.running.update(keys, own)
             return answers.replace(log_z=values), {}
+        if missing := self.unknown(prompts):
+            raise ValueError(
+                f"{len(missing)} questions have no log Z: leave their answers out first"
+            )
         known = [self.offline[key] for key in keys]
         values = torch.tensor([log_z for log_z, _ in known], device=answers.rewards.device)
         report = {"log_z/effective_samples": fmean(size for _, size in known)}

@@ -156,7 +156,7 @@ def seconds(row: dict[str, Any]) -> dict[str, float]:
     return {
         name.removeprefix("seconds/").replace("_", " "): value
         for name, value in row.items()
-        if name.startswith("seconds/") and is_number(value)
+        if name.startswith("seconds/") and is_number(value) and value >= 0
     }
 
 
