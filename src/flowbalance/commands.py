@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowbalance.errors import UserError
+from flowbalance.report.files import flat
 
 if TYPE_CHECKING:
     from flowbalance.config import TrainConfig
@@ -92,15 +93,6 @@ def refuse_changes(old: TrainConfig, new: TrainConfig) -> None:
                 f"{name}: cannot change when a run goes on; start a new run, or change only: "
                 + ", ".join(FREE)
             )
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings by dotted key."""
-    rows: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else None
-        rows |= inner if inner is not None else {prefix + name: value}
-    return rows
 
 
 def pretrain(options: Namespace) -> None:

@@ -81,3 +81,12 @@ def test_only_a_cut_last_line_is_let_go_where_all_are_needed(tmp_path: Path) -> 
 def test_finite() -> None:
     nested = {"a": 1.5, "b": {"c": math.nan, "d": "text"}, "e": -math.inf}
     assert finite(nested) == {"a": 1.5, "b": {"c": None, "d": "text"}, "e": None}
+
+
+def test_json_has_no_nan_wherever_it_stands() -> None:
+    nan, rows = float("nan"), [{"a": [1.0, float("inf")]}, 2]
+    assert finite({"x": nan, "rows": rows, "y": "nan"}) == {
+        "x": None,
+        "rows": [{"a": [1.0, None]}, 2],
+        "y": "nan",
+    }

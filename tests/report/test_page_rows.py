@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from flowbalance.report.files import flat
 from flowbalance.report.page.page import make_page
 from flowbalance.report.page.reading import read_run
 from flowbalance.report.page.rows import (
     DEEPEST,
-    flat,
     is_number,
     is_prompt,
     is_step,

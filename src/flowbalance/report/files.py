@@ -79,4 +79,22 @@ def finite(value: Any) -> Any:
     """NaN and infinities as null, in nested values too: JSON has neither."""
     if isinstance(value, dict):
         return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def writable(text: str) -> str:
+    """The text as UTF-8 can hold it: JSON can spell half a character (a lone surrogate)."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings by dotted name; an empty one stands as it is."""
+    rows: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            rows |= flat(value, f"{prefix}{name}.")
+        else:
+            rows[f"{prefix}{name}"] = value
+    return rows

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowbalance.errors import UserError
-from flowbalance.evaluation.diversity.texts import writable
-from flowbalance.report.files import writing
+from flowbalance.report.files import writable, writing
 
 KEPT = {"key": str, "score": int, "reason": str, "prompt_tokens": int, "completion_tokens": int}
 """What a line must have to count."""

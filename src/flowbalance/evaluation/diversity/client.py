@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from flowbalance.errors import UserError
-from flowbalance.evaluation.diversity.texts import writable
+from flowbalance.report.files import writable
 
 Messages = list[dict[str, str]]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowbalance.errors import UserError
 from flowbalance.evaluation.diversity.arguments import EMBEDDING, NGRAMS
-from flowbalance.evaluation.diversity.texts import writable
+from flowbalance.report.files import writable
 
 if TYPE_CHECKING:
     from flowbalance.evaluation.diversity.judge import Judge, Judgement
@@ -30,7 +30,7 @@ def diversity(options: Namespace) -> None:
     """Measure every file, write a result beside each, show all in one table."""
     from flowbalance.evaluation.diversity.table import show
     from flowbalance.report.display import console
-    from flowbalance.report.files import write_atomic
+    from flowbalance.report.files import finite, write_atomic
 
     places = outputs(options.files, options.out)
     canonical = canonical_by(options)
@@ -46,7 +46,7 @@ def diversity(options: Namespace) -> None:
             judged = result["scores"]["judge"]
             if not judged["judgements"]:
                 silent.append((path, judged["failures"]["reasons"]))
-        text = json.dumps(plain(result), indent=1, ensure_ascii=False)
+        text = json.dumps(finite(result), indent=1, ensure_ascii=False)
         write_atomic(place, writable(text) + "\n")
         results.append(result)
     show(results)
@@ -222,12 +222,3 @@ def with_judge(
     result["how"]["judge"] = judge.describe()
     for row, scores in zip(result["per_question"], scores_of(found, len(questions)), strict=True):
         row["judge"] = scores
-
-
-def plain(value: Any) -> Any:
-    """NaN as null, in lists too: JSON has none."""
-    from flowbalance.report.files import finite
-
-    if isinstance(value, dict):
-        return {name: plain(inner) for name, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, list) else finite(value)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flowbalance.errors import UserError
-from flowbalance.evaluation.diversity.texts import writable
+from flowbalance.report.files import writable
 
 VERDICTS = {"right": True, "wrong": False, "unknown": None, None: None}
 

@@ -16,7 +16,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
-from flowbalance.evaluation.diversity.texts import writable
+from flowbalance.report.files import writable
 
 BOUNDS = {
     1: Fraction(7, 8),

@@ -10,8 +10,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from flowbalance.evaluation.diversity.texts import writable
 from flowbalance.report.display import console
+from flowbalance.report.files import writable
 
 MEANING = {
     "distinct-1": "different words / words",

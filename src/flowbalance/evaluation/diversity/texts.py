@@ -33,11 +33,6 @@ def tokens(text: str) -> list[str]:
     return TOKEN.findall(text.lower())
 
 
-def writable(text: str) -> str:
-    """The text as UTF-8 can hold it: JSON can spell half a character (a lone surrogate)."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def grams(words: Sequence[str], n: int) -> Iterator[Gram]:
     """All runs of n tokens, in order."""
     return zip(*(words[i:] for i in range(n)), strict=False)

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from flowbalance.errors import UserError
-from flowbalance.evaluation.diversity.texts import grams, tokens, writable
+from flowbalance.evaluation.diversity.texts import grams, tokens
+from flowbalance.report.files import writable
 
 COLUMNS = 4096  # of the matrix of counts that are held at once
 

@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from flowbalance.errors import UserError
-from flowbalance.report.files import finite, write_atomic, writing
+from flowbalance.report.files import finite, writable, write_atomic, writing
 from flowbalance.report.page import tables
 from flowbalance.report.page.cases import case_study
 from flowbalance.report.page.reading import Run, read_runs
@@ -118,6 +118,4 @@ def write_page(folders: Sequence[Path], out: Path) -> None:
         target = Path(os.path.realpath(out))  # of links in a circle one of them
         if target.is_symlink() or (out.exists() and not out.is_file()):
             raise UserError(f"{out}: is not a regular file; name another with --out")
-    # A lone half of a surrogate pair, which JSON can hold, has no place in UTF-8.
-    text = make_page(folders).encode("utf-8", "replace").decode("utf-8")
-    write_atomic(target, text)
+    write_atomic(target, writable(make_page(folders)))

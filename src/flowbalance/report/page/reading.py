@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowbalance.errors import UserError
+from flowbalance.report.files import flat
 from flowbalance.report.page.rows import (
     ANSWERS,
     METRICS,
     SAMPLES,
-    flat,
     is_number,
     lines,
     mapping,

@@ -115,17 +115,6 @@ def shallow(value: Any, levels: int = DEEPEST) -> bool:
     )
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings by dotted name; an empty one stands as it is."""
-    rows: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            rows |= flat(value, f"{prefix}{name}.")
-        else:
-            rows[f"{prefix}{name}"] = value
-    return rows
-
-
 def numbers(values: Any) -> dict[str, float]:
     """The entries that are numbers (a bool is none)."""
     if not isinstance(values, dict):
