@@ -49,6 +49,7 @@ def recipe(tiny_model: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
             [
                 f"model.path={tiny_model}",
                 f"output={tmp_path / 'run'}",
+                "device=cpu",
                 "data.task=countdown",
                 "data.train_questions=32",
                 "rollout.questions=4",

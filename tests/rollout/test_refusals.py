@@ -79,7 +79,7 @@ def test_models_that_the_cache_cannot_serve():
         T5Config(vocab_size=V, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     )
     for model, message in (
-        (mamba, "takes no past_key_values"),
+        (mamba, "takes no cache|attention in every layer|whose state"),
         (hybrid, "layers whose state the rollout cache cannot hold"),
         (t5, "encoder-decoder"),
     ):

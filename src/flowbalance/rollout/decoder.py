@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from flowbalance.rollout.cache import RolloutCache
 # its own cache; not every model and release says it in both places.
 LAYER_TYPES = ("full_attention", "sliding_attention")
 CACHE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
+# What forward calls the cache that it is given; Transformers 5.24 changed the name.
+CACHE_ARGUMENTS = ("cache", "past_key_values")
 
 
 class Decoder:
@@ -39,6 +42,7 @@ class Decoder:
         accepted = _parameters(model)
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self.positioned = "position_ids" in accepted
+        self.cache_argument = cast(str, cache_argument(model))  # `check_model` has asked
         # The last token of an answer is never read, so it needs no room.
         self.cache = RolloutCache(len(prompts), copies, max_tokens - 1, self.device)
         longest = max(map(len, prompts))
@@ -82,14 +86,14 @@ class Decoder:
         return [closed_up(tensor) for tensor in slotted]
 
     def _forward(self, ids: Tensor) -> Tensor:
-        inputs: dict[str, Any] = dict(self.last_only)
+        inputs: dict[str, Any] = {self.cache_argument: self.cache, **self.last_only}
         if self.padding is not None:
             past = self.cache.get_seq_length()
             columns = torch.arange(past + ids.shape[1], device=self.device) - self.padding[:, None]
             inputs["attention_mask"] = columns >= 0
             if self.positioned:
                 inputs["position_ids"] = columns[:, past:].clamp(min=0)
-        output = self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, **inputs)
+        output = self.model(input_ids=ids, use_cache=True, **inputs)
         return output.logits[:, -1]
 
 
@@ -98,8 +102,8 @@ def check_model(model: PreTrainedModel) -> None:
     name = type(model).__name__
     if model.config.is_encoder_decoder:
         raise ValueError(f"{name} is an encoder-decoder: rollouts need a decoder-only model")
-    if "past_key_values" not in _parameters(model):
-        raise ValueError(f"{name} takes no past_key_values: rollouts need a key/value cache")
+    if cache_argument(model) is None:
+        raise ValueError(f"the forward of {name} takes no cache: rollouts need a key/value cache")
     adapter = getattr(model, "active_peft_config", None)
     if adapter is not None and adapter.is_prompt_learning:
         raise ValueError(f"{name} prepends learned prompts ({adapter.peft_type}): use LoRA instead")
@@ -114,7 +118,19 @@ def check_model(model: PreTrainedModel) -> None:
         )
 
 
-def _parameters(model: PreTrainedModel) -> set[str]:
-    """Names that the forward of the model takes; beneath a PEFT wrapper, which passes all on."""
+def cache_argument(model: PreTrainedModel) -> str | None:
+    """The name by which the forward of the model takes a key/value cache; None if it takes none."""
+    accepted = _parameters(model)
+    known = [name for name in CACHE_ARGUMENTS if name in accepted]
+    typed = [name for name, kind in accepted.items() if re.search(r"\bCache\b", str(kind))]
+    return next(iter(known + typed), None)
+
+
+def _parameters(model: PreTrainedModel) -> dict[str, Any]:
+    """What the forward of the model takes, with the types that it states; beneath a PEFT wrapper,
+    which passes all on."""
     base = getattr(model, "get_base_model", lambda: model)()
-    return set(inspect.signature(base.forward).parameters)
+    return {
+        name: parameter.annotation
+        for name, parameter in inspect.signature(base.forward).parameters.items()
+    }
