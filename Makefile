@@ -13,11 +13,18 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 COMPARED := $(VENV_TRL)/.installed
 
-# Without a CUDA GPU in sight, PyTorch's CPU build is all that is needed; a plain `pip install
-# torch` would bring gigabytes of CUDA libraries. Override with TORCH=torch for a GPU.
-TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
+# Environments are installed from committed versions, so that they do tomorrow what they do today.
+# Where a CUDA GPU is in sight they are those with PyTorch's CUDA build.
+CONSTRAINTS ?= constraints/$(shell command -v nvidia-smi >/dev/null 2>&1 && echo cuda || echo cpu).txt
+# pip hands the first to the environments in which it builds, too; from 26.2 on, the second.
+INSTALL = PIP_CONSTRAINT=$(1) PIP_BUILD_CONSTRAINT=$(1) \
+	$(2)/bin/python -m pip install --quiet --disable-pip-version-check
+# Processes that run the tests, each with one thread.
+JOBS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
+TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: help train test test-browser test-trl lint format clean bench
+.PHONY: help train test test-lowest test-newest test-browser test-trl lint format clean bench \
+	constraints
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,13 +33,25 @@ train: $(INSTALLED) ## train FlowRL on Countdown from the built-in base model (S
 	$(BIN)/flowbalance train recipes/countdown.yaml seed=$(SEED)
 
 test: $(DEVELOPED) ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(TEST)
+
+test-lowest: ## the tests with the lowest releases that pyproject.toml allows
+	$(MAKE) test VENV=$(VENV)-lowest CONSTRAINTS=constraints/lowest.txt
+
+# Without constraints, but for PyTorch: any but this release would bring gigabytes of CUDA here.
+test-newest: ## the tests, and two steps of training, with the newest releases there are
+	$(MAKE) test VENV=$(VENV)-newest CONSTRAINTS=constraints/newest.txt
+	$(VENV)-newest/bin/flowbalance train recipes/countdown.yaml train.steps=2 \
+		output=$(VENV)-newest/run
 
 test-browser: $(DEVELOPED) ## the tests of the page in chromium (apt-get install chromium chromium-driver)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/report/test_page_browser.py
 
 test-trl: $(COMPARED) ## compare the baselines' losses with TRL's own code
 	OMP_NUM_THREADS=1 $(VENV_TRL)/bin/python -m pytest tests_trl
+
+constraints: ## resolve the committed versions anew (constraints/*.txt)
+	$(PYTHON) constraints/resolve.py
 
 lint: $(DEVELOPED) ## ruff and pyright
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
@@ -42,7 +61,7 @@ bench: $(INSTALLED) ## sampling against Transformers' generate; time and memory 
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py
 
 clean: ## remove the environments
-	rm -rf $(VENV) $(VENV_TRL)
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV_TRL)
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,19 +69,18 @@ $(CREATED):
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(INSTALLED): pyproject.toml $(CREATED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+$(INSTALLED): pyproject.toml $(CONSTRAINTS) $(CREATED)
+	$(call INSTALL,$(CONSTRAINTS),$(VENV)) torch
+	$(call INSTALL,$(CONSTRAINTS),$(VENV)) -e .
 	@touch $@
 
 $(DEVELOPED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(call INSTALL,$(CONSTRAINTS),$(VENV)) -e '.[dev]'
 	@touch $@
 
 # TRL brings versions of its own, hence an environment of its own.
-$(COMPARED): pyproject.toml tests_trl/requirements.txt
+$(COMPARED): pyproject.toml tests_trl/requirements.txt constraints/trl.txt
 	$(PYTHON) -m venv --clear $(VENV_TRL)
-	$(VENV_TRL)/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
-	$(VENV_TRL)/bin/python -m pip install --quiet --disable-pip-version-check \
-		-r tests_trl/requirements.txt -e .
+	$(call INSTALL,constraints/trl.txt,$(VENV_TRL)) torch
+	$(call INSTALL,constraints/trl.txt,$(VENV_TRL)) -r tests_trl/requirements.txt -e .
 	@touch $@

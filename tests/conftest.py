@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from flowbalance.training.pretrain import build_model, word_tokenizer
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 torch.set_num_threads(1)
+# A job in the background ignores SIGINT, and so would every process that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(os.environ.get("FLOWBALANCE_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -25,6 +28,17 @@ TINY = ArchitectureConfig(
     num_attention_heads=2,
     max_position_embeddings=64,
 )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """No test sees a GPU, nor a process that it starts, unless it is marked `gpu`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("gpu") is None:
+            patch.setenv("CUDA_VISIBLE_DEVICES", "")
+            patch.setattr(torch.cuda, "is_available", lambda: False)
+            patch.setattr(torch.cuda, "device_count", lambda: 0)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

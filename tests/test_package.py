@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 import flowbalance
 
 SOURCE = Path(flowbalance.__file__).parent
+ROOT = Path(__file__).parents[1]
 FILES = sorted(SOURCE.rglob("*.py"))
 BELOW = {
     # package: what of ours it may import
@@ -69,6 +73,50 @@ def test_rewards_and_tasks_know_no_tensors(part: str) -> None:
     for path in files_of(part):
         outer = {name.split(".")[0] for name in imports(path)}
         assert not outer & {"torch", "transformers"}, path.name
+
+
+def required() -> list[str]:
+    """What pyproject.toml asks for, extras too, but for the developers' tools."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    named = [*project["dependencies"], *(r for n, rs in extras.items() if n != "dev" for r in rs)]
+    return [requirement.lower().replace("_", "-") for requirement in named]
+
+
+def test_everything_imported_is_declared() -> None:
+    outer = {name.split(".")[0] for path in FILES for name in imports(path)}
+    declared = {requirement.split(">=")[0] for requirement in required()}
+    brought_by = packages_distributions()
+    for name in sorted(outer - sys.stdlib_module_names - {"flowbalance", "__future__"}):
+        assert name in brought_by, f"{name} is imported and not installed"
+        ours = {distribution.lower().replace("_", "-") for distribution in brought_by[name]}
+        assert ours & declared, f"{name} is imported and not declared"
+
+
+def test_the_floors_are_the_lowest_releases_that_are_tested() -> None:
+    lowest = versions("lowest")
+    for requirement in required():
+        name, floor = requirement.split(">=")
+        assert lowest[name] == floor, requirement
+
+
+@pytest.mark.parametrize("file", ["cpu", "cuda", "lowest", "trl"])
+def test_the_environments_are_installed_from_exact_versions(file: str) -> None:
+    assert {"torch", "transformers", "numpy", "pytest", "hatchling"} <= versions(file).keys()
+    assert "flowbalance" not in versions(file)
+
+
+def test_with_and_without_a_gpu_the_same_releases_are_installed() -> None:
+    cpu, cuda = versions("cpu"), versions("cuda")
+    assert cpu.items() <= cuda.items()
+    assert all(re.match("nvidia|cuda|triton", name) for name in cuda.keys() - cpu.keys())
+
+
+def versions(file: str) -> dict[str, str]:
+    """The committed constraints of this name."""
+    lines = (ROOT / f"constraints/{file}.txt").read_text().splitlines()
+    pairs = (line.split("==") for line in lines if not line.startswith("#"))
+    return {name.lower().replace("_", "-"): version for name, version in pairs}
 
 
 def modules_after(code: str) -> set[str]:

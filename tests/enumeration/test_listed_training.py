@@ -160,6 +160,6 @@ def test_rloo_of_the_study_is_the_bridge() -> None:
     assert run.objective.kl_coefficient * run.prediction.inverse_temperature == pytest.approx(1)
 
 
-@pytest.mark.parametrize("run", fixed_point_runs(0, QUICK), ids=lambda run: run.label)
+@pytest.mark.parametrize("run", list(fixed_point_runs(0, QUICK)), ids=lambda run: run.label)
 def test_every_choice_runs(run: Run) -> None:
     assert math.isfinite(train(run)["final"]["kl"])

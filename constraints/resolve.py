@@ -1,0 +1,89 @@
+"""Writes the files beside it: exact versions of everything that an environment installs.
+
+``make constraints`` runs it with the Python of the environments (its versions are those of Linux
+on x86-64 and this Python). pip resolves each set without installing it; what it finds on that day
+stays until the command is run again. Name files to write only those: ``resolve.py cpu lowest``.
+
+- ``cpu.txt``, ``cuda.txt``: what ``make train``, ``make test`` and the gate install; they differ in
+  PyTorch's build and in the CUDA libraries that it brings.
+- ``lowest.txt``: the lowest release of each dependency that ``pyproject.toml`` allows, and the
+  newest of the tools that test it.
+- ``trl.txt``: the environment of ``make test-trl``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+TORCH = "2.13.0"
+PYTHON = ".".join(map(str, sys.version_info[:2]))
+
+
+def resolve(requirements: list[str]) -> dict[str, str]:
+    """The version of each package that pip would install for these requirements."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "report.json"
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+                *("--dry-run", "--ignore-installed", "--report", str(report), *requirements),
+            ],
+            check=True,
+            cwd=ROOT,
+        )
+        found = [each["metadata"] for each in json.loads(report.read_text())["install"]]
+    own = project()["name"]
+    # A local label ("2.13.0+cpu") names a build of the same release, which not every index has.
+    return {each["name"]: each["version"].split("+")[0] for each in found if each["name"] != own}
+
+
+def project() -> dict:
+    """The project's table of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def lowest() -> list[str]:
+    """Every requirement of the package and its extras, at the lowest release that it allows."""
+    extras = project()["optional-dependencies"]
+    tools = [tool for tool in extras["dev"] if not tool.startswith(project()["name"])]
+    ours = [*project()["dependencies"], *(r for n, rs in extras.items() if n != "dev" for r in rs)]
+    floors = [re.sub(r">=\s*([^,;]+).*", r"==\1", requirement) for requirement in ours]
+    return [*floors, *tools]
+
+
+def write(name: str, requirements: list[str]) -> None:
+    """One file of constraints."""
+    print(f"{name}.txt …", flush=True)
+    versions = resolve(requirements)
+    lines = [f"{package}=={version}" for package, version in versions.items()]
+    (HERE / f"{name}.txt").write_text(
+        f"# Made by `make constraints` on {time.strftime('%Y-%m-%d')} with Python {PYTHON}.\n"
+        + "\n".join(sorted(lines, key=str.lower))
+        + "\n"
+    )
+
+
+def main(names: list[str]) -> None:
+    # hatchling builds the package itself. "===" asks for exactly the release without a label.
+    everything = ["-e", ".[dev]", "hatchling"]
+    sets = {
+        "cpu": [f"torch=={TORCH}", *everything],
+        "cuda": [f"torch==={TORCH}", *everything],
+        "lowest": [*lowest(), "hatchling"],
+        "trl": [f"torch=={TORCH}", "-r", "tests_trl/requirements.txt", "-e", ".", "hatchling"],
+    }
+    for name in names or sets:
+        write(name, sets[name])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
