@@ -64,6 +64,11 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--resume", metavar="RUN", type=Path, help="go on with a run's newest checkpoint"
     )
+    train.add_argument(
+        "--changed-inputs",
+        action="store_true",
+        help="with --resume: go on although the questions or the base model's files have changed",
+    )
 
     pretrain = commands.add_parser("pretrain", help="train a small base model on demonstrations")
     pretrain.add_argument("recipe", help="YAML file, e.g. recipes/countdown_base.yaml")

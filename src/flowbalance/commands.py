@@ -39,8 +39,10 @@ def train(options: Namespace) -> None:
     if options.resume is not None:
         # With --resume there is no recipe: what stands in its place is an override.
         overrides = [text for text in (options.recipe, *options.overrides) if text]
-        finish(resumed(options.resume, overrides))
+        finish(resumed(options.resume, overrides, changed_inputs=options.changed_inputs))
         return
+    if options.changed_inputs:
+        raise UserError("--changed-inputs: goes with --resume RUN")
     if options.recipe is None:
         raise UserError("train needs a recipe, e.g. recipes/countdown.yaml, or --resume RUN")
     config = load(TrainConfig, options.recipe, options.overrides)
@@ -60,10 +62,11 @@ def finish(trainer: Any) -> None:
         raise SystemExit(128 + trainer.stopped_by)
 
 
-def resumed(run: Path, overrides: list[str]) -> Any:
+def resumed(run: Path, overrides: list[str], *, changed_inputs: bool = False) -> Any:
     """The trainer of a run, as its newest whole checkpoint left it."""
     from flowbalance.config import TrainConfig, load
     from flowbalance.training import checkpoint
+    from flowbalance.training.ending import has_ended
     from flowbalance.training.run import save_config
     from flowbalance.training.trainer import Trainer
 
@@ -73,8 +76,8 @@ def resumed(run: Path, overrides: list[str]) -> Any:
     config = load(TrainConfig, recipe, overrides)
     refuse_changes(load(TrainConfig, recipe, []), config)
     newest = checkpoint.latest_whole(run)
-    trainer = Trainer(config, run.resolve(), resume=newest)
-    if trainer.done and (run / "summary.json").is_file():
+    trainer = Trainer(config, run.resolve(), resume=newest, changed_inputs=changed_inputs)
+    if trainer.done and has_ended(run, trainer.step):
         raise UserError(
             f"{run}: has all of its {trainer.step} steps; to go on, raise train.steps"
             + (" and train.answers" if config.train.answers else "")

@@ -96,6 +96,23 @@ def test_missing_weights_are_not_made_up(folders: dict[str, Path], tmp_path: Pat
         load_model(str(folder), torch.float32)
 
 
+def test_weights_are_not_the_files_own_memory(folders: dict[str, Path], tmp_path: Path) -> None:
+    """Aligned as PyTorch's own tensors are, tied where they were, and out of the file's reach."""
+    for name, source in folders.items():
+        folder = Path(shutil.copytree(source, tmp_path / name))
+        model = load_model(str(folder), torch.float32)
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        with (folder / "model.safetensors").open("r+b") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            file.write(b"\xff" * size)
+        assert all(torch.equal(model.state_dict()[key], before[key]) for key in before)
+        assert all(tensor.data_ptr() % 64 == 0 for tensor in model.state_dict().values())
+        tied = model.config.tie_word_embeddings  # pyright: ignore
+        ends = model.get_input_embeddings().weight, model.get_output_embeddings().weight  # pyright: ignore
+        assert (ends[0] is ends[1]) == tied
+
+
 def test_a_head_that_is_missing_damaged_or_of_another_shape(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowbalance.errors import UserError
-from flowbalance.report.files import finite, keep_steps, read_jsonl, write_atomic, writing
+from flowbalance.report.files import finite, keep_rows, read_jsonl, write_atomic, writing
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def test_rows_with_unicode_line_ends_and_a_cut_last_line(tmp_path: Path) -> None
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     path.write_text("\n".join(lines) + '\n{"step": 3, "te', encoding="utf-8")
     assert read_jsonl(path) == rows
-    keep_steps(path, 1)
-    assert read_jsonl(path) == rows[:1]
-    keep_steps(path, 0)
+    assert keep_rows(path, lambda row: row["step"] <= 1) == rows[:1] == read_jsonl(path)
+    assert keep_rows(path, lambda row: False) == []
     assert path.read_text() == ""
+    keep_rows(tmp_path / "none.jsonl", lambda row: True)
     assert read_jsonl(tmp_path / "none.jsonl") == []
 
 
@@ -70,12 +70,26 @@ def test_only_a_cut_last_line_is_let_go_where_all_are_needed(tmp_path: Path) -> 
     assert read_jsonl(path, strict=True) == read_jsonl(path) == [{"a": 1}, {"a": 2}]
     for bad in (b'{"a": ', b"", b"\xff", b"\0\0\0"):
         path.write_bytes(b'{"a": 1}\n' + bad + b'\n{"a": 3}\n')
-        assert read_jsonl(path) == [{"a": 1}]
+        assert read_jsonl(path) == [{"a": 1}, {"a": 3}]
         with pytest.raises(UserError, match=r"rows\.jsonl, line 2: not valid JSON"):
             read_jsonl(path, strict=True)
     path.write_bytes(b'{"a": 1}\n{"a": \n')  # the line has its end: nothing cut it
     with pytest.raises(UserError, match="line 2"):
         read_jsonl(path, strict=True)
+
+
+@pytest.mark.parametrize("bad", [b'{"step": 2, "lo', b"\0\0\0\0", b"2", b"null", b'{"loss": 1}',
+                                 b'{"step": "2"}', b"[" * 100_000])  # fmt: skip
+def test_damage_in_the_middle_costs_its_own_line_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: bytes
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + bad + b'\n\n{"step": 3}\n' + bad + b'\n{"step": 4}\n{"st')
+    kept = keep_rows(path, lambda row: True)
+    assert kept == [{"step": 1}, {"step": 3}, {"step": 4}]
+    assert caplog.messages == [f"{path}: 2 damaged lines are left out (line 2)"]
+    assert keep_rows(path, lambda row: True) == kept  # and said once
+    assert len(caplog.messages) == 1
 
 
 def test_finite() -> None:

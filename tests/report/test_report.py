@@ -46,6 +46,37 @@ def test_a_resumed_log_keeps_what_came_before(tmp_path: Path) -> None:
     assert [row["step"] for row in read_jsonl(tmp_path / "samples.jsonl")] == [0, 2]
 
 
+def test_damage_is_said_once_and_costs_no_later_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [f'{{"step": {step}, "test/accuracy": null}}\n' for step in range(4)]
+    (tmp_path / "metrics.jsonl").write_text(rows[0] + '{"step": 1, "te\n' + "".join(rows[2:]))
+    (tmp_path / "samples.jsonl").write_text('{"step": 0}\n{"step": 1}\n{"step": 3}\n{"step": 4}\n')
+    log = MetricsLog(tmp_path, start=3, due=True)
+    log.close()
+    assert log.last == 3
+    assert math.isnan(log.scores["accuracy"])
+    assert [row["step"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [0, 2, 3]
+    assert [row["step"] for row in read_jsonl(tmp_path / "samples.jsonl")] == [0, 1, 3]
+    assert len(caplog.messages) == 1
+
+
+def test_a_row_vouches_for_its_samples(tmp_path: Path) -> None:
+    """What has no row, or lacks the scores that are due, is dropped to be written again."""
+    log = MetricsLog(tmp_path)
+    sample = {"prompt": "half a character: \ud83d"}
+    log.log(1, {"test/accuracy": 0.5}, [sample])
+    log.log(2, {"loss": 1.0}, [sample, sample])
+    log.close()
+    for due, last in ((False, 2), (True, 1)):
+        log = MetricsLog(tmp_path, start=2, due=due)
+        log.close()
+        assert log.last == last
+        steps = [row["step"] for row in read_jsonl(tmp_path / "samples.jsonl")]
+        assert steps == [1, 2, 2][: 2 * last - 1]
+    assert log.scores == {"accuracy": 0.5}
+
+
 def test_a_run_from_the_start_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"step": 1}\n')
     MetricsLog(tmp_path).close()

@@ -22,16 +22,9 @@ from flowbalance.rewards import Rewards
 from flowbalance.training import checkpoint, collect
 from flowbalance.training.run import open_run
 from flowbalance.training.trainer import Trainer
+from tests.training.runs import metrics, train
 
 Make = Callable[..., TrainConfig]
-
-
-def train(config: TrainConfig) -> Path:
-    return Trainer(config, open_run(config, "test")).run()
-
-
-def metrics(folder: Path) -> list[dict]:
-    return read_jsonl(folder.parent / "metrics.jsonl")
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -75,69 +68,6 @@ def test_reward_rises(recipe: Make) -> None:
     )
     rewards = [row["reward/mean"] for row in metrics(folder)]
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.1
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ("algorithm=flowrl", "head.dropout=0.1", "train.mini_batch_questions=2"),
-        ("algorithm=tba", "objective={log_z: running}", "train.schedule=cosine"),
-        ("algorithm=tba", "objective={log_z: offline}"),
-        ("algorithm=flowrl", "model.lora={rank: 2, dropout: 0.1}", "train.epochs=2"),
-        ("algorithm=ppo", "critic.trunk=own", "train.mini_batch_questions=2"),
-        ("algorithm=prorl", "reward.right=0.1", "reset.every=1", "reset.patience=0"),
-        ("algorithm=dapo", "reward.right=0.1", "train.answers=2000"),
-    ],
-    ids=lambda o: " ".join(o),
-)
-def test_resume_is_bit_for_bit(recipe: Make, tmp_path: Path, overrides: tuple[str, ...]) -> None:
-    whole = train(recipe(*overrides, f"output={tmp_path / 'whole'}"))
-    half = recipe(*overrides, f"output={tmp_path / 'half'}", "checkpoint.every=2")
-    interrupted = Trainer(half, open_run(half, "test"))
-    one_step = interrupted._one_step
-
-    def stop_after_two(display):  # type: ignore[no-untyped-def]
-        if interrupted.step == 2:
-            raise KeyboardInterrupt
-        return one_step(display)
-
-    interrupted._one_step = stop_after_two
-    with pytest.raises(KeyboardInterrupt):
-        interrupted.run()
-    run = tmp_path / "half"
-    resumed = Trainer(half, run, resume=checkpoint.latest_whole(run)).run()
-
-    assert resumed.name == whole.name == "checkpoint-000004"
-    ours, theirs = weights(resumed), weights(whole)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    state, expected = checkpoint.load_state(resumed), checkpoint.load_state(whole)
-    for each in (state, expected):
-        assert each["spent"].pop("cpu_seconds") > 0
-        assert each.pop("row")["seconds/rollout"] > 0
-    assert_equal(state, expected)
-    skip = ("seconds", "tokens_per_second")
-    for row, other in zip(metrics(resumed), metrics(whole), strict=True):
-        assert {k: v for k, v in row.items() if not k.startswith(skip)} == {
-            k: v for k, v in other.items() if not k.startswith(skip)
-        }
-
-
-def assert_equal(a: object, b: object) -> None:
-    """Nested states, tensors bit for bit."""
-    if isinstance(a, torch.Tensor):
-        assert isinstance(b, torch.Tensor)
-        assert torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert isinstance(b, dict)
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_equal(a[key], b[key])
-    elif isinstance(a, list | tuple):
-        assert isinstance(b, list | tuple)
-        for x, y in zip(a, b, strict=True):
-            assert_equal(x, y)
-    else:
-        assert a == b
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -404,24 +334,3 @@ def test_questions_that_vanish_leave_mini_batches_of_like_size(recipe: Make) -> 
         trainer.learner.learn(answers, [[1]] * n, [[1]] * n, seed="0")
         assert sum(sizes) == questions
         assert max(sizes) - min(sizes) <= 1
-
-
-def test_a_kill_during_evaluation_loses_no_row(recipe: Make, tmp_path: Path) -> None:
-    """The checkpoint is there and its row is not: a resumed run evaluates and writes it."""
-    config = recipe("evaluation.every=2", "checkpoint.every=2", "evaluation.questions=2")
-    trainer = Trainer(config, open_run(config, "test"))
-    evaluate = trainer._evaluate
-
-    def killed(display):  # type: ignore[no-untyped-def]
-        if trainer.step == 2:
-            raise KeyboardInterrupt
-        return evaluate(display)
-
-    trainer._evaluate = killed
-    with pytest.raises(KeyboardInterrupt):
-        trainer.run()
-    saved = checkpoint.latest_whole(trainer.folder)
-    assert [row["step"] for row in metrics(saved)] == [0, 1]
-    rows = metrics(Trainer(config, trainer.folder, resume=saved).run())
-    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
-    assert [row["step"] for row in rows if "test/accuracy" in row] == [0, 2, 4]

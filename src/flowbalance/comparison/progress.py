@@ -31,9 +31,11 @@ def last_row(path: Path) -> dict[str, Any]:
         return {}
     for line in reversed(lines):
         try:
-            return json.loads(line)
+            row = json.loads(line)
         except ValueError:
             continue
+        if isinstance(row, dict):
+            return row
     return {}
 
 

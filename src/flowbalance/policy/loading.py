@@ -79,6 +79,15 @@ def load_model(path: str, dtype: torch.dtype, attention: str = "sdpa") -> nn.Mod
             f"model.path: {path} lacks {len(missing)} of the weights that {type(model).__name__} "
             f"has ({', '.join(missing[:3])} …); is it a whole causal language model?"
         )
+    return _own_memory(model)
+
+
+def _own_memory(model: nn.Module) -> nn.Module:
+    """The model with its weights copied out of the file that they are mapped from: they would stand
+    where the file's header ends, and a CPU's kernels round by the place; so would a checkpoint
+    learn other last bits than the run it was saved by. Nor does the file change them any more."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
     return model
 
 

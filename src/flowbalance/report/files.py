@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from flowbalance.errors import UserError
 
+LOG = logging.getLogger(__name__)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -48,31 +50,45 @@ def write_atomic(path: Path, text: str) -> None:
         raise
 
 
-def read_jsonl(path: Path, *, strict: bool = False) -> list[dict[str, Any]]:
+def read_jsonl(
+    path: Path, *, strict: bool = False, needs: str | None = None
+) -> list[dict[str, Any]]:
     """The rows of a file of ours; a last line that was cut short is left out.
 
-    Another line that is not JSON ends the reading; where that would lose what no other run brings
-    back, `strict` raises a UserError with its number.
+    So is every other line that is no JSON object, or has no whole number `needs`, and a warning
+    says how many; where that would lose what no other run brings back, `strict` raises a UserError
+    with its number.
     """
-    rows = []
+    rows, damaged = [], []
     # Not splitlines(): the JSON text of an answer may hold U+2028 and its like as they are.
     lines = path.read_bytes().split(b"\n") if path.exists() else []
+    last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line.decode(errors="strict" if strict else "replace")))
-        except ValueError as error:
+            row = json.loads(line.decode(errors="strict" if strict else "replace"))
+        except (ValueError, RecursionError) as error:
             if strict and number < len(lines):
                 raise UserError(f"{path}, line {number}: not valid JSON: {error}") from None
-            break
+            if line.strip() and number < last:
+                damaged.append(number)
+            continue
+        if strict or (isinstance(row, dict) and (needs is None or type(row.get(needs)) is int)):
+            rows.append(row)
+        else:
+            damaged.append(number)
+    if damaged:
+        count = "1 damaged line is" if len(damaged) == 1 else f"{len(damaged)} damaged lines are"
+        LOG.warning("%s: %s left out (line %d)", path, count, damaged[0])
     return rows
 
 
-def keep_steps(path: Path, last: int) -> None:
-    """Drop the rows after step `last` (all of them for 0): a resumed run writes them again."""
-    rows = [row for row in read_jsonl(path) if row["step"] <= last] if last else []
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    if rows or path.exists():
-        write_atomic(path, text)
+def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """The rows of a file with one or more a step that are to be kept; all others are dropped from
+    it, because a run that goes on writes them again."""
+    rows = [row for row in read_jsonl(path, needs="step") if keep(row)]
+    if path.exists():
+        write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return rows
 
 
 def finite(value: Any) -> Any:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from flowbalance.errors import UserError
-from flowbalance.report.files import finite, keep_steps, read_jsonl, write_atomic, writing
+from flowbalance.report.files import finite, keep_rows, read_jsonl, writable, write_atomic, writing
 
 __all__ = ["MetricsLog", "read_jsonl"]
 
@@ -25,11 +26,11 @@ class Backend(Protocol):
 
 
 class TensorBoard:
-    """Event files in the run's folder."""
+    """Event files in the run's folder; what earlier ones hold from step `first` on is void."""
 
-    def __init__(self, folder: Path, start: int) -> None:
+    def __init__(self, folder: Path, first: int) -> None:
         package = _package("torch.utils.tensorboard", "tensorboard")
-        self.writer = package.SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+        self.writer = package.SummaryWriter(str(folder), purge_step=first or None)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
@@ -85,8 +86,10 @@ def _package(module: str, extra: str) -> Any:
 class MetricsLog:
     """One JSON object a step in metrics.jsonl, flushed at once; the same to every backend.
 
-    A run that goes on after step `start` keeps the lines up to it, here and in samples.jsonl, and
-    drops later ones, so that each step stands there once. Non-finite values are written as null.
+    Answers to held-out questions go to samples.jsonl, before their step's row: where the row
+    stands, they do. A run that goes on after step `start` keeps the rows up to it and their
+    samples, and drops later ones, so that each step stands there once; its own row only with
+    held-out scores where these are `due` then. Non-finite values are written as null.
     """
 
     def __init__(
@@ -97,18 +100,25 @@ class MetricsLog:
         project: str = "flowbalance",
         config: Mapping[str, Any] | None = None,
         start: int = 0,
+        due: bool = False,
     ) -> None:
-        self.path = folder / "metrics.jsonl"
-        for name in ("metrics.jsonl", "samples.jsonl"):
-            keep_steps(folder / name, start)
-        self.last = max((row["step"] for row in read_jsonl(self.path)), default=0)
+        def stays(row: Mapping[str, Any]) -> bool:
+            whole = not due or bool(held_out_scores(row))
+            return start > 0 and (row["step"] < start or (row["step"] == start and whole))
+
+        self.path, self.samples = folder / "metrics.jsonl", folder / "samples.jsonl"
+        rows = {row["step"]: row for row in keep_rows(self.path, stays)}
+        self.last = max(rows, default=-1)
         """The latest step that has its row."""
+        self.scores = held_out_scores(rows.get(self.last, {}))
+        """The held-out scores in that row."""
+        keep_rows(self.samples, lambda row: row["step"] <= self.last)
         backends = list(backends)
         own = ""
         if set(backends) - {"tensorboard"}:
             own = _own_id(folder / "tracker_id", new=not start)
         self.backends: list[Backend] = [
-            TensorBoard(folder, start)
+            TensorBoard(folder, self.last + 1)
             if name == "tensorboard"
             else Tracker(name, project, folder.name, own, config or {}, start)
             for name in backends
@@ -116,8 +126,17 @@ class MetricsLog:
         with writing(self.path):
             self.file = self.path.open("a", encoding="utf-8")
 
-    def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Write the row. Lists stand in metrics.jsonl alone: backends are sent numbers."""
+    def log(
+        self, step: int, values: Mapping[str, Any], samples: Sequence[dict[str, Any]] = ()
+    ) -> None:
+        """Write the row, `samples` before it. Lists stand in metrics.jsonl alone: backends are sent
+        numbers."""
+        if samples:
+            lines = [json.dumps({"step": step} | row, ensure_ascii=False) for row in samples]
+            with writing(self.samples), self.samples.open("a", encoding="utf-8") as file:
+                file.write(writable("\n".join(lines) + "\n"))
+                file.flush()
+                os.fsync(file.fileno())
         with writing(self.path):
             self.file.write(json.dumps({"step": step} | finite(dict(values))) + "\n")
             self.file.flush()
@@ -131,6 +150,14 @@ class MetricsLog:
 
     def close(self) -> None:
         with suppress(OSError):  # what a full disk refused was reported when it was written
+            os.fsync(self.file.fileno())
+        with suppress(OSError):
             self.file.close()
         for backend in self.backends:
             backend.close()
+
+
+def held_out_scores(row: Mapping[str, Any]) -> dict[str, float]:
+    """The held-out scores in a row of metrics.jsonl, by name; what was null is NaN again."""
+    scores = {name[5:]: value for name, value in row.items() if name.startswith("test/")}
+    return {name: math.nan if value is None else value for name, value in scores.items()}

@@ -45,7 +45,6 @@ from flowbalance.evaluation.benchmarks.verdicts import (
     check_tests,
     needs_rows,
 )
-from flowbalance.evaluation.benchmarks.weights import mark_of
 from flowbalance.policy.loading import (
     BUILTIN,
     compute_dtype,
@@ -54,6 +53,7 @@ from flowbalance.policy.loading import (
     resolve,
 )
 from flowbalance.policy.policy import Policy
+from flowbalance.policy.weights import mark_of
 from flowbalance.report.display import console
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.decoder import check_model

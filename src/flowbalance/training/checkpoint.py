@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,12 @@ def save(
                 for size, digest in [_fingerprint(path)]
             }
             write_atomic(scratch / MANIFEST, json.dumps({"step": step, "files": listed}, indent=1))
-            _sync(scratch)
+            # The rows so far, too: what goes on from here does not write them again.
+            _sync([*run.glob("*.jsonl"), *scratch.rglob("*"), scratch])
             if target.exists():  # saved again after going back: the old one stays until the end
                 target.rename(run / f".{target.name}.old.tmp")
             scratch.rename(target)
-            _sync(run)
+            _sync([run])
             shutil.rmtree(run / f".{target.name}.old.tmp", ignore_errors=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -136,12 +137,29 @@ def latest_whole(run: Path) -> Path:
         if problem is None:
             return folder
         console.print(f"{folder}: {problem}; it is passed over", style="yellow", markup=False)
-    raise UserError(f"{run}: holds no whole checkpoint")
+    again = f"start anew with: flowbalance train {run / 'config.yaml'} output=…"
+    raise UserError(f"{run}: holds no whole checkpoint; {again}")
 
 
 def load_state(folder: Path) -> dict[str, Any]:
     """The trainer's state of a verified checkpoint, on the CPU."""
     return torch.load(folder / STATE, map_location="cpu", weights_only=True)
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Where PyTorch's generators stand, as a part of the state."""
+    cuda = device.type == "cuda"
+    return {
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state(device) if cuda else None,
+    }
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Put the generators where `random_state` found them."""
+    torch.set_rng_state(state["random"])
+    if device.type == "cuda" and state["random_cuda"] is not None:
+        torch.cuda.set_rng_state(state["random_cuda"], device)
 
 
 def _fingerprint(path: Path) -> tuple[int, str]:
@@ -153,8 +171,9 @@ def _blake2b() -> Any:
     return hashlib.blake2b(digest_size=16)
 
 
-def _sync(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder] if folder.name.endswith(".tmp") else [folder]:
+def _sync(paths: Iterable[Path]) -> None:
+    """Have these files and folders on the disk, whatever happens to the machine."""
+    for path in paths:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

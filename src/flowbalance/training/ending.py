@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from flowbalance.report.display import before_after, console
-from flowbalance.report.files import finite, write_atomic
-from flowbalance.report.page.command import page_of_run
+from flowbalance.report.files import finite, write_atomic, writing
+from flowbalance.report.page.command import PAGE, page_of_run
+
+SUMMARY = "summary.json"
 
 
 def end_run(folder: Path, checkpoint: Path, summary: Mapping[str, Any]) -> None:
     """Write summary.json and report.html, and say what was gained; `summary` has the held-out
     scores `before` and `after`."""
     text = json.dumps(finite(dict(summary)), indent=1) + "\n"
-    write_atomic(folder / "summary.json", text)
+    write_atomic(folder / SUMMARY, text)
     if summary["after"]:
         console.print(before_after(summary["before"], summary["after"]))
     for name, place in (
@@ -25,3 +27,19 @@ def end_run(folder: Path, checkpoint: Path, summary: Mapping[str, Any]) -> None:
         ("report", page_of_run(folder)),
     ):
         console.print(f"{name:<10}  {place}", markup=False)
+
+
+def has_ended(folder: Path, step: int) -> bool:
+    """Whether the run in `folder` was ended at this step: its summary says so, and its page is
+    there. A summary of fewer steps is of an earlier end."""
+    try:
+        ended = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["steps"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return ended == step and (folder / PAGE).is_file()
+
+
+def not_ended(folder: Path) -> None:
+    """Take away the summary of an earlier end: the run goes on."""
+    with writing(folder / SUMMARY):
+        (folder / SUMMARY).unlink(missing_ok=True)

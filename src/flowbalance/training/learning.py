@@ -16,7 +16,7 @@ from flowbalance.config import OptimizerConfig, TrainConfig
 from flowbalance.objectives import Answers, Balance, Surrogate
 from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import collate, micro_batches
-from flowbalance.training.optim import adamw, parameter_groups
+from flowbalance.training.optim import adamw, parameter_groups, rate_factor, set_rate
 
 Objective = Balance | Surrogate
 
@@ -43,6 +43,16 @@ class Learner:
     objective: Objective
     optimizer: AdamW
     config: OptimizerConfig
+
+    def set_rate(self, step: int, progress: float) -> float:
+        """The learning rates of rollout step `step` (from 0), which all its mini-batches share; the
+        first of them. `progress`: the steps done, as the budget of answers counts them."""
+        train = self.config
+        factor = rate_factor(
+            step, train.schedule, train.warmup_steps, train.steps, progress=progress
+        )
+        set_rate(self.optimizer, factor)
+        return self.optimizer.param_groups[0]["lr"]
 
     def learn(
         self,

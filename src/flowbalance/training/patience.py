@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flowbalance.errors import UserError
 from flowbalance.report.display import console
@@ -37,14 +38,22 @@ class Patience:
 
     def note(self, step: int, problem: tuple[str, str] | None) -> None:
         """A step (from 1) went well (None), or had this problem and this remedy."""
-        self.fruitless = self.fruitless + 1 if problem == self.problem else 1
-        self.problem = problem
-        if problem is None:
-            return
-        what, remedy = problem
-        console.print(f"[yellow]step {step}: {what}; weights left as they were[/yellow]")
-        if self.fruitless >= PATIENCE:
-            raise UserError(
-                f"{what} in {PATIENCE} steps in a row (last: step {step}); {remedy}; a new run "
-                f"can start from this one's last checkpoint with model.path={self.folder}"
-            )
+        count = self.fruitless + 1 if problem == self.problem else 1
+        if problem is not None:
+            what, remedy = problem
+            console.print(f"[yellow]step {step}: {what}; weights left as they were[/yellow]")
+            if count >= PATIENCE:  # not counted: the step will be taken again
+                raise UserError(
+                    f"{what} in {PATIENCE} steps in a row (last: step {step}); {remedy}; a new run "
+                    f"can start from this one's last checkpoint with model.path={self.folder}"
+                )
+        self.fruitless, self.problem = count, problem
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"fruitless": self.fruitless, "problem": self.problem}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        for name, value in state.items():
+            setattr(self, name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,12 +16,13 @@ from flowbalance.data import Prompt, build_prompts, load_rows
 from flowbalance.errors import UserError
 from flowbalance.evaluation.heldout import HeldOut
 from flowbalance.objectives import PRESETS, Balance, effective_inverse_temperature
-from flowbalance.policy.loading import separator_id
+from flowbalance.policy.loading import build_policy, separator_id
 from flowbalance.policy.policy import Policy
 from flowbalance.rewards import Rewards, load_reward
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.decoder import check_model
 from flowbalance.tasks import Task, get_task
+from flowbalance.training.memory import naming_the_field
 
 TASK_QUESTIONS = 4096  # training questions of a task unless it or the recipe says otherwise
 GIB = 2**30
@@ -33,6 +35,33 @@ class Questions:
     train: list[Prompt]
     test: list[Prompt]
     task: Task | None
+
+
+def needs_reference(config: TrainConfig) -> bool:
+    """Whether training scores answers by the reference, or samples from it."""
+    needs = config.build_objective().needs
+    return needs.reference or config.log.reference_kl or needs.log_z == "offline"
+
+
+def policy_to_train(
+    config: TrainConfig,
+    device: torch.device,
+    tokenizer: PreTrainedTokenizerBase,
+    checkpoint: Path | None,
+) -> Policy:
+    """The policy with the parts that the recipe's objective needs."""
+    needs = config.build_objective().needs
+    with naming_the_field("loading the model"):
+        return build_policy(
+            config.model,
+            config.head if needs.log_z == "head" else None,
+            critic=config.critic if needs.values else None,
+            reference=needs_reference(config),
+            temperature=config.rollout.temperature,
+            device=device,
+            tokenizer=tokenizer,
+            checkpoint=checkpoint,
+        )
 
 
 def load_questions(

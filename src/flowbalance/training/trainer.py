@@ -9,7 +9,6 @@ bit.
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -23,19 +22,18 @@ from flowbalance.config import TrainConfig
 from flowbalance.data import Prompt
 from flowbalance.errors import UserError
 from flowbalance.objectives import Balance
-from flowbalance.policy.loading import build_policy, load_tokenizer
+from flowbalance.policy.loading import load_tokenizer
 from flowbalance.report.display import Display, console, show_rows
-from flowbalance.report.files import writing
 from flowbalance.report.metrics import MetricsLog
 from flowbalance.training import checkpoint
 from flowbalance.training.collect import Batch, Collector
-from flowbalance.training.ending import end_run
+from flowbalance.training.ending import end_run, not_ended
+from flowbalance.training.inputs import compared, marks_of
 from flowbalance.training.interrupt import Interrupt
 from flowbalance.training.learning import build_learner
 from flowbalance.training.log_z import LogZMemory, true_log_z
 from flowbalance.training.memory import naming_the_field
 from flowbalance.training.metrics import learning_metrics, shown
-from flowbalance.training.optim import rate_factor, set_rate
 from flowbalance.training.patience import NONE_KNOWN, NOT_FINITE, NOTHING_KEPT, Patience
 from flowbalance.training.reset import ResetRule
 from flowbalance.training.run import choose_device, point_latest, set_threads
@@ -46,14 +44,25 @@ from flowbalance.training.setup import (
     build_sampling,
     facts,
     load_questions,
+    policy_to_train,
 )
 from flowbalance.training.spent import Spent
 
 
 class Trainer:
-    """One run: build it from a recipe (and a checkpoint to go on from), then `run`."""
+    """One run: build it from a recipe (and a checkpoint to go on from), then `run`.
 
-    def __init__(self, config: TrainConfig, folder: Path, resume: Path | None = None) -> None:
+    Questions and weights that are read again must be as they were, unless `changed_inputs`.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        resume: Path | None = None,
+        *,
+        changed_inputs: bool = False,
+    ) -> None:
         set_threads(config)
         self.config, self.folder = config, folder
         self.device = choose_device(config.device)
@@ -61,19 +70,7 @@ class Trainer:
         self.objective = config.build_objective()
         self.needs = self.objective.needs
         self.tokenizer = load_tokenizer(str(resume or config.model.path))
-        with naming_the_field("loading the model"):
-            self.policy = build_policy(
-                config.model,
-                config.head if self.needs.log_z == "head" else None,
-                critic=config.critic if self.needs.values else None,
-                reference=self.needs.reference
-                or config.log.reference_kl
-                or self.needs.log_z == "offline",
-                temperature=config.rollout.temperature,
-                device=self.device,
-                tokenizer=self.tokenizer,
-                checkpoint=resume,
-            )
+        self.policy = policy_to_train(config, self.device, self.tokenizer, resume)
         self.questions = load_questions(config, self.tokenizer)
         self.rewards = build_rewards(config)
         self.sampling = build_sampling(config, self.tokenizer, self.policy.model)
@@ -92,6 +89,7 @@ class Trainer:
             self.policy.require_like_reference()
         self.patience = Patience(folder)
         self.step, self.spent = 0, Spent()
+        self.saved: int | None = None  # the step of the newest checkpoint
         self.row: dict[str, float] = {}  # metrics of the latest step
         self.before: dict[str, float] = {}  # held-out scores before the first step
         self.after: dict[str, float] = {}  # and the latest ones
@@ -99,8 +97,11 @@ class Trainer:
         self.seconds: dict[str, float] = {}
         self.learning = False  # whether the step at hand has begun to change weights
         self.stopped_by = 0  # number of the signal that ended the run early
+        self.inputs = marks_of(config, self.questions, again=resume is not None)
         if resume is not None:
-            self._restore(checkpoint.load_state(resume))
+            state = checkpoint.load_state(resume)
+            self.inputs = compared(state.get("inputs"), self.inputs, resume, allowed=changed_inputs)
+            self._restore(state)
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -119,29 +120,25 @@ class Trainer:
             project=config.log.project,
             config=config.model_dump(mode="json"),
             start=self.step,
+            due=self.due,
         )
         with contextlib.ExitStack() as stack:
             stack.callback(log.close)
             display = stack.enter_context(Display(config.algorithm, total, self.step))
             interrupt = stack.enter_context(Interrupt())
-            if self.step == 0 and self.held_out:
-                self.before = self._evaluate(display)
-                first = {f"test/{name}": score for name, score in self.before.items()}
-                seconds = {"seconds/evaluation": self.seconds["evaluation"]}
-                log.log(0, true_log_z(config, self.right) | first | seconds)
-            if self.step > log.last:  # killed after saving, before its last row was written
-                self._report(log, display, evaluate=True)
-            while not self.done and not interrupt.requested:
-                self.row = self._step_or_save(display)
-                self.step += 1
-                self.row |= {f"seconds/{phase}": s for phase, s in self.seconds.items()}
-                if self.done or interrupt.requested or self._every(config.checkpoint.every):
-                    self._save()
-                self._report(log, display, evaluate=not interrupt.requested)
-            if self.step == 0:
-                self._save()
-            if self.done and self.held_out and not self.after:
-                self.after = self._evaluate(display)
+            try:
+                self._begin(log, display)
+                while not self.done and not interrupt.requested:
+                    self._step(display)
+                    if self.done or interrupt.requested or self._every(config.checkpoint.every):
+                        self._save()
+                    self._report(log, display, evaluate=self.done or not interrupt.requested)
+            except UserError:
+                if self.step and not self.learning:  # what was learned so far is whole
+                    with contextlib.suppress(UserError):
+                        self._save()
+                raise
+            self._save()  # the signal may have come after the last step's turn to save
         self.stopped_by = 0 if self.done else interrupt.number
         saved = self.folder / f"{checkpoint.PREFIX}{self.step:06}"
         if not self.done:
@@ -153,14 +150,28 @@ class Trainer:
             end_run(self.folder, saved, self._summary())
         return saved
 
-    def _report(self, log: MetricsLog, display: Display, *, evaluate: bool) -> None:
+    def _begin(self, log: MetricsLog, display: Display) -> None:
+        """Evaluate before the first step; write the row, or make up the evaluation, that the run
+        lacks because it was stopped or killed after it had saved."""
+        if self.step == 0:
+            if self.held_out:
+                columns, samples = self._evaluate(display)
+                self.before = self.after
+                log.log(0, true_log_z(self.config, self.right) | columns, samples)
+        elif self.step > log.last:
+            self._report(log, display)
+        else:
+            self.after = log.scores
+        if not self.done:
+            not_ended(self.folder)
+
+    def _report(self, log: MetricsLog, display: Display, *, evaluate: bool = True) -> None:
         """Write the step's row, with held-out scores where they are due."""
-        due = self.done or (evaluate and self._every(self.config.evaluation.every))
-        if self.held_out and due:
-            self.after = self._evaluate(display)
-            self.row |= {f"test/{name}": score for name, score in self.after.items()}
-            self.row["seconds/evaluation"] = self.seconds["evaluation"]
-        log.log(self.step, self.row)
+        samples: list[dict[str, Any]] = []
+        if self.due and evaluate:
+            columns, samples = self._evaluate(display)
+            self.row |= columns
+        log.log(self.step, self.row, samples)
         if self.done:  # dropped answers end a run before its last step
             display.total = self.step
         display.update(self.step, shown(self.row))
@@ -172,22 +183,21 @@ class Trainer:
         exhausted = self.spent.exhausted(self.config, with_reference=offline)
         return exhausted or self.step >= self.config.train.steps
 
+    @property
+    def due(self) -> bool:
+        """Whether an evaluation is to follow on the latest step."""
+        asked = self.done or self._every(self.config.evaluation.every)
+        return self.held_out is not None and asked
+
     def _every(self, steps: int) -> bool:
         return steps > 0 and self.step % steps == 0
 
-    def _step_or_save(self, display: Display) -> dict[str, float]:
-        """One step; one that fails before it has changed weights saves what was learned so far."""
-        self.learning = False
+    def _step(self, display: Display) -> None:
         began = time.process_time()
-        try:
-            metrics = self._one_step(display)
-            self.spent.cpu_seconds += time.process_time() - began
-            return metrics
-        except UserError:
-            if self.step and not self.learning:
-                with contextlib.suppress(UserError):
-                    self._save()
-            raise
+        self.row = self._one_step(display)
+        self.row |= {f"seconds/{phase}": s for phase, s in self.seconds.items()}
+        self.spent.cpu_seconds += time.process_time() - began
+        self.step, self.learning = self.step + 1, False
 
     def _one_step(self, display: Display) -> dict[str, float]:
         config, began = self.config, time.monotonic()
@@ -223,18 +233,7 @@ class Trainer:
             with self._phase("log Z", display):
                 answers, report = self.memory.fill(answers, experience.prompts)
             metrics |= report
-        # The schedule counts rollout steps: all mini-batches of a step share a rate.
-        train = config.train
-        set_rate(
-            self.learner.optimizer,
-            rate_factor(
-                self.step,
-                train.schedule,
-                train.warmup_steps,
-                train.steps,
-                progress=progress,
-            ),
-        )
+        rate = self.learner.set_rate(self.step, progress)
         self.learning = True
         with self._phase("learning", display):
             learned = self.learner.learn(
@@ -247,7 +246,7 @@ class Trainer:
         self.patience.note(self.step + 1, NOT_FINITE if useless else None)
         self.spent.optimizer_steps += len(learned.losses) - learned.skipped
         metrics |= learning_metrics(learned)
-        metrics["learning_rate"] = self.learner.optimizer.param_groups[0]["lr"]
+        metrics["learning_rate"] = rate
         self._count(batch, metrics)
         self._reset_if_due(metrics)
         metrics["tokens_per_second"] = batch.tokens / (time.monotonic() - began)
@@ -285,28 +284,29 @@ class Trainer:
 
     # --- evaluation, saving ----------------------------------------------------------------------
 
-    def _evaluate(self, display: Display) -> dict[str, float]:
+    def _evaluate(self, display: Display) -> tuple[dict[str, float], list[dict[str, Any]]]:
+        """The row's columns with held-out scores, and some of the answers."""
         assert self.held_out is not None
         with self._phase("evaluation", display):
-            scores, rows, self.right = self.held_out.evaluate(self.policy, self.tokenizer)
-        with writing(self.folder / "samples.jsonl"), (self.folder / "samples.jsonl").open("a") as f:
-            for row in rows:
-                f.write(json.dumps({"step": self.step} | row, ensure_ascii=False) + "\n")
-        return scores
+            self.after, samples, self.right = self.held_out.evaluate(self.policy, self.tokenizer)
+        columns = {f"test/{name}": score for name, score in self.after.items()}
+        return columns | {"seconds/evaluation": self.seconds["evaluation"]}, samples
 
     def _save(self) -> None:
-        cuda = self.device.type == "cuda"
+        """Save, unless that is done: a moment without the step's checkpoint would risk it."""
+        if self.saved == self.step:
+            return
         state = {
             "step": self.step,
             "spent": self.spent.state_dict(),
             "reset": self.reset.state_dict(),
+            "patience": self.patience.state_dict(),
             "row": self.row,
             "before": self.before,
             "optimizer": self.learner.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
             "log_z": self.memory.state_dict() if self.memory is not None else None,
-        }
+            "inputs": self.inputs,
+        } | checkpoint.random_state(self.device)
         checkpoint.save(
             self.folder,
             self.step,
@@ -316,17 +316,18 @@ class Trainer:
             keep=self.config.checkpoint.keep,
             reference=self.reset.resets > 0,
         )
+        self.saved = self.step
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.step, self.spent = state["step"], Spent(**state["spent"])
+        self.step = self.saved = state["step"]
+        self.spent = Spent(**state["spent"])
         self.reset.load_state_dict(state["reset"])
+        self.patience.load_state_dict(state.get("patience", {}))  # earlier versions: none
         self.row, self.before = state["row"], state["before"]
         self.learner.optimizer.load_state_dict(state["optimizer"])
         if self.memory is not None:
             self.memory.load_state_dict(state["log_z"])
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda" and state["random_cuda"] is not None:
-            torch.cuda.set_rng_state(state["random_cuda"], self.device)
+        checkpoint.set_random_state(state, self.device)
 
     def _summary(self) -> dict[str, Any]:
         return {

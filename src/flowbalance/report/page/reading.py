@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from flowbalance.errors import UserError
 from flowbalance.report.files import flat
+from flowbalance.report.metrics import held_out_scores
 from flowbalance.report.page.rows import (
     ANSWERS,
     METRICS,
@@ -181,5 +182,4 @@ def _diversity(folder: Path, notes: list[str]) -> dict[str, Any]:
 
 def held_out(row: dict[str, Any]) -> dict[str, float]:
     """The held-out scores of a metrics row."""
-    found = {name[5:]: value for name, value in row.items() if name.startswith("test/")}
-    return numbers(found)
+    return numbers(held_out_scores(row))

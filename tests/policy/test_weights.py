@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from flowbalance.evaluation.benchmarks import weights
-from flowbalance.evaluation.benchmarks.weights import mark_of
+from flowbalance.policy import weights
+from flowbalance.policy.weights import mark_of
 
 
 @pytest.fixture

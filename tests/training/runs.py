@@ -1,0 +1,71 @@
+"""Runs of a few steps, and what two of them must have in common to be one and the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from flowbalance.config import TrainConfig
+from flowbalance.report.metrics import read_jsonl
+from flowbalance.training import checkpoint
+from flowbalance.training.run import open_run
+from flowbalance.training.trainer import Trainer
+
+CLOCKS = ("seconds", "tokens_per_second", "cpu_seconds")
+
+
+def train(config: TrainConfig) -> Path:
+    """Train to the end; the last checkpoint."""
+    return Trainer(config, open_run(config, "test")).run()
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the run that a checkpoint belongs to."""
+    return read_jsonl(folder.parent / "metrics.jsonl")
+
+
+def untimed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row, or a summary, without what a clock says."""
+    return {name: value for name, value in row.items() if not name.startswith(CLOCKS)}
+
+
+def assert_same_run(run: Path, other: Path) -> None:
+    """Weights and states bit for bit, every row and sample once and alike, the same summary."""
+    ours, theirs = checkpoint.latest_whole(run), checkpoint.latest_whole(other)
+    assert ours.name == theirs.name
+    names = {path.name for path in theirs.glob("*.safetensors")}
+    assert {path.name for path in ours.glob("*.safetensors")} == names
+    for name in names:
+        assert_equal(load_file(ours / name), load_file(theirs / name))
+    states = checkpoint.load_state(ours), checkpoint.load_state(theirs)
+    for state in states:
+        state["spent"].pop("cpu_seconds")
+        state.pop("row")
+    assert_equal(*states)
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        rows = [[untimed(row) for row in read_jsonl(folder / name)] for folder in (run, other)]
+        assert rows[0] == rows[1], name
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (run, other)]
+    assert untimed(summaries[0]) == untimed(summaries[1])
+
+
+def assert_equal(a: object, b: object) -> None:
+    """Nested states, tensors bit for bit."""
+    if isinstance(a, torch.Tensor):
+        assert isinstance(b, torch.Tensor)
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert isinstance(b, dict)
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert isinstance(b, list | tuple)
+        for x, y in zip(a, b, strict=True):
+            assert_equal(x, y)
+    else:
+        assert a == b
