@@ -96,11 +96,7 @@ OF_BALANCE: list[Rule] = [
     (("right_reward",), lambda c, o: o.prior_lift == 0, "only with prior_lift"),
     (
         ("reward",),
-        lambda c, o: (
-            o.needs.log_z == "group"
-            and {o.reward, PRESETS[c.algorithm].objective.model_dump()["reward"]}
-            == {"raw", "centred"}
-        ),
+        lambda c, o: o.needs.log_z == "group" and _between(c, o, "reward", "raw", "centred"),
         "a group's log Z takes the group's mean off as well: raw and centred are one",
     ),
     (
@@ -122,6 +118,31 @@ OF_SURROGATE: list[Rule] = [
         "only clip: ratio or log-token, or as the upper limit where epsilon_high is null",
     ),
     (("epsilon_high",), lambda c, o: o.clip == "none", "clip: none"),
+    (
+        ("clip",),
+        lambda c, o: c.on_policy and _between(c, o, "clip", "none", "ratio", "log-token"),
+        "each batch is learned from in one step, in which nothing is clipped",
+    ),
+    (
+        ("ratio",),
+        lambda c, o: (
+            c.on_policy
+            and (
+                _one_advantage(o)
+                or o.clip == "weight"
+                or _between(c, o, "ratio", "token", "geometric-token", "none")
+            )
+        ),
+        "each batch is learned from in one step, in which every ratio is 1",
+    ),
+    (
+        ("ratio",),
+        lambda c, o: (
+            _between(c, o, "ratio", "geometric", "geometric-token")
+            and (_one_advantage(o) or o.clip == "weight")
+        ),
+        "geometric and geometric-token are one where an answer's tokens share their advantage",
+    ),
     (("epsilon", "epsilon_high"), lambda c, o: c.on_policy, ON_POLICY),
     (
         ("value_epsilon",),
@@ -140,6 +161,18 @@ OF_SURROGATE: list[Rule] = [
         "advantage: gae credits each token with what follows it anyhow",
     ),
 ]
+
+
+def _between(config: TrainConfig, objective: Choice, field: str, *options: str) -> bool:
+    """Whether the preset has one of these options, and the recipe another or the same."""
+    row = PRESETS[config.algorithm].objective
+    return {getattr(row, field), getattr(objective, field)} <= set(options)
+
+
+def _one_advantage(objective: Choice) -> bool:
+    """Whether all tokens of an answer have one advantage."""
+    to_go = objective.kl_in == "reward" and objective.kl_credit == "to-go"
+    return objective.advantage != "gae" and not (to_go and objective.kl_coefficient > 0)
 
 
 def _answers_run_out(config: TrainConfig, objective: Choice) -> bool:
