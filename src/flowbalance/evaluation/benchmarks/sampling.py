@@ -120,6 +120,7 @@ def lines_of(key: str, gold: Any, group: Group) -> list[dict[str, Any]]:
             "sample": number,
             "prompt": text_of(group.prompt.text),
             "gold": gold,
+            "opened_thought": group.prompt.opened_thought,
             "response": text,
             "tokens": len(ids),
             "finished": ended,
