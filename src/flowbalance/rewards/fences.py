@@ -125,13 +125,14 @@ def _closing(lines: Sequence[str], first: int, fence: _Fence) -> tuple[int, str 
     """
     program = not fence.language or PYTHON.fullmatch(fence.language) is not None
     quote, nested = "", False  # of an open string; whether a fence has opened within it
-    worse: int | None = None
+    quoted: int | None = None  # the first in a string
+    far: int | None = None  # the first indented too far
     for at in range(first, len(lines)):
         line = fence.within(lines[at])
         before = fence.before_closing(line)
         if before is None:
             if quote and opening(line):
-                if worse is not None:
+                if quoted is not None:
                     break  # the string was never closed, and this is another block
                 nested = True
         elif before.strip():
@@ -139,13 +140,17 @@ def _closing(lines: Sequence[str], first: int, fence: _Fence) -> tuple[int, str 
                 return at, before
         elif quote and nested:
             nested = False
-        elif quote or _columns(before) > fence.indent + 3:
-            worse = at if worse is None else worse
+        elif quote:
+            quoted = at if quoted is None else quoted
+        elif _columns(before) > fence.indent + 3:
+            far = at if far is None else far
         else:
             return at, None
         if program:
             quote = open_string(line, quote) or ""
-    return (len(lines) if worse is None else worse), None
+    if quote and quoted is not None:  # a string that was never closed
+        return quoted, None
+    return (len(lines) if far is None else far), None
 
 
 def open_string(line: str, quote: str = "") -> str | None:

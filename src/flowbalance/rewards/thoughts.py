@@ -32,7 +32,7 @@ OPENED = re.compile(f"({'|'.join(map(re.escape, MARKS))})\\s*\\Z", re.IGNORECASE
 QUOTES = "\"'`"
 LAST = 100
 """Characters of a prompt's end that are looked at."""
-MANY = 64
+MANY = 16
 """Thoughts after which only the last mark is looked at."""
 
 
@@ -59,9 +59,10 @@ def _end_of_thoughts(response: str) -> tuple[int, str]:
             if end is None:
                 return at, found[0]
             at = end.end()
+    unclosed = ""
     for found in MARK.finditer(response, at):
-        at = found.end()
-    return at, ""
+        at, unclosed = found.end(), found[0] if found[0].lower() in ENDS else ""
+    return at, unclosed
 
 
 def _next_mark(text: str, at: int) -> re.Match[str] | None:

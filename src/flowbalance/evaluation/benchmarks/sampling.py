@@ -114,19 +114,20 @@ def sample_answers(
 
 def lines_of(key: str, gold: Any, group: Group) -> list[dict[str, Any]]:
     """The answers to a question as lines of answers.jsonl, to be graded later."""
+    opened = group.prompt.opened_thought
     return [
         {
             "id": key,
             "sample": number,
             "prompt": text_of(group.prompt.text),
             "gold": gold,
-            "opened_thought": group.prompt.opened_thought,
             "response": text,
             "tokens": len(ids),
             "finished": ended,
             "verdict": "unknown",
             "reason": NOT_YET,
             "class": None,
+            **({"opened_thought": opened} if opened else {}),
         }
         for number, (text, ids, ended) in enumerate(
             zip(group.texts, group.answers, group.finished, strict=True)

@@ -22,8 +22,7 @@ ODD = re.compile(
 LINE = re.compile(r"[^\n]*\n|[^\n]+")
 NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 GOES_ON = re.compile(r"[\s)\]}]|(?:elif|else|except|finally)\b")
-DECORATOR = re.compile(r"(?:@[^\n]*\n)+\Z")
-DEFINITION = re.compile(r"(?:@[^\n]*\n)*(?:async[ \t]+)?(?:def|class)[ \t]+(?P<name>\w+)")
+DEFINITION = re.compile(r"(?:@.*?\n)?(?:async[ \t]+)?(?:def|class)[ \t]+(?P<name>\w+)", re.DOTALL)
 IMPORT = re.compile(
     r"import[ \t]+(?P<modules>[^\n;]+)|from[ \t]+[\w.]+[ \t]+import\b(?P<names>[^;]+)"
 )
@@ -49,13 +48,15 @@ def masked(code: str) -> str:
 def statements(code: str) -> list[str]:
     """The statements that are not within others, whole."""
     found: list[str] = []
-    depth = 0  # of brackets
+    depth, decorated = 0, False  # of brackets; by what stands before
     for line, plain in zip(LINE.findall(code), LINE.findall(masked(code)), strict=True):
-        goes_on = depth > 0 or GOES_ON.match(plain) or DECORATOR.match(found[-1] if found else "")
-        if found and goes_on:
+        goes_on = depth > 0 or GOES_ON.match(plain) is not None
+        if found and (goes_on or decorated):
             found[-1] += line
         else:
             found.append(line)
+        if not goes_on:
+            decorated = plain.startswith("@")
         depth += sum(map(plain.count, "([{")) - sum(map(plain.count, ")]}"))
     return found
 
