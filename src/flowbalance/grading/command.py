@@ -32,7 +32,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "file",
         type=Path,
-        help="lines of JSON with `response`, for math also `gold`; `opened_thought` where there is one",
+        help="lines of JSON with `response`, for math also `gold`, and `opened_thought` (the mark) "
+        "where the prompt opened one",
     )
     parser.add_argument("--kind", choices=sorted(KINDS), required=True, help="of the questions")
     parser.add_argument(
