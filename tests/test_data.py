@@ -199,6 +199,37 @@ def test_a_given_chat_template_replaces_the_tokenizers():
     assert prompt.ids == ids("hello there :")
 
 
+@pytest.mark.parametrize(
+    ("template", "opened"),
+    [
+        ("{{ messages[0].content }} : <think>\n", "<think>"),
+        ("{{ messages[0].content }} : <Think>", "<Think>"),
+        ("{{ messages[0].content }} : <think>\n\n</think>\n\n", ""),
+        ("{{ messages[0].content }} <think> :", ""),
+        ("{{ messages[0].content }} : [THINK]", "[THINK]"),
+        (TEMPLATE, ""),
+    ],
+)
+@pytest.mark.parametrize("special", [False, True])
+def test_a_thought_that_the_template_opens_is_known(template, opened, special):
+    tokenizer = make_tokenizer(template)
+    marks = ["<think>", "<Think>", "</think>", "[THINK]"]
+    tokenizer.add_tokens(marks, special_tokens=special)
+    prompts = build(ROWS, tokenizer, chat=True)
+    assert [prompt.opened_thought for prompt in prompts] == [opened] * 2
+
+
+def test_a_thought_in_a_message_that_is_continued_is_known(tokenizer):
+    for said, opened in (("<think> A", "<think>"), ("<think> A </think> b", ""), ("A", "")):
+        messages = [{"role": "user", "content": "b"}, {"role": "assistant", "content": said}]
+        (prompt,) = build([{"prompt": messages}], tokenizer)
+        assert prompt.opened_thought == opened
+    tokenizer.add_tokens("<think>")
+    (plain,) = build([{"prompt": "hello : <think>"}], tokenizer)
+    (asked,) = build([{"prompt": "hello <think> there"}], tokenizer)
+    assert (plain.opened_thought, asked.opened_thought) == ("<think>", "")
+
+
 def test_separator_closes_every_prompt_and_counts(tokenizer):
     prompts = build(ROWS, tokenizer, separator_id=3, max_prompt_length=4)
     assert [p.ids[-1] for p in prompts] == [3, 3]

@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowbalance.errors import UserError
+from flowbalance.rewards.thoughts import opened_by
 
 LOG = logging.getLogger(__name__)
 JSON_NAMES = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
 HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?")
+PROMPT_END = 32
+"""Tokens that hold the mark of a thought, if a chat template ends with one."""
 NO_FILE = "there is no file {}; check data.train and data.test"
 NO_PACKAGE = "{} need the package {}: pip install flowbalance[data]"
 
@@ -42,6 +45,8 @@ class Prompt:
     """The token ids that the policy is conditioned on."""
     columns: Row
     """All other columns, for the reward."""
+    opened_thought: str = ""
+    """The mark (``<think>``) of a thought that the prompt leaves open; empty if there is none."""
 
 
 def load_rows(source: str, split: str = "train") -> list[Row]:
@@ -124,7 +129,8 @@ def build_prompts(
             dropped += 1
             continue
         columns = {name: value for name, value in row.items() if name != prompt_column}
-        prompts.append(Prompt(_key(source, columns), source, tuple(ids), columns))
+        opened = opened_by(text) or opened_by(tokenizer.decode(ids[-PROMPT_END:]))
+        prompts.append(Prompt(_key(source, columns), source, tuple(ids), columns, opened))
     if dropped:
         LOG.warning("%d prompts longer than %d tokens were dropped", dropped, max_prompt_length)
     if not prompts:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from flowbalance.data import Prompt
 from flowbalance.errors import UserError
+from flowbalance.evaluation.benchmarks.sampling import lines_of
 from flowbalance.evaluation.benchmarks.verdicts import (
     NOT_YET,
     check_grader,
@@ -19,6 +21,7 @@ from flowbalance.evaluation.benchmarks.verdicts import (
     has_votes,
     needs_rows,
 )
+from flowbalance.rollout.experience import Group
 from flowbalance.tasks.countdown import Countdown
 
 
@@ -235,3 +238,19 @@ def test_graders_that_cannot_be() -> None:
         check_grader("mathh")
     for name in ("math", "dapo", "math-verify", "boxed-strict", "code", "countdown"):
         check_grader(name)
+
+
+def test_a_thought_that_the_prompt_opened_is_saved_and_graded_as_one() -> None:
+    prompt = Prompt("k", "What?", (1,), {}, "<think>")
+    group = Group(0, prompt, [[1], [1]], ["\\boxed{1/2}", "</think>\\boxed{1/2}"], [False, True])
+    lines = lines_of("q", "1/2", group)
+    assert [line["opened_thought"] for line in lines] == ["<think>"] * 2
+    assert [line["verdict"] for line in graded(lines, "math")] == ["wrong", "right"]
+    assert classes(graded(lines, "math"), "math", None, {})[0] is None
+    plain = lines_of("q", "1/2", Group(0, Prompt("k", "?", (1,), {}), [[1]], ["1/2"], [True]))
+    assert "opened_thought" not in plain[0]
+    tests = {"entry_point": "f", "inputs": [[3]], "outputs": [9]}
+    program = "```python\ndef f(x): return x * x\n```"
+    group = Group(0, prompt, [[1], [1]], [program, f"</think>{program}"], [False, True])
+    found = graded(lines_of("q", None, group), "code", {"q": {"tests": tests}})
+    assert [line["verdict"] for line in found] == ["wrong", "right"]

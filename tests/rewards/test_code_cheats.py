@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowbalance.rewards.code import judge, parse
+from flowbalance.rewards.code import code, judge, parse
 from flowbalance.sandbox import Sandbox, SandboxError
 
 TESTS = {"entry_point": "double", "inputs": [[1], [21], [0]], "outputs": [2, 42, 0]}
@@ -31,6 +31,10 @@ CHEATS = {
     "leave in the call": "import os\ndef double(x): os._exit(0)",
     "exit 0": "def double(x): raise SystemExit(0)",
     "exit 0 at import": "import sys\nsys.exit(0)",
+    "exit()": "def double(x): exit()",
+    "quit() at import": "def double(x): return 2 * x\nquit()",
+    "exit() after the first": "def double(x):\n    if x > 1: exit()\n    return 2 * x",
+    "exit() made an answer": "exit = lambda *a: 2\ndef double(x): return exit(0)",
     "at exit": "import atexit, os\natexit.register(os._exit, 0)\ndef double(x): return None",
     "equal to everything": LIAR.replace("BASE", "object") + "def double(x): return Liar()",
     "an int equal to everything": LIAR.replace("BASE", "int") + "def double(x): return Liar(7)",
@@ -139,6 +143,9 @@ def test_no_cheat_is_right_with_a_tolerance(name: str, sandbox: Sandbox) -> None
 
 PROGRAM_CHEATS = {
     "leave": "import os; os._exit(0)",
+    "exit() before a word is said": "exit(); print(2 * int(input()))",
+    "right, then exit(1)": "print(2 * int(input())); exit(1)",
+    "right, then a message": "print(2 * int(input())); quit('done')",
     "words of success": "print('ok'); print('right'); print('All tests passed')",
     "right, then a crash": "print(2 * int(input())); raise ValueError",
     "right, then a bad status": "print(2 * int(input())); import sys; sys.exit(3)",
@@ -155,6 +162,30 @@ PROGRAM_CHEATS = {
 @pytest.mark.parametrize("name", PROGRAM_CHEATS)
 def test_no_program_cheat_is_right(name: str, sandbox: Sandbox) -> None:
     assert judge(PROGRAM_CHEATS[name], parse(PROGRAM), sandbox).verdict == "wrong"
+
+
+ANSWERS = {
+    "only an output": "Output:\n```\n42\n```",
+    "only a usage": "```python\nassert double(21) == 42\nprint('All tests passed')\n```",
+    "a later definition": "```python\ndef double(x): return 2 * x\n```\n"
+    "```python\ndef double(x): return x\n```",
+    "a later definition in the same block": "```python\ndef double(x): return 2 * x\n"
+    "double = abs\n```",
+    "in a thought": "<think>\n```python\ndef double(x): return 2 * x\n```\n",
+    "in a thought that the prompt opened": "```python\ndef double(x): return 2 * x\n```\n",
+    "in a thought, said otherwise": "<think>\n```python\ndef double(x): return 2 * x\n```\n"
+    "</think>\n```python\ndef double(x): return x\n```",
+    "in a string": '```python\nx = """\n```python\ndef double(x): return 2 * x\n```\n"""\n```',
+    "in a comment": "```python\n# def double(x): return 2 * x\n```",
+    "in another language": "```js\nfunction double(x) { return 2 * x }\n```",
+    "a class of the name": "```python\nclass double: pass\n```",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_no_way_of_writing_makes_it_right(name: str, sandbox: Sandbox) -> None:
+    mark = "<think>" if "opened" in name else ""
+    assert code([ANSWERS[name]], [TESTS], opened_thoughts=[mark]) == [0.0]
 
 
 @pytest.mark.parametrize(

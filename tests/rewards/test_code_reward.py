@@ -243,7 +243,7 @@ def test_reward_as_the_trainer_calls_it(sandbox: Sandbox) -> None:
     assert found.total == [1.0, 0.0]
     with pytest.raises(UserError, match="the reward 'code' raised UserError: tests: there is no"):
         rewards(["p"], ["x"], {"tests": [{"a": 1}]}, completion_ids=[[1]], finished=[True])
-    assert list(inspect.signature(code).parameters) == ["completions", "tests", "_"]
+    assert list(inspect.signature(code).parameters) == ["completions", "tests", "columns"]
 
 
 def test_a_sandbox_that_fails_is_unknown(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

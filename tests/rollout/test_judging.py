@@ -24,6 +24,18 @@ def group(place: int, of: list[Prompt]) -> Group:
     return Group(place, of[place], [[place, g] for g in range(2)], texts, [True, False])
 
 
+def test_rewards_are_told_of_thoughts_that_the_prompts_opened() -> None:
+    asked = [Prompt("0", "q", (1,), {}, "<think>"), Prompt("1", "q", (1,), {})]
+
+    def reward(completions: list[str], opened_thoughts: list[str], **_: object) -> list[float]:
+        return [float(mark == "<think>") for mark in opened_thoughts]
+
+    with Judging(Rewards([("r", reward, 1.0)]), asked) as judging:
+        for place in range(2):
+            judging.submit(group(place, asked))
+        assert judging.result().total == [1.0, 1.0, 0.0, 0.0]
+
+
 def test_judging_begins_before_sampling_ends_and_keeps_the_questions_order() -> None:
     """The second group comes only once the first is being judged, and the two others while it
     still is: they share the next call."""

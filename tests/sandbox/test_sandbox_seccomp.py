@@ -150,6 +150,9 @@ def test_what_must_never_pass(machine: str) -> None:
         ("prlimit64", (0, 7, 0, 1), ALLOW),
         ("prlimit64", (0, 7, 1, 0), EPERM),
         ("prlimit64", (0, 7, 1 << 32, 0), EPERM),  # a pointer with an empty lower half
+        ("prlimit64", (0, 3, 1, 0), ALLOW),  # one's own stack
+        ("prlimit64", (1, 3, 1, 0), EPERM),  # somebody else's
+        ("prlimit64", (1, 3, 0, 1), ALLOW),
     ],
 )
 def test_arguments_decide(machine: str, name: str, arguments: tuple[int, ...], action: int) -> None:

@@ -270,6 +270,17 @@ def test_grading_again(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert result(saved) == ours
 
 
+def test_grading_again_knows_of_thoughts_that_the_prompt_opened(saved: Path) -> None:
+    rows = [row | {"opened_thought": "<think>"} for row in lines(saved)]
+    rows[0]["response"] = "Hm.</think> \\boxed{0.5}"
+    (saved / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for grader in ("math", "boxed-strict", "dapo", "flowbalance.rewards.math:gsm8k"):
+        assert main(["eval", "--regrade", str(saved), f"grader={grader}"]) == 0
+        right = [row["verdict"] == "right" for row in lines(saved)]
+        assert right == [grader in ("math", "flowbalance.rewards.math:gsm8k"), *[False] * 8]
+        assert not any(row["class"] for row in lines(saved)[1:])  # a draft does not vote
+
+
 def test_grading_again_with_other_golds(saved: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text("".join(json.dumps(row | {"answer": "4"}) + "\n" for row in MATH))

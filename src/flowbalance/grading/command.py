@@ -30,7 +30,10 @@ VERDICTS = ("right", "wrong", "unknown")
 def add_arguments(parser: ArgumentParser) -> None:
     """What `flowbalance grade` takes."""
     parser.add_argument(
-        "file", type=Path, help="lines of JSON with `response`, for math also `gold`"
+        "file",
+        type=Path,
+        help="lines of JSON with `response`, for math also `gold`, and `opened_thought` (the mark) "
+        "where the prompt opened one",
     )
     parser.add_argument("--kind", choices=sorted(KINDS), required=True, help="of the questions")
     parser.add_argument(

@@ -30,7 +30,7 @@ LOG = logging.getLogger(__name__)
 NAN = float("nan")
 BLOCKED = 0.5  # seconds without a sign of life after which a loop is given up
 Outcome = tuple[Any, BaseException | None]
-OURS = ("prompts", "completions", "completion_ids", "finished")
+OURS = ("prompts", "completions", "completion_ids", "finished", "opened_thoughts")
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,10 @@ class Rewards:
         *,
         completion_ids: list[list[int]],
         finished: list[bool],
+        opened_thoughts: list[str] | None = None,
     ) -> RewardResult:
-        """Score N answers; every list has N entries, `finished` is False where the limit cut.
+        """Score N answers; every list has N entries, `finished` is False where the limit cut,
+        `opened_thoughts` are the marks of the thoughts that the prompts have opened, if known.
 
         Answers to chat prompts reach the functions as ``[{"role": "assistant", "content": …}]``.
         The answers of a call that takes too long are unknown. Raises UserError for a function that
@@ -130,6 +132,8 @@ class Rewards:
             "finished": finished,
             **columns,
         }
+        if opened_thoughts is not None:
+            offered["opened_thoughts"] = opened_thoughts
         calls = {name: (f, accepted(name, f, offered)) for name, f, _ in self.functions}
         started = {
             name: (self._start_async(name, f, arguments), time.monotonic())

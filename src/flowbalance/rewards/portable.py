@@ -22,9 +22,10 @@ def portable(ground_truth: str) -> Callable[[Reward], Reward]:
     """Let verl call a TRL-like reward whose column `ground_truth` holds the right answers.
 
     The fields of verl's `extra_info` are columns too, and `reward_kwargs` reach the function as
-    they are; what it does not take is left out. There are no `prompts`, `completion_ids` or
-    `finished`. verl cannot leave an answer out: one that is unknown scores 0 there, with 1 under
-    `unknown`. `acc` is whether the reward is at least 1. UserError for a column that is missing.
+    they are; what it does not take is left out. There are no `prompts`, `completion_ids`,
+    `finished` or `opened_thoughts`. verl cannot leave an answer out: one that is unknown scores 0
+    there, with 1 under `unknown`. `acc` is whether the reward is at least 1. UserError for a column
+    that is missing.
     """
 
     def decorate(reward: Reward) -> Reward:

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from flowbalance.data import Prompt
 from flowbalance.policy.policy import Policy
+from flowbalance.rollout.decoding import decoder_of
 from flowbalance.rollout.engine import generate
 from flowbalance.rollout.sampling import Sampling
 
@@ -90,10 +91,11 @@ def sample(
     `on_group` is told of each group once it is whole, while others are still sampled.
     """
     groups: dict[int, Group] = {}
+    decode = decoder_of(tokenizer)
 
     def arrived(place: int, answers: list[list[int]], finished: list[bool]) -> None:
         spoken = [ids[:-1] if ended else ids for ids, ended in zip(answers, finished, strict=True)]
-        texts = tokenizer.batch_decode(spoken, skip_special_tokens=True)
+        texts = decode(prompts[place].ids, spoken)
         groups[place] = Group(place, prompts[place], answers, texts, finished)
         if on_group is not None:
             on_group(groups[place])

@@ -108,6 +108,7 @@ class Judging:
             {name: [group.prompt.columns.get(name) for group in rows] for name in self.columns},
             completion_ids=[ids for group in groups for ids in group.answers],
             finished=[ended for group in groups for ended in group.finished],
+            opened_thoughts=[group.prompt.opened_thought for group in rows],
         )
         if self.rewards.timeout is not None:
             self.late |= time.monotonic() - began >= self.rewards.timeout

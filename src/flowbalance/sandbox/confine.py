@@ -37,6 +37,7 @@ READ = READ_FILE | READ_DIR
 WRITE = READ | WRITE_FILE | TRUNCATE | MAKE_DIR | MAKE_REG | REMOVE_DIR
 OF_FILES = READ_FILE | WRITE_FILE | TRUNCATE
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
+LIBRARIES += ("/usr/share/zoneinfo",)
 DEVICES = {"/dev/null": READ_FILE | WRITE_FILE | TRUNCATE, "/dev/zero": READ_FILE}
 DEVICES |= {"/dev/random": READ_FILE, "/dev/urandom": READ_FILE}
 
@@ -61,8 +62,12 @@ def die_with(parent: int) -> None:
 
 
 def limit_resources(limits: dict[str, int]) -> None:
-    """CPU seconds, bytes of address space, bytes a file, descriptors; no core file."""
+    """CPU seconds, bytes of address space, bytes a file, descriptors; no core file.
+
+    The stack may grow as far as memory goes: deep recursion is no crash at 8 MiB, as on judges.
+    """
     values = {
+        resource.RLIMIT_STACK: (limits["memory"], resource.getrlimit(resource.RLIMIT_STACK)[1]),
         # SIGXCPU at the limit, which code may ignore, SIGKILL a second later.
         resource.RLIMIT_CPU: (limits["cpu"], limits["cpu"] + 1),
         resource.RLIMIT_AS: (limits["memory"], limits["memory"]),

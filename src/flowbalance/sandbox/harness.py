@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import site
 import sys
 import types
 from typing import Any
@@ -26,6 +27,7 @@ def run(job: dict[str, Any], report: int) -> None:
     A program ends as Python ends, for many start a thread and do not wait for it, or write their
     output at exit; after calls there is nothing more to wait for.
     """
+    add_builtins()
     status = 0
     try:
         MODES[job["mode"]](job, report)
@@ -45,6 +47,14 @@ def run(job: dict[str, Any], report: int) -> None:
         sys.exit(status)
     flush()
     os._exit(status)
+
+
+def add_builtins() -> None:
+    """`exit`, `quit`, `help` and the like, which Python started with -S lacks (nothing else of
+    `site` is wanted: its folders of packages are outside the sandbox)."""
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
 
 
 def exit_status(error: SystemExit) -> int:

@@ -149,6 +149,7 @@ FCNTL_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1032)
 # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX.
 IOCTL_COMMANDS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 O_ACCMODE, O_TRUNC, O_TMPFILE = 0o3, 0o1000, 0o20000000
+RLIMIT_STACK = 3
 FIRST_UNIFIED = 424  # from here on the numbers are the same on all architectures
 
 ALLOW = 0x7FFF0000
@@ -222,8 +223,14 @@ def filter_program(machine: str, pid: int) -> list[Instruction]:
         "ioctl": [argument(1), *one_of(IOCTL_COMMANDS)],
         "open": opening(1),
         "openat": opening(2),
-        # Reading limits, not setting them: the new limit is a null pointer.
+        # Reading limits, not setting them (the new limit is a null pointer), but for the size of
+        # one's own stack, which memory bounds anyway and deeply recursive programs set.
         "prlimit64": [
+            argument(1),
+            (EQUAL, 0, 3, RLIMIT_STACK),
+            argument(0),
+            (EQUAL, 0, 1, 0),
+            answer(ALLOW),
             argument(2),
             (EQUAL, 1, 0, 0),
             answer(REFUSE),

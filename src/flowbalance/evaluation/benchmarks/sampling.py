@@ -114,6 +114,7 @@ def sample_answers(
 
 def lines_of(key: str, gold: Any, group: Group) -> list[dict[str, Any]]:
     """The answers to a question as lines of answers.jsonl, to be graded later."""
+    opened = group.prompt.opened_thought
     return [
         {
             "id": key,
@@ -126,6 +127,7 @@ def lines_of(key: str, gold: Any, group: Group) -> list[dict[str, Any]]:
             "verdict": "unknown",
             "reason": NOT_YET,
             "class": None,
+            **({"opened_thought": opened} if opened else {}),
         }
         for number, (text, ids, ended) in enumerate(
             zip(group.texts, group.answers, group.finished, strict=True)

@@ -17,6 +17,7 @@ from flowbalance.rewards.math import extract, normalise
 from flowbalance.rewards.math import grade_rows as grade_math
 from flowbalance.rewards.math.equality import same
 from flowbalance.rewards.math.extraction import LONGEST
+from flowbalance.rewards.thoughts import whole_of
 from flowbalance.tasks import TASKS, get_task
 
 Line = dict[str, Any]
@@ -106,12 +107,12 @@ def _once_each(
     lines: Sequence[Line], grader: str, questions: Mapping[str, Row]
 ) -> Iterator[tuple[str, str]]:
     """Equal answers to a question are graded once."""
-    unique = dict.fromkeys((line["id"], line["response"]) for line in lines)
+    unique = {(line["id"], line["response"]): whole_of(line) for line in lines}
     if grader == "code":
         found = grade_code(_programs(unique, questions))
     else:
         golds = {line["id"]: line["gold"] for line in lines}
-        rows = ({"response": text, "gold": golds[key]} for key, text in unique)
+        rows = ({"response": text, "gold": golds[key]} for (key, _), text in unique.items())
         found = grade_math(rows, PRESETS[grader])
     known: dict[tuple[str, str], tuple[str, str]] = {}
     new = iter(unique)
@@ -124,10 +125,10 @@ def _once_each(
 
 
 def _programs(
-    answers: Mapping[tuple[str, str], None], questions: Mapping[str, Row]
+    answers: Mapping[tuple[str, str], str], questions: Mapping[str, Row]
 ) -> Iterator[Row]:
     """Rows for the code grader; the tests of a question are unpacked once, then let go."""
-    for key, members in groupby(answers, lambda answer: answer[0]):
+    for key, members in groupby(answers.items(), lambda answer: answer[0][0]):
         try:
             tests = tests_of(questions[key])
         except UserError as error:
@@ -165,6 +166,7 @@ def _rewarded(
         {name: [value] * len(lines) for name, value in columns.items() if name != "finished"},
         completion_ids=[[] for _ in lines],
         finished=[line["finished"] for line in lines],
+        opened_thoughts=[line.get("opened_thought") or "" for line in lines],
     ).total
     late = rewards.timeout is not None and time.monotonic() - began >= rewards.timeout
     for total in totals:
@@ -206,7 +208,7 @@ def _of_values(lines: Sequence[Line]) -> list[str | None]:
         if line["verdict"] == "right":
             found.append(gold)
             continue
-        said = extract(line["response"])
+        said = extract(whole_of(line))
         said = normalise(said) if said is not None and len(said) <= LONGEST else ""
         if not said:
             found.append(None)

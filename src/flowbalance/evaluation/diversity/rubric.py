@@ -17,6 +17,7 @@ from math import ceil
 from typing import Any
 
 from flowbalance.report.files import writable
+from flowbalance.rewards.thoughts import spoken
 
 BOUNDS = {
     1: Fraction(7, 8),
@@ -122,19 +123,18 @@ def parse(reply: str, cut: bool = False) -> tuple[int, str]:
     limit of tokens only a whole JSON object counts: a line in it may be one that the judge would
     have taken back. Nothing is rounded, clamped or guessed.
     """
-    # As it stands first, for a reason in JSON may name the marks of a thought. Then what follows
-    # the last one: a chat template may have opened the thought, and the reply has only its end.
-    text, value = "", None
-    for part in (reply, reply.rpartition("</think>")[2]):
+    # As it stands first, for a reason in JSON may name the marks of a thought.
+    text, value, said = "", None, spoken(reply)
+    for part in (reply, said or ""):
         text = _unfenced(part)
         value = _json(text)
         if value is not None:
             break
-    if not text:
-        raise NoScore("the reply is empty")
     if value is None:
-        if "<think>" in text:
+        if said is None:
             raise NoScore("the thought does not end")
+        if not text:
+            raise NoScore("the reply is empty")
         if cut:
             raise NoScore("no whole JSON object in the reply")
         found = set(LINE.findall(text))

@@ -2,46 +2,137 @@
 
 from __future__ import annotations
 
-PYTHON = {"python", "python3", "py"}
+import html
+import re
+from collections.abc import Sequence
+from textwrap import dedent
+
+from flowbalance.rewards.code.names import (
+    LINE,
+    READS,
+    completed,
+    definitions,
+    runs_on_input,
+    tidied,
+)
+from flowbalance.rewards.fences import Block, fenced, open_string, opening
+from flowbalance.rewards.thoughts import spoken
+
+CODE_FIRST = re.compile(
+    r"\s*^(?:(?:async )?def \w+ ?\(|class \w+ ?[(:]|import \w|from [\w.]+ import |@\w"
+    r"|(?: {4}|\t)\s*\S)",
+    re.MULTILINE,
+)
+"""How a text begins that is code from its first line, or goes on with a function's stub."""
+ELEMENT = re.compile(
+    r"<code\b(?P<attributes>[^>]{0,200})>(?P<code>[^<]*(?:<(?!/?code\b)[^<]*)*)</code>",
+    re.IGNORECASE,
+)
+INLINE = re.compile(r"(?<!`)(`{1,3})(?!`)(?:py(?:thon)?3? +)?(?P<code>[^`\n]+)\1(?!`)")
+CODE = re.compile(r"\w ?\(|=|^\s*(?:import|return|print)\b", re.MULTILINE)
+FUTURE = re.compile(
+    r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#(]*)[ \t]*;?[ \t]*(?:#[^\n]*)?\n?",
+    re.MULTILINE,
+)
+STUB_ENDS = re.compile(
+    r"^(?P<indent>[ \t]*)\S[^\n]*:[ \t]*(?:#[^\n]*)?\n?(?:\s*#[^\n]*)*\s*\Z", re.M
+)
 
 
-def extract(text: str) -> str:
-    """The last block fenced as Python, else the last fenced block, else all of the text.
+def extract(text: str, entry_point: str | None = None) -> str:
+    """The program in an answer to a question whose tests call `entry_point`, or run a program.
 
-    Only what stands after the last ``</think>`` counts (nothing, if the thinking never ends). A
-    block that the end of the text cuts off counts as far as it goes.
+    Only what stands after the last thought counts (nothing, if a thought does not end). Of the
+    blocks fenced as Python, or without a name, the last that defines the entry point, or that reads
+    standard input where there is none; else the last one. What it uses of earlier blocks'
+    definitions goes before it. A block that the end of the text cuts off counts as far as it goes.
+    Without blocks: a program in ``<code>`` or inline code, else all of the text.
     """
-    _, closed, said = text.rpartition("</think>")
-    if not closed and "<think>" in said:
+    said = spoken(text)
+    if said is None:
         return ""
-    blocks = fenced(said)
-    named = [code for language, code in blocks if language in PYTHON]
-    if named:
-        return named[-1]
-    return blocks[-1][1] if blocks else said
+    said = said.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
+    name = entry_point.partition(".")[0] if entry_point else None
+    blocks = [block for block in _blocks(said) if block.content.strip()]
+    python = [flush(block.content, name) for block in blocks if block.is_python]
+    unnamed = [flush(block.content, name) for block in blocks if not block.language]
+    for programs in (python, unnamed):
+        for at in range(len(programs) - 1, -1, -1):
+            code = programs[at]
+            if name in definitions(code) if name else runs_on_input(code):
+                return completed(code, programs[:at])
+    if python or unnamed:
+        programs = python or unnamed
+        # After a stub its body, not the example of how it is called.
+        fit = [at for at, code in enumerate(programs) if code[:1].isspace()] if name else []
+        fit = fit or [at for at, code in enumerate(programs) if CODE.search(code)]
+        last = fit[-1] if fit else len(programs) - 1
+        return completed(programs[last], programs[:last])
+    return flush(blocks[-1].content if blocks else _inline(said, name), name)
 
 
-def fenced(text: str) -> list[tuple[str, str]]:
-    """(language, content) of each block between lines of three backticks."""
-    blocks: list[tuple[str, str]] = []
-    opened: str | None = None
-    content: list[str] = []
-    for line in text.splitlines(keepends=True):
-        mark = line.strip()
-        if opened is None and mark.startswith("```"):
-            opened, content = mark[3:].strip().lower(), []
-        elif opened is not None and mark == "```":
-            blocks.append((opened, "".join(content)))
-            opened = None
-        elif opened is not None:
-            content.append(line)
-    if opened is not None:
-        blocks.append((opened, "".join(content)))
-    return blocks
+def _blocks(said: str) -> list[Block]:
+    """The blocks of a text; its first lines are one, too, where they are code. Elements of HTML if
+    there are no others."""
+    if CODE_FIRST.match(said):
+        first, *others = fenced(said, code_first=True)
+        quote = ""
+        for line in LINE.findall(first.content):
+            if not quote and opening(line):
+                break
+            quote = open_string(line, quote) or ""
+        else:
+            return [first, *others]
+    if blocks := list(fenced(said)):
+        return blocks
+    return [
+        Block(
+            "python" if "py" in found["attributes"].lower() else "",
+            html.unescape(re.sub(r"<[^<>]*>", "", found["code"])),
+            found.start(),
+            found.end(),
+        )
+        for found in ELEMENT.finditer(said)
+        if "\n" in found["code"] or CODE.search(found["code"])
+    ]
+
+
+def _inline(said: str, name: str | None) -> str:
+    """The last program in inline code, if there is one; else all of the text."""
+    for found in reversed(list(INLINE.finditer(said))):
+        code = found["code"].strip()
+        if name in definitions(code) if name else READS.search(code) and "print" in code:
+            return code
+    return said
+
+
+def flush(code: str, name: str | None) -> str:
+    """The code with plain spaces, and at the margin if it defines the name, or is a program."""
+    code = tidied(code)
+    start = code.lstrip("\n")
+    if start[:1] in (" ", "\t") and name:
+        moved = dedent(code)
+        return moved if name in definitions(moved) else code
+    return code
 
 
 def joined(setup: str, code: str) -> str:
-    """The code after its setup: an indented one continues it, any other one stands on its own."""
+    """The code after its setup: an indented one continues it, any other one stands on its own.
+
+    Imports from `__future__` come first, as Python wants them.
+    """
+    future = [line if line.endswith("\n") else f"{line}\n" for line in _future(setup, code)]
+    setup, code = FUTURE.sub("", setup), FUTURE.sub("", code)
     lines = (line for line in code.splitlines() if line.strip())
     continues = next(lines, "").startswith((" ", "\t"))
-    return setup + code if continues else f"{setup}\n\n{code}"
+    if not setup.strip():
+        return "".join(future) + (dedent(code) if continues else code)
+    if not continues:
+        if stub := STUB_ENDS.search(setup):  # without as much as a docstring
+            setup = f"{setup.rstrip()}\n{stub['indent']}    pass"
+        setup += "\n\n"
+    return "".join(future) + setup + code
+
+
+def _future(*parts: str) -> Sequence[str]:
+    return [found[0] for part in parts for found in FUTURE.finditer(part)]

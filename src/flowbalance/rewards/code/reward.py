@@ -14,8 +14,8 @@ from flowbalance.rewards.code.extract import extract
 from flowbalance.rewards.code.formats import published_tests
 from flowbalance.rewards.code.judge import Verdict, judge
 from flowbalance.rewards.code.problems import parse
-from flowbalance.rewards.compose import text_of
 from flowbalance.rewards.portable import portable
+from flowbalance.rewards.thoughts import whole, whole_of
 from flowbalance.sandbox import Sandbox
 
 T = TypeVar("T")
@@ -25,18 +25,20 @@ AHEAD = 4  # rows a worker that are read before their turn
 
 
 @portable("tests")
-def code(completions: list, tests: list, **_: Any) -> list[float]:
+def code(completions: list, tests: list, **columns: Any) -> list[float]:
     """1.0 where the answer's program passes every test of its row's `tests`, else 0.0.
 
     NaN where the tests could not be run, which says nothing of the answer. UserError if the
     sandbox here is weaker than Landlock and seccomp, or `tests` is malformed.
     """
     sandbox = Sandbox()
+    answers = whole(completions, **columns)
+    texts = [json.dumps(test, sort_keys=True) for test in tests]
+    problems = {text: parse(json.loads(text)) for text in dict.fromkeys(texts)}
     keys = [
-        (extract(text_of(completion)), json.dumps(test, sort_keys=True))
-        for completion, test in zip(completions, tests, strict=True)
+        (extract(answer, problems[text].entry_point), text)
+        for answer, text in zip(answers, texts, strict=True)
     ]
-    problems = {text: parse(json.loads(text)) for text in dict.fromkeys(text for _, text in keys)}
     unique = list(dict.fromkeys(keys))  # a policy repeats itself within a group
     verdicts = ordered(lambda key: judge(key[0], problems[key[1]], sandbox), unique)
     found = dict(zip(unique, verdicts, strict=True))
@@ -48,22 +50,24 @@ def grade_rows(
 ) -> Iterator[tuple[str, str]]:
     """(verdict, reason) of each row, in order: right, wrong or unknown.
 
-    A row has `response` and either `tests` or the fields of a benchmark (`formats`). UserError
-    names a row that has neither; SandboxError if the sandbox here is weaker than `require`.
+    A row has `response` and either `tests` or the fields of a benchmark (`formats`), and may have
+    `opened_thought`. UserError names a row that lacks them; SandboxError if the sandbox here is
+    weaker than `require`.
     """
     sandbox = Sandbox(require)
 
     def graded(row: tuple[int, dict[str, Any]]) -> Verdict:
         number, fields = row
         try:
-            if not isinstance(fields.get("response"), str):
+            if not isinstance(fields.get("response"), str | list):
                 raise UserError("there is no text `response`")
             problem = parse(published_tests(fields))
+            answer = whole_of(fields)
         except KeyError as error:
             raise UserError(f"row {number}: HumanEval's field {error} is missing") from None
         except UserError as error:
             raise UserError(f"row {number}: {error}") from None
-        return judge(extract(fields["response"]), problem, sandbox)
+        return judge(extract(answer, problem.entry_point), problem, sandbox)
 
     for verdict in ordered(graded, enumerate(rows, 1), workers):
         yield verdict.verdict, f"{verdict.reason} ({verdict.tier})"

@@ -13,6 +13,7 @@ from flowbalance.rewards.math.final_number import final_number, gsm8k
 from flowbalance.rewards.math.grading import Verdict, grade_rows, rewards, verdict, verdicts
 from flowbalance.rewards.math.normalisation import normalise
 from flowbalance.rewards.portable import portable
+from flowbalance.rewards.thoughts import whole
 
 __all__ = [
     "Verdict",
@@ -32,34 +33,38 @@ __all__ = [
 
 @portable("answer")
 def math(
-    completions: list, answer: list | None = None, gold: list | None = None, **_: Any
+    completions: list, answer: list | None = None, gold: list | None = None, **columns: Any
 ) -> list[float]:
     """1.0 where the final answer is the row's `answer` (or `gold`), 0.0 where it is not.
 
     NaN where that is unknown: the gold cannot be read, or the comparison did not end in time.
     """
-    return rewards(completions, answer if answer is not None else gold, "default", (1.0, 0.0))
+    answers = whole(completions, **columns)
+    return rewards(answers, answer if answer is not None else gold, "default", (1.0, 0.0))
 
 
 @portable("answer")
 def dapo(
-    completions: list, answer: list | None = None, gold: list | None = None, **_: Any
+    completions: list, answer: list | None = None, gold: list | None = None, **columns: Any
 ) -> list[float]:
     """As DAPO grades: 1 or -1, by the last "Answer: …" within the last 300 characters."""
-    return rewards(completions, answer if answer is not None else gold, "dapo", (1.0, -1.0))
+    answers = whole(completions, **columns)
+    return rewards(answers, answer if answer is not None else gold, "dapo", (1.0, -1.0))
 
 
 @portable("answer")
 def math_verify(
-    completions: list, answer: list | None = None, gold: list | None = None, **_: Any
+    completions: list, answer: list | None = None, gold: list | None = None, **columns: Any
 ) -> list[float]:
     """As math-verify grades by itself: 1.0 or 0.0; NaN where it did not end in time."""
-    return rewards(completions, answer if answer is not None else gold, "math-verify", (1.0, 0.0))
+    answers = whole(completions, **columns)
+    return rewards(answers, answer if answer is not None else gold, "math-verify", (1.0, 0.0))
 
 
 @portable("answer")
 def boxed_strict(
-    completions: list, answer: list | None = None, gold: list | None = None, **_: Any
+    completions: list, answer: list | None = None, gold: list | None = None, **columns: Any
 ) -> list[float]:
     """1.0 where the last box is the gold as text after `normalise`, else 0.0."""
-    return rewards(completions, answer if answer is not None else gold, "boxed-strict", (1.0, 0.0))
+    answers = whole(completions, **columns)
+    return rewards(answers, answer if answer is not None else gold, "boxed-strict", (1.0, 0.0))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from flowbalance.rewards.thoughts import spoken
+
 CLAIM = re.compile(
     r"\banswer[\s*]{0,9}(?:is\b|=|:)[\s*:]{0,9}|\bfinal answer\**[ \t]*\n\s{0,9}", re.IGNORECASE
 )
@@ -27,15 +29,15 @@ SENTENCE = re.compile(
 def extract(text: str) -> str | None:
     """The final answer in a response; None if it commits itself to none.
 
-    Only what stands after the last ``</think>`` counts (nothing, if the thinking never ends).
+    Only what stands after the last thought counts (nothing, if a thought does not end).
     There, in this order: the last ``\\boxed{…}`` or ``\\fbox{…}`` (a box that is cut off is no
     answer: what it was to revise is withdrawn); what follows the last ``####``; what follows the
     last "answer is" or "answer:" in its sentence; the formula that the last line ends with; the
     whole text where it is nothing but a short answer. "Page 5" is not 5: no number is picked out
     of prose.
     """
-    _, closed, said = text.rpartition("</think>")
-    if not closed and "<think>" in said:
+    said = spoken(text)
+    if said is None:
         return None
     found = last_box(said)
     if found is None:

@@ -6,8 +6,8 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from flowbalance.rewards.compose import text_of
 from flowbalance.rewards.portable import portable
+from flowbalance.rewards.thoughts import spoken, whole
 
 SAYS_ANSWER = re.compile(r"answer\s*(?:is\b|:)", re.IGNORECASE)
 NUMBER = re.compile(
@@ -24,12 +24,13 @@ TIDY = [
 
 
 @portable("answer")
-def gsm8k(completions: list, answer: list, **_: Any) -> list[float | None]:
+def gsm8k(completions: list, answer: list, **columns: Any) -> list[float | None]:
     """1.0 where an answer's final number equals the row's `answer` exactly, else 0.0.
 
     None where the row's own `answer` holds no number: there is nothing to compare with.
     """
-    return [_score(text_of(c), str(gold)) for c, gold in zip(completions, answer, strict=True)]
+    answers = whole(completions, **columns)
+    return [_score(text, str(gold)) for text, gold in zip(answers, answer, strict=True)]
 
 
 def _score(completion: str, gold: str) -> float | None:
@@ -40,13 +41,13 @@ def _score(completion: str, gold: str) -> float | None:
 def final_number(text: str) -> Fraction | None:
     """The number that the text ends up with, exact; None if it commits itself to none.
 
-    Only what stands after the last ``</think>`` counts (nothing, if the thinking never ends).
+    Only what stands after the last thought counts (nothing, if a thought does not end).
     There, in this order: the first number after the last ``####``, in the last ``\\boxed{…}``, or
     after the last "answer is" or "answer:"; else the last number. ``$1,000.`` is 1000, ``50%`` is
     50, ``\\frac{1}{2}`` is 1/2.
     """
-    _, closed, said = text.rpartition("</think>")
-    if not closed and "<think>" in said:
+    said = spoken(text)
+    if said is None:
         return None
     _, mark, after = said.rpartition("####")
     if mark:

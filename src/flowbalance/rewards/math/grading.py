@@ -10,13 +10,13 @@ from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple
 
 from flowbalance.errors import UserError
-from flowbalance.rewards.compose import text_of
 from flowbalance.rewards.math.equality import same
 from flowbalance.rewards.math.expressions import DEPTH
 from flowbalance.rewards.math.extraction import LONGEST, extract
 from flowbalance.rewards.math.normalisation import normalise
 from flowbalance.rewards.math.presets import PRESETS, boxed_right, dapo_right
 from flowbalance.rewards.math.workers import TIMEOUT, Workers, shared
+from flowbalance.rewards.thoughts import spoken, whole_of
 
 AHEAD = 512
 """Rows that are looked at before the verdict of an earlier one is there."""
@@ -71,18 +71,18 @@ def grade_rows(
     rows: Iterable[dict[str, Any]], preset: str = "default", timeout: float = TIMEOUT
 ) -> Iterator[tuple[str, str]]:
     """(verdict, reason) of each row's `response` and `gold`, in order."""
-    return verdicts(((text_of(row["response"]), row["gold"]) for row in rows), preset, timeout)
+    return verdicts(((whole_of(row), row["gold"]) for row in rows), preset, timeout)
 
 
 def rewards(
-    completions: list, golds: list | None, preset: str, values: tuple[float, float]
+    answers: list[str], golds: list | None, preset: str, values: tuple[float, float]
 ) -> list[float]:
     """`values` are those of a right and a wrong answer; an unknown one gets NaN."""
     if golds is None:
         raise UserError("the math reward needs the right answers: a column `answer` or `gold`")
     right, wrong = values
     score = {"right": right, "wrong": wrong, "unknown": NAN}
-    pairs = zip(map(text_of, completions), golds, strict=True)
+    pairs = zip(answers, golds, strict=True)
     return [score[found.verdict] for found in verdicts(pairs, preset, limit=LIMIT)]
 
 
@@ -111,6 +111,8 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
     gold = str(gold)
     if not gold.strip():
         return Verdict("unknown", "the gold is empty")
+    if spoken(response) is None:
+        return Verdict("wrong", "the thought does not end")
     if preset == "math-verify":
         return _Pending(workers.ask(gold, response, whole=True))
     if preset != "default":
