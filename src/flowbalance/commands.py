@@ -33,24 +33,24 @@ FREE = (
 def train(options: Namespace) -> None:
     """Train by a recipe, or go on with a run."""
     from flowbalance.config import TrainConfig, load
-    from flowbalance.training.run import discard_run, open_run
+    from flowbalance.report.lock import only_one
+    from flowbalance.training.run import begin, own_folder, run_folder
     from flowbalance.training.trainer import Trainer
 
     if options.resume is not None:
         # With --resume there is no recipe: what stands in its place is an override.
         overrides = [text for text in (options.recipe, *options.overrides) if text]
-        finish(resumed(options.resume, overrides))
+        run = run_to_resume(options.resume)
+        with only_one(run):
+            finish(resumed(run, overrides))
         return
     if options.recipe is None:
         raise UserError("train needs a recipe, e.g. recipes/countdown.yaml, or --resume RUN")
     config = load(TrainConfig, options.recipe, options.overrides)
-    folder = open_run(config, Path(options.recipe).stem)
-    try:
-        trainer = Trainer(config, folder)
-    except BaseException:
-        discard_run(folder)
-        raise
-    finish(trainer)
+    folder = run_folder(config.output, Path(options.recipe).stem)
+    with own_folder(folder):
+        begin(config, folder)
+        finish(Trainer(config, folder))
 
 
 def finish(trainer: Any) -> None:
@@ -58,6 +58,13 @@ def finish(trainer: Any) -> None:
     trainer.run()
     if trainer.stopped_by:
         raise SystemExit(128 + trainer.stopped_by)
+
+
+def run_to_resume(run: Path) -> Path:
+    """The folder of a run in full; UserError if it is none."""
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: not the folder of a run (it has no config.yaml)")
+    return run.resolve()
 
 
 def resumed(run: Path, overrides: list[str]) -> Any:
@@ -68,12 +75,10 @@ def resumed(run: Path, overrides: list[str]) -> Any:
     from flowbalance.training.trainer import Trainer
 
     recipe = run / "config.yaml"
-    if not recipe.is_file():
-        raise UserError(f"{run}: not the folder of a run (it has no config.yaml)")
     config = load(TrainConfig, recipe, overrides)
     refuse_changes(load(TrainConfig, recipe, []), config)
     newest = checkpoint.latest_whole(run)
-    trainer = Trainer(config, run.resolve(), resume=newest)
+    trainer = Trainer(config, run, resume=newest)
     if trainer.done and (run / "summary.json").is_file():
         raise UserError(
             f"{run}: has all of its {trainer.step} steps; to go on, raise train.steps"

@@ -37,6 +37,7 @@ from flowbalance.policy.loading import (
 from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import collate, micro_batches
 from flowbalance.report.files import finite, write_atomic
+from flowbalance.report.lock import only_one
 from flowbalance.rewards.overlong import overlong_penalty
 from flowbalance.rollout.experience import Experience
 from flowbalance.training import checkpoint
@@ -261,8 +262,10 @@ def head_log_z(policy: Policy, prompts: list[Prompt], budget: int) -> dict[str, 
 
 def main(folder: Path, specification: dict[str, Any]) -> None:
     """Measure, and write the result beside the run."""
-    result = finite(measure(folder, specification))
-    write_atomic(folder / RESULT, json.dumps(result) + "\n")
+    folder = folder.absolute()  # a reward may go to another directory
+    with only_one(folder):
+        result = finite(measure(folder, specification))
+        write_atomic(folder / RESULT, json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

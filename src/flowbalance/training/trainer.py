@@ -55,7 +55,9 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, folder: Path, resume: Path | None = None) -> None:
         set_threads(config)
-        self.config, self.folder = config, folder
+        # In full: a reward may go to another directory.
+        self.config, self.folder = config, folder.absolute()
+        resume = resume and resume.absolute()
         self.device = choose_device(config.device)
         torch.manual_seed(config.seed)
         self.objective = config.build_objective()
@@ -90,7 +92,7 @@ class Trainer:
         self.reset = ResetRule(config.reset)
         if config.reset.active:
             self.policy.require_like_reference()
-        self.patience = Patience(folder)
+        self.patience = Patience(self.folder)
         self.step, self.spent = 0, Spent()
         self.row: dict[str, float] = {}  # metrics of the latest step
         self.before: dict[str, float] = {}  # held-out scores before the first step
