@@ -1,5 +1,5 @@
-"""What other people's code may change: it gets copies of its arguments, and what holds for the whole
-process is put back when it is done.
+"""What other people's code may change: it gets copies of its arguments, and what holds for the
+whole process is put back when it is done.
 
 A reward that replaces standard output, or asks PyTorch for another default type, has its reasons;
 what is sampled, learned and shown beside it must not depend on them. Three things are left as the
