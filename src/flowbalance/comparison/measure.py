@@ -38,6 +38,7 @@ from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import collate, micro_batches
 from flowbalance.report.files import finite, write_atomic
 from flowbalance.report.lock import only_one
+from flowbalance.rewards import is_right
 from flowbalance.rewards.overlong import overlong_penalty
 from flowbalance.rollout.experience import Experience
 from flowbalance.training import checkpoint
@@ -191,7 +192,7 @@ def right_answers(totals: list[float], held_out: HeldOut) -> list[tuple[int, int
     n, right = held_out.num_generations, held_out.right
     groups = [totals[start : start + n] for start in range(0, len(totals), n)]
     known = [[r for r in group if not math.isnan(r)] for group in groups]
-    return [(len(group), sum(r >= right for r in group)) for group in known]
+    return [(len(group), sum(is_right(r, right) for r in group)) for group in known]
 
 
 def sampled_scores(counts: list[tuple[int, int]], *, exact: bool) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowbalance.rewards import RewardResult
+from flowbalance.rewards import RewardResult, is_right
 from flowbalance.rollout.experience import Experience
 from flowbalance.training.learning import Learned
 
@@ -38,7 +38,7 @@ def rollout_metrics(experience: Experience, result: RewardResult, right: float) 
         "reward/equal_groups": nan_mean(
             torch.tensor([float(len(values) == 1) for values in groups.values()])
         ),
-        "accuracy": (rewards >= right).float().mean().item(),
+        "accuracy": is_right(rewards, right).float().mean().item(),
         "answer/length": lengths.mean().item(),
         "answer/cut_off": (~experience.finished).float().mean().item(),
         # −log π of sampled tokens: an unbiased estimate of the policy's entropy per token

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from flowbalance.errors import UserError
-from flowbalance.rewards import Rewards, load_reward
+from flowbalance.rewards import Rewards, is_right, load_reward
 from flowbalance.rewards.code import grade_rows as grade_code
 from flowbalance.rewards.code import parse, published_tests
 from flowbalance.rewards.load import place_of
@@ -182,7 +182,7 @@ def _rewarded(
         if math.isnan(total):
             yield "unknown", f"{LATE} {rewards.timeout:g} s" if late else "no reward"
         else:
-            yield "right" if total >= right else "wrong", f"reward {total:g}"
+            yield "right" if is_right(total, right) else "wrong", f"reward {total:g}"
 
 
 def has_votes(grader: str) -> bool:
