@@ -148,11 +148,12 @@ def sample(options: Namespace) -> None:
     from flowbalance.config import DataConfig
     from flowbalance.policy.loading import load_model, load_tokenizer
     from flowbalance.policy.policy import Policy
+    from flowbalance.policy.stops import stop_ids
     from flowbalance.report.display import console
     from flowbalance.rollout import Sampling
     from flowbalance.rollout.experience import sample as sample_answers
     from flowbalance.training.run import choose_device
-    from flowbalance.training.setup import positions, stop_ids, tokenize
+    from flowbalance.training.setup import positions, tokenize
 
     path = model_folder(options.model)
     questions = options.prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
@@ -180,7 +181,7 @@ def sample(options: Namespace) -> None:
             max_tokens=options.max_tokens or min(256, room),
             temperature=options.temperature,
             top_p=options.top_p,
-            stop_ids=stop_ids(stop, tokenizer, model),
+            stop_ids=stop_ids(stop, tokenizer, model, "--stop"),
         )
         answers = sample_answers(
             Policy(model),

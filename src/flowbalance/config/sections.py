@@ -162,7 +162,8 @@ class RolloutConfig(Section):
     max_completion_length: PositiveInt = 512
     """Longest answer in tokens, end token included; longer ones are cut off there."""
     stop: list[str | int] = []
-    """Further tokens (text or id) that end an answer, beside the model's own end tokens."""
+    """Further tokens that end an answer, beside the model's own end tokens: numbers, or texts, each
+    of which stands for every token that is decoded to just that."""
     max_batch: PositiveInt = 512
     """Answers decoded at once; lower it when sampling runs out of memory."""
     dynamic_sampling: bool = False

@@ -54,6 +54,7 @@ from flowbalance.policy.loading import (
     resolve,
 )
 from flowbalance.policy.policy import Policy
+from flowbalance.policy.stops import stop_ids
 from flowbalance.report.display import console
 from flowbalance.report.lock import only_one
 from flowbalance.rollout import Sampling
@@ -61,7 +62,7 @@ from flowbalance.rollout.decoder import check_model
 from flowbalance.sandbox import Sandbox
 from flowbalance.training.interrupt import Interrupt
 from flowbalance.training.run import choose_device, own_folder, run_folder
-from flowbalance.training.setup import positions, stop_ids
+from flowbalance.training.setup import positions
 
 LONGEST = 8192
 """Tokens of an answer, where the model has room for them: what FlowRL trains with."""
@@ -272,4 +273,4 @@ def loaded(config: BenchmarkConfig) -> tuple[Any, Any, tuple[int, ...], int | No
         raise UserError(f"model.path: {error}") from error
     dtype = compute_dtype(ModelConfig(dtype=config.model.dtype), device)
     policy = Policy(model, compute_dtype=dtype).to(device).eval()
-    return policy, tokenizer, stop_ids(config.stop, tokenizer, model), positions(model)
+    return policy, tokenizer, stop_ids(config.stop, tokenizer, model, "stop"), positions(model)
