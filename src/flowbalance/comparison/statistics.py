@@ -33,8 +33,8 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 
 def estimate_of_share(values: Sequence[float], questions: int) -> Estimate | None:
-    """`estimate` of sampled shares. Where all seeds give 0, or all 1, their spread says nothing: the
-    half-width is then the distance to the far end of Wilson's interval over the questions."""
+    """`estimate` of sampled shares. Where all seeds give 0, or all 1, their spread says nothing:
+    the half-width is then the distance to the far end of Wilson's interval over the questions."""
     found = estimate(values)
     if found is None or found.half is None or set(values) not in ({0.0}, {1.0}) or not questions:
         return found

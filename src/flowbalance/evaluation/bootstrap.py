@@ -40,7 +40,7 @@ def interval(
 
 
 def share_interval(values: Sequence[float], *, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of a mean of shares, one number between 0 and 1 a question; NaN is left out.
+    """The 95 % interval of a mean of shares, a number from 0 to 1 a question; NaN is left out.
 
     Where every question is one yes/no trial (all values 0 or 1), Wilson's; else the bootstrap's
     (`interval`). Equal values say nothing when they are drawn again, so theirs is Wilson's, too,
