@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from flowbalance.comparison import command as comparison
 from flowbalance.enumeration import command as enumeration
@@ -147,10 +148,21 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+class StandardError(logging.StreamHandler):
+    """Writes to what is sys.stderr at the time: a reward may close the one there was at first."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return sys.stderr
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 if it went well, 2 with a sentence on what the user can mend."""
     options = parser().parse_args(arguments)
-    handler = logging.StreamHandler()
+    handler = StandardError()
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     logging.getLogger("flowbalance").handlers = [handler]
     try:

@@ -33,26 +33,26 @@ FREE = (
 def train(options: Namespace) -> None:
     """Train by a recipe, or go on with a run."""
     from flowbalance.config import TrainConfig, load
-    from flowbalance.training.run import discard_run, open_run
+    from flowbalance.report.lock import only_one
+    from flowbalance.training.run import begin, own_folder, run_folder
     from flowbalance.training.trainer import Trainer
 
     if options.resume is not None:
         # With --resume there is no recipe: what stands in its place is an override.
         overrides = [text for text in (options.recipe, *options.overrides) if text]
-        finish(resumed(options.resume, overrides, changed_inputs=options.changed_inputs))
+        run = run_to_resume(options.resume)
+        with only_one(run):
+            finish(resumed(run, overrides, changed_inputs=options.changed_inputs))
         return
     if options.changed_inputs:
         raise UserError("--changed-inputs: goes with --resume RUN")
     if options.recipe is None:
         raise UserError("train needs a recipe, e.g. recipes/countdown.yaml, or --resume RUN")
     config = load(TrainConfig, options.recipe, options.overrides)
-    folder = open_run(config, Path(options.recipe).stem)
-    try:
-        trainer = Trainer(config, folder)
-    except BaseException:
-        discard_run(folder)
-        raise
-    finish(trainer)
+    folder = run_folder(config.output, Path(options.recipe).stem)
+    with own_folder(folder):
+        begin(config, folder)
+        finish(Trainer(config, folder))
 
 
 def finish(trainer: Any) -> None:
@@ -60,6 +60,13 @@ def finish(trainer: Any) -> None:
     trainer.run()
     if trainer.stopped_by:
         raise SystemExit(128 + trainer.stopped_by)
+
+
+def run_to_resume(run: Path) -> Path:
+    """The folder of a run in full; UserError if it is none."""
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: not the folder of a run (it has no config.yaml)")
+    return run.resolve()
 
 
 def resumed(run: Path, overrides: list[str], *, changed_inputs: bool = False) -> Any:
@@ -71,12 +78,10 @@ def resumed(run: Path, overrides: list[str], *, changed_inputs: bool = False) ->
     from flowbalance.training.trainer import Trainer
 
     recipe = run / "config.yaml"
-    if not recipe.is_file():
-        raise UserError(f"{run}: not the folder of a run (it has no config.yaml)")
     config = load(TrainConfig, recipe, overrides)
     refuse_changes(load(TrainConfig, recipe, []), config)
     newest = checkpoint.latest_whole(run)
-    trainer = Trainer(config, run.resolve(), resume=newest, changed_inputs=changed_inputs)
+    trainer = Trainer(config, run, resume=newest, changed_inputs=changed_inputs)
     if trainer.done and has_ended(run, trainer.step):
         raise UserError(
             f"{run}: has all of its {trainer.step} steps; to go on, raise train.steps"
@@ -146,11 +151,12 @@ def sample(options: Namespace) -> None:
     from flowbalance.config import DataConfig
     from flowbalance.policy.loading import load_model, load_tokenizer
     from flowbalance.policy.policy import Policy
+    from flowbalance.policy.stops import stop_ids
     from flowbalance.report.display import console
     from flowbalance.rollout import Sampling
     from flowbalance.rollout.experience import sample as sample_answers
     from flowbalance.training.run import choose_device
-    from flowbalance.training.setup import positions, stop_ids, tokenize
+    from flowbalance.training.setup import positions, tokenize
 
     path = model_folder(options.model)
     questions = options.prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
@@ -178,7 +184,7 @@ def sample(options: Namespace) -> None:
             max_tokens=options.max_tokens or min(256, room),
             temperature=options.temperature,
             top_p=options.top_p,
-            stop_ids=stop_ids(stop, tokenizer, model),
+            stop_ids=stop_ids(stop, tokenizer, model, "--stop"),
         )
         answers = sample_answers(
             Policy(model),

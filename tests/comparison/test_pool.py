@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from flowbalance.comparison import pool
-from flowbalance.comparison.pool import Job, Pool, Step, last_words, only_one
+from flowbalance.comparison.pool import Job, Pool, Step, last_words
+from flowbalance.report.lock import only_one
 
 WAITS = """
 import pathlib, signal, sys, time
@@ -104,7 +105,8 @@ def test_a_killed_comparison_leaves_no_process_behind(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from flowbalance.comparison.pool import Job, Pool, Step, only_one
+from flowbalance.comparison.pool import Job, Pool, Step
+from flowbalance.report.lock import only_one
 folder = Path({str(tmp_path)!r})
 step = Step("working", (sys.executable, "-S", "-c", {WAITS!r}, str(folder / "a")))
 with only_one(folder) as lock:
@@ -115,7 +117,7 @@ with only_one(folder) as lock:
     wait_for(lambda: there.exists() and there.read_text() == "waits")
     parent.kill()
     parent.wait()
-    with only_one(tmp_path):
+    with only_one(tmp_path, wait=True):
         assert there.read_text() == f"signal {int(signal.SIGTERM)}"
 
 

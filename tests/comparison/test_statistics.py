@@ -7,7 +7,13 @@ import random
 
 import pytest
 
-from flowbalance.comparison.statistics import estimate, paired, t_cdf_central, t_quantile
+from flowbalance.comparison.statistics import (
+    estimate,
+    estimate_of_share,
+    paired,
+    t_cdf_central,
+    t_quantile,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,3 +80,14 @@ def test_pairing_takes_out_what_seeds_share() -> None:
     assert (found.mean, found.count) == (2.0, 3)
     assert found.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
     assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_seeds_that_all_get_nothing_or_all_right_are_not_certain(share: float) -> None:
+    found = estimate_of_share([share] * 3, 30)
+    assert found is not None
+    assert found.half == pytest.approx(0.1135, abs=5e-5)
+    one = estimate_of_share([share], 30)
+    assert one is not None
+    assert one.half is None
+    assert estimate_of_share([0.0, 0.5], 30) == estimate([0.0, 0.5])

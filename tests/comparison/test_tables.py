@@ -124,3 +124,13 @@ def test_trials() -> None:
         [("tba", {"a.b": "1"}, 0.25, True), ("tba", {"a.b": "2"}, None, False)],
     )
     assert text.splitlines()[2:] == ["| `tba` | 1 | 25.0 | yes |", "| `tba` | 2 | failed |  |"]
+
+
+def test_nothing_right_in_any_sample_has_an_interval() -> None:
+    results = Results(["tba"], "tba")
+    none = {"scores": {"accuracy_sampled": 0.0, "pass@4": 0.0}, "masses": None, "questions": 30}
+    results.add_base({"sets": {"test": none}})
+    costs = dict.fromkeys(("answers", "sampled_tokens", "optimizer_steps", "cpu_seconds"), 1)
+    for seed in (0, 1):
+        results.add("tba", seed, {"sets": {"test": none}}, costs)
+    assert to_markdown(results).count("| `tba` | 2 | 0.0 ± 11.4 |") == 2

@@ -92,8 +92,9 @@ def test_which_k_the_majority_has() -> None:
 
 
 def test_intervals() -> None:
-    alike = mean([0.25] * 30, seed=0)
-    assert alike == {"value": 0.25, "low": 0.25, "high": 0.25, "questions": 30}
+    none = mean([0.0] * 30, seed=0)
+    assert none == {"value": 0.0, "low": 0.0, "high": pytest.approx(0.1135, abs=5e-5),
+                    "questions": 30}  # fmt: skip
     # Half of 100 questions right: a mean of 100 draws has the standard error √(¼/100) = 0.05.
     half = mean([0.0, 1.0] * 50, seed=0)
     assert half["low"] == pytest.approx(0.5 - 1.96 * 0.05, abs=0.012)

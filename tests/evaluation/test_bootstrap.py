@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from flowbalance.evaluation.bootstrap import interval
+from flowbalance.evaluation.bootstrap import interval, share_interval, wilson
 
 NAN = math.nan
 
@@ -55,3 +55,29 @@ def test_covers_the_mean_it_estimates():
         low, high = interval(draw.normal(size=40).tolist(), resamples=400)
         hits += low < 0 < high
     assert 180 <= hits <= 199
+
+
+def test_wilson_as_printed():
+    """81 of 263: Newcombe, Statistics in Medicine 17 (1998), table I, method 3; and his 0 of 20,
+    1 of 29."""
+    assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson(1 / 29, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+
+
+def test_none_and_all_of_thirty():
+    assert share_interval([0.0] * 30) == pytest.approx((0.0, 0.1135), abs=5e-5)
+    assert share_interval([1.0] * 30) == pytest.approx((0.8865, 1.0), abs=5e-5)
+    assert share_interval([0.0] * 30)[0] == 0.0
+    assert share_interval([1.0] * 30)[1] == 1.0
+    assert share_interval([0.0, NAN, 0.0]) == wilson(0.0, 2)
+
+
+def test_which_interval_a_share_gets():
+    some = [0.0, 0.25, 1.0, 0.5, 0.25]
+    assert share_interval(some, seed=3) == interval(some, seed=3)
+    assert share_interval([1.0, 0.0, 0.0]) == wilson(1 / 3, 3)
+    low, high = share_interval([0.25] * 30)  # equal, and yet no certainty
+    assert 0.1 < low < 0.25 < high < 0.45
+    assert all(map(math.isnan, share_interval([1.0])))
+    assert all(map(math.isnan, share_interval([NAN])))

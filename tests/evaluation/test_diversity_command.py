@@ -15,6 +15,7 @@ import pytest
 from chat_server import KEY, Response, serving
 
 from flowbalance.cli import main
+from flowbalance.errors import UserError
 from flowbalance.evaluation.diversity.command import outputs
 
 ROWS = [
@@ -286,6 +287,12 @@ def test_bad_numbers(tmp_path, value):
     for option in ("--repeats", "--parallel", "--requests-per-minute", "--threshold"):
         with pytest.raises(SystemExit):
             main(["diversity", file, option, value])
+
+
+def test_results_take_the_place_of_files_alone(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: is not a regular file"):
+        outputs([Path("a/x.jsonl")], tmp_path / "pipe")
 
 
 def test_where_results_go():

@@ -1,6 +1,7 @@
 """`flowbalance grade`: every line comes back with a verdict, bad input is a sentence."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -106,3 +107,16 @@ def test_gold_against_itself(tmp_path):
     assert main(["grade", file, "--kind", "math", "--out", str(out)]) == 0
     wrong = [(row["gold"], row["reason"]) for row in graded(out) if row["verdict"] != "right"]
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["pipe", "to_null", "folder"])
+def test_what_is_no_file_is_not_replaced(name, tmp_path, capsys):
+    file = written(tmp_path / "f.jsonl", ROWS)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to_null").symlink_to("/dev/null")
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.iterdir())
+    assert main(["grade", file, "--kind", "math", "--out", str(tmp_path / name)]) == 2
+    assert "is not a regular file; name another with --out" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "to_null").is_symlink()

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from flowbalance.errors import UserError
-from flowbalance.report.files import finite, keep_rows, read_jsonl, write_atomic, writing
+from flowbalance.report.files import (
+    file_at,
+    finite,
+    keep_rows,
+    read_jsonl,
+    write_atomic,
+    writing,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +56,40 @@ def test_a_failed_write_leaves_the_old_text(
         write_atomic(path, "new")
     assert path.read_text(encoding="utf-8") == "old: é"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_to_a_file_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    link, there = tmp_path / "link.json", tmp_path / "deep" / "there.json"
+    for before in (None, "old"):
+        if before is not None:
+            there.write_text(before)
+        link.unlink(missing_ok=True)
+        link.symlink_to("deep/there.json")
+        write_atomic(link, "new")
+        assert link.is_symlink()
+        assert there.read_text() == "new"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "link.json", "there.json"]
+
+
+def test_what_is_no_file_is_refused_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    for name, target in {
+        "to_pipe": "pipe", "to_folder": "folder", "to_null": "/dev/null", "loop": "loop",
+        "to_descriptor": "/proc/self/fd/0", "to_stdout": "/dev/stdout", "twice": "to_stdout",
+    }.items():  # fmt: skip
+        Path(name).symlink_to(target)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    for name in [*names, "-", "/dev/stdout", "/dev/fd/1"]:
+        with pytest.raises(UserError, match="is not a regular file; name another with --out"):
+            write_atomic(Path(name), "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert Path("pipe").is_fifo()
+    assert file_at(Path("/dev/shm/x")) == Path("/dev/shm/x")
 
 
 def test_rows_with_unicode_line_ends_and_a_cut_last_line(tmp_path: Path) -> None:

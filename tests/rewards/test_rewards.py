@@ -2,12 +2,16 @@
 
 import asyncio
 import gc
+import io
 import logging
 import math
+import signal
 import subprocess
 import sys
 import threading
 import time
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -117,6 +121,119 @@ def test_arrays_and_their_scalars_are_taken():
     array = numpy.array([1.0, 0.5], dtype="float32")
     same(score(("f", lambda completions: array, 1.0)).total, [1.0, 0.5])
     same(score(("f", lambda completions: list(array), 1.0)).total, [1.0, 0.5])
+
+
+def test_every_kind_of_number_is_taken():
+    numpy, torch = pytest.importorskip("numpy"), pytest.importorskip("torch")
+    for one, half in [
+        (Fraction(1), Fraction(1, 2)),
+        (Decimal(1), Decimal("0.5")),
+        (numpy.float16(1), numpy.array(0.5)),
+        (numpy.bool_(True), numpy.float64(0.5)),
+        (torch.tensor(1), torch.tensor(0.5, dtype=torch.bfloat16)),
+        (True, torch.tensor(0.5, requires_grad=True)),
+    ]:
+        same(score(("f", lambda completions, v=(one, half): list(v), 1.0)).total, [1.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**400, -(10**400), 10**5000, Fraction(10**400), Decimal("sNaN"), Decimal("-Infinity")],
+    ids=["huge", "negative", "unprintable", "fraction", "decimal NaN", "decimal infinity"],
+)
+def test_a_number_that_no_float_holds_is_unknown(value, caplog):
+    with caplog.at_level(logging.WARNING):
+        result = score(("f", lambda completions: [value, 1.0], 1.0))
+    same(result.total, [None, 1.0])
+    assert "for answer 1 of 2; such values, 1 in this call, count as unknown" in caplog.text
+
+
+def test_a_sum_that_no_float_holds_is_unknown():
+    same(score(("f", lambda completions: [1e308, 1.0], 1e10)).total, [None, 1e10])
+
+
+# --- what functions do to what they are given -------------------------------------------------
+
+
+def test_every_function_gets_lists_of_its_own():
+    prompts = [[{"role": "user", "content": "p"}], "q"]
+    columns = {"tests": [{"inputs": ["1"]}, None], "pair": [([1], 2), 3]}
+    seen = []
+
+    def edits(prompts, completions, completion_ids, finished, tests, pair):
+        seen.append(repr((prompts, completions, completion_ids, finished, tests, pair)))
+        prompts[0][0]["content"] = completions[0][0]["content"] = "gone"
+        completion_ids[1].append(9)
+        tests[0]["inputs"].clear()
+        pair[0][0].clear()
+        for given in (prompts, completions, completion_ids, finished, tests, pair):
+            given.clear()
+        return [1.0, 1.0]
+
+    two = [("a", edits, 1.0), ("b", edits, 1.0)]
+    ids = [[1, 2], [3]]
+    rewards = Rewards(two)
+    for _ in range(2):
+        rewards(prompts, ["x", "y"], columns, completion_ids=ids, finished=[True, False])
+    assert len(seen) == 4
+    assert len(set(seen)) == 1
+    assert (prompts[0][0]["content"], ids) == ("p", [[1, 2], [3]])
+    assert columns == {"tests": [{"inputs": ["1"]}, None], "pair": [([1], 2), 3]}
+
+
+# --- what functions do to the process ---------------------------------------------------------
+
+
+def test_streams_are_put_back(capsys):
+    def replaces(completions):
+        sys.stdout = sys.stderr = io.StringIO()
+        return [1.0, 1.0]
+
+    def removes(completions):
+        sys.stdout = None
+        return [1.0, 1.0]
+
+    for function in (replaces, removes):
+        before = sys.stdout, sys.stderr
+        score(function)
+        assert (sys.stdout, sys.stderr) == before
+
+
+@pytest.mark.parametrize(
+    "what", ["sys.stdout.close(); sys.stderr.close()", "sys.stdout.detach()", "os.close(1)"]
+)
+@pytest.mark.parametrize("when", ["import", "call"])
+def test_closed_streams_are_opened_again(what, when, tmp_path):
+    (tmp_path / "closes.py").write_text(
+        "import os, sys\n"
+        + (f"{what}\n" if when == "import" else "")
+        + "def f(completions):\n"
+        + (f"    {what}\n" if when == "call" else "")
+        + "    return [1.0]\n"
+    )
+    code = (
+        "from flowbalance.rewards import Rewards, load_reward\n"
+        "f = load_reward('closes:f')\n"
+        "r = Rewards([('f', f, 1.0)])(['p'], ['c'], {}, completion_ids=[[1]], finished=[True])\n"
+        "print(r.total, flush=True)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert (run.returncode, run.stdout) == (0, "[1.0]\n"), run.stderr
+
+
+def test_settings_of_pytorch_are_put_back():
+    torch = pytest.importorskip("torch")
+
+    def sets(completions):
+        torch.set_default_dtype(torch.float64)
+        torch.set_float32_matmul_precision("medium")
+        return [1.0, 1.0]
+
+    score(sets)
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 # --- async and time -------------------------------------------------------------------------
@@ -274,6 +391,15 @@ def test_a_raising_function_is_named_with_the_place():
         score(leaves)
 
 
+class Hostile:
+    """Nothing can be asked of it."""
+
+    def tolist(self):
+        raise ZeroDivisionError
+
+    __repr__ = __len__ = __iter__ = tolist
+
+
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
@@ -286,6 +412,13 @@ def test_a_raising_function_is_named_with_the_place():
             r"'f' returned '0.5' \(str\) for answer 2 of 2; it must be a number or None",
         ),
         ([[1.0], [1.0]], r"'f' returned \[1.0\] \(list\) for answer 1 of 2"),
+        ([1j, 0], r"'f' returned 1j \(complex\) for answer 1 of 2"),
+        ([[10**5000], 0], r"'f' returned something \(list\) for answer 1 of 2"),
+        ((x for x in [1.0, 2.0]), "must return a list .*, not generator"),
+        ({0: 1.0, 1: 2.0}, "must return a list .*, not dict"),
+        ("12", "must return a list .*, not str"),
+        (Hostile(), "what the reward 'f' returned cannot be read: ZeroDivisionError"),
+        ([Hostile(), 1.0], r"'f' returned something \(Hostile\) for answer 1 of 2"),
     ],
 )
 def test_wrong_returns_are_refused(returned, message):
@@ -313,6 +446,9 @@ def folder(tmp_path, monkeypatch):
     )
     (tmp_path / "own_broken_module.py").write_text("import a_module_that_is_not_there\n")
     (tmp_path / "own_raising_module.py").write_text("1 / 0\n")
+    (tmp_path / "own_leaving_module.py").write_text("import sys\nsys.exit(0)\n")
+    (tmp_path / "own_stopping_module.py").write_text("raise KeyboardInterrupt\n")
+    (tmp_path / "own_base_module.py").write_text("raise BaseException('no')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     return tmp_path
@@ -339,6 +475,11 @@ def test_built_in_names(name):
             "importing own_broken_module failed: ModuleNotFoundError: .*not_th",
         ),
         ("own_raising_module:f", "importing own_raising_module failed: ZeroDivisionError"),
+        ("own_leaving_module:f", "importing own_leaving_module failed: SystemExit: 0"),
+        ("own_stopping_module:f", "importing own_stopping_module failed: KeyboardInterrupt$"),
+        ("own_base_module:f", "importing own_base_module failed: BaseException: no$"),
+        ("own_reward_module.py:short", "name the module, not its file: own_reward_module:short"),
+        ("/deep/own_reward_module.py:short", "not its file: own_reward_module:short"),
         ("own_reward_module:long", "own_reward_module has no 'long'; it has: short$"),
         ("own_reward_module:LEVEL", "is a int, not a function"),
     ],
@@ -346,6 +487,41 @@ def test_built_in_names(name):
 def test_bad_paths_say_what_is_wrong(folder, path, message):
     with pytest.raises(UserError, match=message):
         load_reward(path)
+
+
+def test_an_import_leaves_the_process_as_it_was(folder):
+    torch = pytest.importorskip("torch")
+    (folder / "own_spoiling_module.py").write_text(
+        "import signal, sys, torch\n"
+        "sys.stdout = None\n"
+        "torch.set_default_dtype(torch.float64)\n"
+        "torch.set_grad_enabled(False)\n"
+        "torch.set_num_threads(torch.get_num_threads() + 1)\n"
+        "torch.set_default_device('meta')\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "def f(completions): return [1.0]\n"
+    )
+
+    def state():
+        handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+        made = torch.zeros(1)
+        return sys.stdout, made.dtype, made.device, torch.get_num_threads(), handlers
+
+    before = state()
+    assert callable(load_reward("own_spoiling_module:f"))
+    assert torch.is_grad_enabled()
+    assert state() == before
+
+
+def test_ctrl_c_while_a_module_is_imported_is_ctrl_c(folder):
+    (folder / "own_slow_module.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(10)\n"
+    )
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        load_reward("own_slow_module:f")
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_documented_example_works(tmp_path, monkeypatch):

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import locale
+import os
+import random
+import sys
+import threading
 import time
 from typing import Any
+
+import torch
 
 
 def digits(completions: list[str], **_: Any) -> list[float]:
@@ -52,3 +59,42 @@ def hangs(completions: list[str], **_: Any) -> list[float]:
 
 def huge(completions: list[str], **_: Any) -> list[float]:
     return [1e38 * (-1) ** i for i, _ in enumerate(completions)]
+
+
+def spoils(prompts: list[Any], completions: list[str], **columns: Any) -> list[float]:
+    """As `digits`, and whatever else it can reach is changed."""
+    values = digits(completions)
+    random.seed(0)
+    torch.manual_seed(0)
+    torch.set_num_threads(1 + torch.get_num_threads())
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    locale.setlocale(locale.LC_ALL, "C")
+    for given in (prompts, completions, *columns.values()):
+        for value in given:
+            if isinstance(value, list):
+                value.clear()
+        given.clear()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    sys.stdout = sys.stderr = None
+    return values
+
+
+def goes_away(completions: list[str], **_: Any) -> list[float]:
+    """As `digits`, from another directory."""
+    os.chdir(os.environ["ELSEWHERE"])
+    return digits(completions)
+
+
+def starts_what_fails(completions: list[str], **_: Any) -> list[float]:
+    """As `digits`, and leaves a thread that raises."""
+
+    def fail() -> None:
+        raise RuntimeError("nobody sees to me")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    return digits(completions)

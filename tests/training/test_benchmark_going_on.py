@@ -18,7 +18,7 @@ from flowbalance.cli import main
 from flowbalance.evaluation.benchmarks import result as results
 from flowbalance.evaluation.benchmarks import sampling
 from flowbalance.evaluation.benchmarks.answers import Answers
-from flowbalance.evaluation.benchmarks.lock import only_one
+from flowbalance.report.lock import only_one
 from tests.training.test_benchmark import MATH, Run, lines, result, run, saved
 
 __all__ = ["run", "saved"]  # fixtures
@@ -391,7 +391,7 @@ def test_one_evaluation_at_a_time(run: Run, capsys: Said) -> None:
     before = contents(folder)
     with only_one(folder):
         run("a", status=2)
-        assert "another evaluation is at work there" in capsys.readouterr().err
+        assert "is at work there" in capsys.readouterr().err
         assert main(["eval", "--regrade", str(folder)]) == 2
-        assert "another evaluation is at work there" in capsys.readouterr().err
+        assert "is at work there" in capsys.readouterr().err
     assert contents(folder) == before

@@ -16,6 +16,7 @@ from flowbalance.config import TrainConfig
 from flowbalance.errors import UserError
 from flowbalance.policy.loading import build_policy, load_model, load_tokenizer
 from flowbalance.policy.policy import Policy
+from flowbalance.policy.stops import stop_ids
 from flowbalance.training.setup import (
     Questions,
     build_sampling,
@@ -23,7 +24,6 @@ from flowbalance.training.setup import (
     load_questions,
     memory_estimate,
     require_room,
-    stop_ids,
 )
 
 Make = Callable[..., TrainConfig]

@@ -10,7 +10,7 @@ import torch
 
 from flowbalance.comparison.measure import TEST
 from flowbalance.comparison.plan import Request, Run, base_config, build_runs, settle, specification
-from flowbalance.comparison.pool import Job, Pool, only_one
+from flowbalance.comparison.pool import Job, Pool
 from flowbalance.comparison.progress import Progress
 from flowbalance.comparison.runner import base_job, prepare, read_result, read_summary, run_job
 from flowbalance.comparison.search import build_trials, choose, overrides_of
@@ -20,6 +20,7 @@ from flowbalance.data import load_rows
 from flowbalance.errors import UserError
 from flowbalance.report.display import console
 from flowbalance.report.files import write_atomic, writing
+from flowbalance.report.lock import only_one
 from flowbalance.tasks import get_task
 
 
@@ -40,7 +41,8 @@ class Comparison:
         folder = self.request.folder
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with only_one(folder) as lock:
+        # Of one that was killed, runs may be saving still: they hold the folder until they end.
+        with only_one(folder, wait=True) as lock:
             settle(self.request, self.runs)
             self.announce()
             pool = Pool(self.request.jobs, lock)

@@ -37,6 +37,8 @@ from flowbalance.policy.loading import (
 from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import collate, micro_batches
 from flowbalance.report.files import finite, write_atomic
+from flowbalance.report.lock import only_one
+from flowbalance.rewards import is_right
 from flowbalance.rewards.overlong import overlong_penalty
 from flowbalance.rollout.experience import Experience
 from flowbalance.training import checkpoint
@@ -190,7 +192,7 @@ def right_answers(totals: list[float], held_out: HeldOut) -> list[tuple[int, int
     n, right = held_out.num_generations, held_out.right
     groups = [totals[start : start + n] for start in range(0, len(totals), n)]
     known = [[r for r in group if not math.isnan(r)] for group in groups]
-    return [(len(group), sum(r >= right for r in group)) for group in known]
+    return [(len(group), sum(is_right(r, right) for r in group)) for group in known]
 
 
 def sampled_scores(counts: list[tuple[int, int]], *, exact: bool) -> dict[str, float | None]:
@@ -261,8 +263,10 @@ def head_log_z(policy: Policy, prompts: list[Prompt], budget: int) -> dict[str, 
 
 def main(folder: Path, specification: dict[str, Any]) -> None:
     """Measure, and write the result beside the run."""
-    result = finite(measure(folder, specification))
-    write_atomic(folder / RESULT, json.dumps(result) + "\n")
+    folder = folder.absolute()  # a reward may go to another directory
+    with only_one(folder):
+        result = finite(measure(folder, specification))
+        write_atomic(folder / RESULT, json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,19 +6,15 @@ What is left to do is read from the disk, so that a comparison that was killed g
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
-from flowbalance.report.display import console
 from flowbalance.training.interrupt import Interrupt
 
 POLL = 0.25  # seconds
@@ -50,7 +46,7 @@ class Pool:
 
     jobs: int
     lock: int
-    """A file descriptor that every process inherits: see `only_one`."""
+    """A file descriptor that every process inherits: see `report.lock`."""
     states: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     """Job → the last words of its log."""
@@ -140,21 +136,6 @@ def end_with_parent() -> None:
     """
     if LIBC is not None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[int]:
-    """Hold the folder: two comparisons in it, or what a killed one left running, would write over
-    each other. The lock ends with the last process that inherited it, however that ends."""
-    path = folder / ".lock"
-    file: IO[str]
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.print(f"{folder}: another comparison is at work here; waiting for it to end")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
 
 
 def last_words(log: Path) -> str:

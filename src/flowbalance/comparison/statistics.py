@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean, stdev
 
+from flowbalance.evaluation.bootstrap import wilson
+
 CONFIDENCE = 0.95
 
 
@@ -28,6 +30,16 @@ def estimate(values: Sequence[float]) -> Estimate | None:
         return None
     half = t_quantile(n - 1) * stdev(values) / math.sqrt(n) if n > 1 else None
     return Estimate(fmean(values), half, n)
+
+
+def estimate_of_share(values: Sequence[float], questions: int) -> Estimate | None:
+    """`estimate` of sampled shares. Where all seeds give 0, or all 1, their spread says nothing:
+    the half-width is then the distance to the far end of Wilson's interval over the questions."""
+    found = estimate(values)
+    if found is None or found.half is None or set(values) not in ({0.0}, {1.0}) or not questions:
+        return found
+    low, high = wilson(found.mean, questions)
+    return Estimate(found.mean, max(found.mean - low, high - found.mean), found.count)
 
 
 def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowbalance.comparison.measure import KS, TEST
-from flowbalance.comparison.statistics import Estimate, estimate, paired
+from flowbalance.comparison.statistics import Estimate, estimate, estimate_of_share, paired
 from flowbalance.evaluation.exact import exact_pass_at_k
 
 BASE = "base model"
@@ -108,7 +108,11 @@ class Results:
 
     def mean(self, label: str, name: str, key: str) -> Estimate | None:
         """Over seeds."""
-        return estimate(list(self.values(label, name, key).values()))
+        values = list(self.values(label, name, key).values())
+        exact = key.startswith("pass@") and (label, name) in self.masses
+        if key == "accuracy_sampled" or (key.startswith("pass@") and not exact):
+            return estimate_of_share(values, self.questions.get(name, 0))
+        return estimate(values)
 
     def difference(self, label: str, name: str, key: str) -> Estimate | None:
         """To the baseline, seed by seed."""

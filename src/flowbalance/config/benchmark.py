@@ -63,7 +63,8 @@ class BenchmarkConfig(Section):
     """Longest answer in tokens, end token included; null: 8192, or what the model has room for
     after the longest prompt."""
     stop: list[str | int] = Field(default=[])
-    """Further tokens (text or id) that end an answer, beside the model's own end tokens."""
+    """Further tokens that end an answer, beside the model's own end tokens: numbers, or texts, each
+    of which stands for every token that is decoded to just that."""
     grader: str | None = None
     """How answers are graded: math, dapo, math-verify, boxed-strict, code, or a reward function as
     package.module:function; null: the benchmark's own."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from flowbalance.config.recipe import TrainConfig
 from flowbalance.objectives import PRESETS, Balance
+from flowbalance.rewards.right import doubts
 
 Choice = Any  # Balance or Surrogate, whose fields the rules below read
 Rule = tuple[tuple[str, ...], Callable[[TrainConfig, Choice], bool], str]
@@ -234,7 +235,7 @@ def cautions(config: TrainConfig) -> list[str]:
             f"train.learning_rate: {config.train.learning_rate:g} is meant for all weights; an "
             "adapter (model.lora) hardly moves below 1e-5"
         )
-    return found
+    return found + doubts(config.reward.functions, config.reward.right)
 
 
 def _changed(values: BaseModel, prefix: str = "") -> Iterator[str]:

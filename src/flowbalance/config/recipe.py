@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Literal, Self
 
@@ -33,6 +34,7 @@ from flowbalance.config.sections import (
 )
 from flowbalance.errors import UserError
 from flowbalance.objectives import PRESETS, Balance, Surrogate
+from flowbalance.rewards.right import TOLERANCE, unreachable
 
 
 class Recipe(Section):
@@ -112,11 +114,14 @@ class TrainConfig(Recipe):
         objective = self.build_objective()
         if isinstance(objective, Balance) and objective.prior_lift > 0:
             right = objective.right_reward
-            if right != self.reward.right:
+            if not math.isclose(right, self.reward.right, rel_tol=TOLERANCE):
                 yield (
                     f"objective.right_reward, reward.right: {right} and {self.reward.right}; with "
                     "prior_lift both say from which reward an answer is right: leave the first out"
                 )
+        functions = self.reward.functions or ({data.task: 1.0} if data.task else {})
+        if problem := unreachable(functions, self.reward.right):
+            yield problem
         if rollout.top_p != 1 or rollout.top_k != 0:
             yield (
                 "rollout.top_p, rollout.top_k: filtered sampling is refused in training, because "

@@ -12,7 +12,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
 )
+
+from flowbalance.rewards.right import right_total
 
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
@@ -132,8 +136,16 @@ class RewardConfig(Section):
     to 1 (DAPO: 0.2); 0: none. Accuracy does not see it."""
     timeout: PositiveFloat = 60.0
     """Seconds one reward call may take; its answers are unknown then, and left out."""
-    right: float = 1.0
-    """Total reward from which an answer counts as right (accuracy, pass@k)."""
+    right: float = Field(default="auto", validate_default=True)
+    """Total reward from which, up to rounding, an answer counts as right (accuracy, pass@k, dynamic
+    sampling, prior_lift). auto: the weights of the built-in functions that check answers (code,
+    countdown, gsm8k, math, programs) added up; 1 where there is none of them."""
+
+    @field_validator("right", mode="before")
+    @classmethod
+    def _counted(cls, right: Any, info: ValidationInfo) -> Any:
+        """auto as the number that it stands for: what a run is told is written down."""
+        return right_total(info.data.get("functions", {})) if right == "auto" else right
 
 
 class RolloutConfig(Section):
@@ -150,7 +162,8 @@ class RolloutConfig(Section):
     max_completion_length: PositiveInt = 512
     """Longest answer in tokens, end token included; longer ones are cut off there."""
     stop: list[str | int] = []
-    """Further tokens (text or id) that end an answer, beside the model's own end tokens."""
+    """Further tokens that end an answer, beside the model's own end tokens: numbers, or texts, each
+    of which stands for every token that is decoded to just that."""
     max_batch: PositiveInt = 512
     """Answers decoded at once; lower it when sampling runs out of memory."""
     dynamic_sampling: bool = False

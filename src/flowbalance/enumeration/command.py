@@ -50,6 +50,7 @@ def exact(options: Namespace) -> None:
     from flowbalance.enumeration.runner import result_of, run_all
     from flowbalance.enumeration.training import Settings
     from flowbalance.report.display import console
+    from flowbalance.report.files import file_at
 
     for name in ("jobs", "rollouts"):
         value = getattr(options, name)
@@ -68,7 +69,8 @@ def exact(options: Namespace) -> None:
     if not runs:
         raise UserError(f"--only: no run has {options.only!r} in its study, problem or algorithm")
     folder: Path = options.out / "results"
-    run_all(runs, folder, options.jobs or cores())
     page: Path = options.page or options.out / "exact.md"
+    file_at(page)
+    run_all(runs, folder, options.jobs or cores())
     write_page(page, [(run, result) for run in runs if (result := result_of(run, folder))])
     console.print(f"page  {page}", markup=False)

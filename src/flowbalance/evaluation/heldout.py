@@ -16,7 +16,7 @@ from flowbalance.data import Prompt
 from flowbalance.evaluation.diversity import bigram_diversity
 from flowbalance.evaluation.exact import combine, exact_pass_at_k, solution_masses
 from flowbalance.policy.policy import Policy
-from flowbalance.rewards import RewardResult, Rewards
+from flowbalance.rewards import RewardResult, Rewards, is_right
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.experience import Experience, sample
 from flowbalance.rollout.judging import Judging
@@ -142,7 +142,7 @@ class HeldOut:
             for i in range(len(prompts))
         ]
         known = [[r for r in row["rewards"] if r is not None] for row in rows]
-        counts = [(len(k), sum(r >= self.right for r in k)) for k in known]
+        counts = [(len(k), sum(is_right(r, self.right) for r in k)) for k in known]
         scores = {
             "reward": fmean(r for k in known for r in k) if any(known) else math.nan,
             "accuracy": fmean(c / m for m, c in counts if m) if any(known) else math.nan,

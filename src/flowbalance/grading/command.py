@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from flowbalance.errors import UserError
-from flowbalance.report.files import FULL
+from flowbalance.report.files import appearing, file_at, writing
 
 KINDS = {
     "math": "flowbalance.rewards.math:grade_rows",
@@ -54,6 +52,7 @@ def grade(options: Namespace) -> None:
 
     if options.preset is not None and options.kind != "math":
         raise UserError(f"--preset is for --kind math, not {options.kind}")
+    file_at(options.out)
     total = sum(1 for _ in read(options.file, FIELDS[options.kind]))
     if not total:
         raise UserError(f"{options.file}: there are no lines")
@@ -66,12 +65,15 @@ def grade(options: Namespace) -> None:
     counts: Counter[str] = Counter()
     found = grade_rows(read(options.file, FIELDS[options.kind]), **arguments)
     display = Display("grading", total)
+    with writing(options.out):
+        options.out.parent.mkdir(parents=True, exist_ok=True)
     with appearing(options.out) as out, display:
         rows = read(options.file, FIELDS[options.kind])
         for number, (row, graded) in enumerate(zip(rows, found, strict=True), 1):
             verdict, reason = graded
             line = row | {"verdict": verdict, "reason": reason}
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+            with writing(options.out):
+                out.write(json.dumps(line, ensure_ascii=False) + "\n")
             counts[verdict] += 1
             if total >= LONG:
                 display.update(number, {name: str(counts[name]) for name in VERDICTS})
@@ -116,23 +118,3 @@ def _is_chat(response: Any) -> bool:
         and isinstance(response[-1], dict)
         and isinstance(response[-1].get("content"), str)
     )
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[TextIO]:
-    """A file to write that appears under its name when all of it is written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = partial.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot write there: {error.strerror}") from None
-    try:
-        with file:
-            yield file
-        partial.replace(path)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise UserError(f"{path}: the disk is full; free some space") from error
-        raise

@@ -22,6 +22,7 @@ from flowbalance.objectives.exponentials import LARGEST, exponential_minus_one
 from flowbalance.objectives.groups import group_max
 from flowbalance.objectives.log_z import group_log_z, leave_one_out_log_z
 from flowbalance.objectives.rewards import normalise_rewards
+from flowbalance.rewards import is_right
 
 if TYPE_CHECKING:
     from flowbalance.objectives.choices import Balance
@@ -42,7 +43,7 @@ def prepare(answers: Answers, choices: Balance) -> Answers:
     if answers.ref_logprobs is None:
         raise ValueError("reference_weight above 0 needs `ref_logprobs`; give them or set it to 0")
     prior = answers.token_sum(answers.ref_logprobs)
-    right = rewards >= choices.right_reward
+    right = is_right(rewards, choices.right_reward)
     return answers.replace(prior=lift_prior(prior, right, answers.groups, choices.prior_lift))
 
 

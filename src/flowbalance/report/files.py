@@ -8,9 +8,9 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from flowbalance.errors import UserError
 
@@ -35,19 +35,57 @@ def writing(what: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a file in one step: a reader sees the old text or the new, never a part."""
-    scratch = path.with_name(f".{path.name}.tmp")
+def file_at(path: Path) -> Path:
+    """The file that takes what is written to `path`: that itself, or where its links lead.
+
+    UserError where something is in the way that is no regular file (a folder, a pipe, a terminal or
+    another device), or `-`: files are replaced in one step, and this would take its place.
+    """
+    with writing(path):
+        target = Path(os.path.realpath(path))  # of links in a circle one of them
+        other = target.is_symlink() or (path.exists() and not path.is_file())
+    if other or str(path) == "-" or _names_a_descriptor(path):
+        raise UserError(f"{path}: is not a regular file; name another with --out")
+    return target
+
+
+def _names_a_descriptor(path: Path) -> bool:
+    """Whether it is /dev/stdout or its like, or leads there: even where that is a file by now,
+    others are writing into it."""
+    while path.is_symlink():
+        parent = Path(os.path.realpath(path.parent))
+        if parent == Path("/dev") or parent.is_relative_to("/proc"):
+            return True
+        path = parent / path.readlink()
+    return False
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[TextIO]:
+    """A text file to write that appears under its name when all of it is written: a reader sees the
+    old text or the new, never a part. A link stays one (`file_at`)."""
+    target = file_at(path)
+    scratch = target.with_name(f".{target.name}.tmp")
+    with writing(path):
+        file = scratch.open("w", encoding="utf-8")
     try:
+        yield file
         with writing(path):
-            with scratch.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(path)
-    except UserError:
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            scratch.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            file.close()
         scratch.unlink(missing_ok=True)
         raise
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file by this text in one step."""
+    with appearing(path) as file, writing(path):
+        file.write(text)
 
 
 def read_jsonl(

@@ -14,7 +14,6 @@ import asyncio
 import inspect
 import logging
 import math
-import numbers
 import threading
 import time
 import traceback
@@ -25,6 +24,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowbalance.errors import UserError
+from flowbalance.rewards.returned import numbers_of
+from flowbalance.rewards.surroundings import copied, undisturbed
 
 LOG = logging.getLogger(__name__)
 NAN = float("nan")
@@ -115,6 +116,7 @@ class Rewards:
         `opened_thoughts` are the marks of the thoughts that the prompts have opened, if known.
 
         Answers to chat prompts reach the functions as ``[{"role": "assistant", "content": …}]``.
+        Every function gets lists of its own, which it may change.
         The answers of a call that takes too long are unknown. Raises UserError for a function that
         raises, lacks a column that it asks for, or returns anything but N numbers or Nones.
         """
@@ -134,20 +136,10 @@ class Rewards:
         }
         if opened_thoughts is not None:
             offered["opened_thoughts"] = opened_thoughts
-        calls = {name: (f, accepted(name, f, offered)) for name, f, _ in self.functions}
-        started = {
-            name: (self._start_async(name, f, arguments), time.monotonic())
-            for name, (f, arguments) in calls.items()
-            if is_async(f)
-        }
-        returned = {}
-        for name, (f, arguments) in calls.items():
-            if name not in started:
-                call = _start(f, arguments)
-                returned[name] = self._wait(name, call, time.monotonic(), len(prompts))
-        for name, (future, since) in started.items():
-            returned[name] = self._wait(name, future, since, len(prompts))
-
+        calls = {name: (f, copied(accepted(name, f, offered), {})) for name, f, _ in self.functions}
+        with undisturbed():
+            outcomes = self._outcomes(calls)
+        returned = {name: self._values(name, outcomes[name], len(prompts)) for name in calls}
         known, applied = [True] * len(prompts), [False] * len(prompts)
         total, parts = [NAN] * len(prompts), {}
         for name, _, weight in self.functions:
@@ -157,10 +149,27 @@ class Rewards:
                 if value is None:
                     continue
                 applied[at] = True
-                known[at] &= math.isfinite(value)
                 total[at] = weight * value + (0.0 if math.isnan(total[at]) else total[at])
+                known[at] &= math.isfinite(value) and math.isfinite(total[at])
         totals = [t if k else NAN for t, k in zip(total, known, strict=True)]
         return RewardResult(totals, parts, applied)
+
+    def _outcomes(
+        self, calls: dict[str, tuple[Callable, dict[str, Any]]]
+    ) -> dict[str, Outcome | None]:
+        """What became of each call; None if it took longer than `timeout`."""
+        started = {
+            name: (self._start_async(name, f, arguments), time.monotonic())
+            for name, (f, arguments) in calls.items()
+            if is_async(f)
+        }
+        found = {}
+        for name, (f, arguments) in calls.items():
+            if name not in started:
+                found[name] = self._wait(name, _start(f, arguments), time.monotonic())
+        for name, (future, since) in started.items():
+            found[name] = self._wait(name, future, since)
+        return found
 
     def unknown(self, answers: int) -> RewardResult:
         """What is said of answers that nobody judged in time."""
@@ -190,13 +199,17 @@ class Rewards:
         if not alive.wait(BLOCKED):
             del self._loops[name]
 
-    def _wait(self, name: str, future: Future, since: float, count: int) -> list[float | None]:
-        """The call's `count` values; all NaN if it takes longer than `timeout`."""
+    def _wait(self, name: str, future: Future, since: float) -> Outcome | None:
         left = None if self.timeout is None else max(0.0, since + self.timeout - time.monotonic())
         try:
-            returned, error = future.result(left)
+            return future.result(left)
         except TimeoutError:
             self._leave(name, future)
+            return None
+
+    def _values(self, name: str, outcome: Outcome | None, count: int) -> list[float | None]:
+        """The call's `count` values; all NaN if it was late."""
+        if outcome is None:
             LOG.warning(
                 "the reward %r did not return within %g s; its answers, %d in this call, count as "
                 "unknown. Make it faster, or raise reward.timeout",
@@ -205,8 +218,9 @@ class Rewards:
                 count,
             )
             return [NAN] * count
+        returned, error = outcome
         if error is None:
-            values = _numbers(name, returned, count)
+            values = numbers_of(name, returned, count)
             _report_unknown(name, values)
             return values
         frames = traceback.extract_tb(error.__traceback__)
@@ -271,25 +285,6 @@ def accepted(name: str, function: Callable, offered: dict[str, Any]) -> dict[str
         return offered
     taken = {p.name for p in parameters}
     return {key: value for key, value in offered.items() if key in taken}
-
-
-def _numbers(name: str, returned: Any, count: int) -> list[float | None]:
-    """The returned values as floats; UserError unless they are `count` numbers or Nones."""
-    values = returned.tolist() if hasattr(returned, "tolist") else returned  # array or tensor
-    if not isinstance(values, list | tuple):
-        raise UserError(
-            f"the reward {name!r} must return a list with one number an answer, "
-            f"not {type(returned).__name__}"
-        )
-    if len(values) != count:
-        raise UserError(f"the reward {name!r} returned {len(values)} values for {count} answers")
-    for at, value in enumerate(values, 1):
-        if value is not None and not isinstance(value, numbers.Real):
-            raise UserError(
-                f"the reward {name!r} returned {value!r:.80} ({type(value).__name__}) for answer "
-                f"{at} of {count}; it must be a number or None"
-            )
-    return [None if value is None else float(value) for value in values]
 
 
 def _report_unknown(name: str, values: list[float | None]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowbalance.rewards.compose import accepted, is_async
+from flowbalance.rewards.right import is_right
 
 Reward = Callable[..., Any]
 
@@ -58,4 +59,4 @@ def score(values: list) -> dict[str, float]:
     (value,) = values
     if value is None or not math.isfinite(value):
         return {"score": 0.0, "acc": 0.0, "unknown": 1.0}
-    return {"score": float(value), "acc": float(value >= 1), "unknown": 0.0}
+    return {"score": float(value), "acc": float(is_right(value, 1.0)), "unknown": 0.0}

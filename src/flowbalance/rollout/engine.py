@@ -74,7 +74,7 @@ def generate(
     is_stop[torch.tensor(sampling.stop_ids, dtype=torch.long, device=device)] = True
     # Made outside inference mode, so that autograd accepts them later.
     tokens = torch.full((total, limit), pad_id, device=device)
-    logprobs = torch.zeros(total, limit, device=device)
+    logprobs = torch.zeros(total, limit, dtype=torch.float32, device=device)
     lengths = torch.full((total,), limit, device=device)
     finished = torch.zeros(total, dtype=torch.bool, device=device)
     unended = [num_generations] * len(prompts)
@@ -123,7 +123,10 @@ def _noise(
     rows = prompts * copies // len(seeds)
     streams = (torch.Generator(device).manual_seed(each) for each in seeds)
     return torch.cat(
-        [torch.rand(rows, limit, generator=stream, device=device) for stream in streams]
+        [
+            torch.rand(rows, limit, generator=stream, dtype=torch.float32, device=device)
+            for stream in streams
+        ]
     )
 
 

@@ -27,7 +27,6 @@ from flowbalance.evaluation.benchmarks.answers import (
     write_facts,
 )
 from flowbalance.evaluation.benchmarks.effect import without_effect
-from flowbalance.evaluation.benchmarks.lock import only_one
 from flowbalance.evaluation.benchmarks.questions import (
     Questions,
     find,
@@ -42,6 +41,7 @@ from flowbalance.evaluation.benchmarks.sampling import Facts, Stopped, sample_an
 from flowbalance.evaluation.benchmarks.verdicts import (
     NOT_YET,
     check_grader,
+    check_name,
     check_tests,
     needs_rows,
 )
@@ -53,14 +53,16 @@ from flowbalance.policy.loading import (
     resolve,
 )
 from flowbalance.policy.policy import Policy
+from flowbalance.policy.stops import stop_ids
 from flowbalance.policy.weights import mark_of
 from flowbalance.report.display import console
+from flowbalance.report.lock import only_one
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.decoder import check_model
 from flowbalance.sandbox import Sandbox
 from flowbalance.training.interrupt import Interrupt
-from flowbalance.training.run import choose_device, discard_run, make_folder, new_folder
-from flowbalance.training.setup import positions, stop_ids
+from flowbalance.training.run import choose_device, own_folder, run_folder
+from flowbalance.training.setup import positions
 
 LONGEST = 8192
 """Tokens of an answer, where the model has room for them: what FlowRL trains with."""
@@ -70,22 +72,18 @@ OF_SAMPLING = {"device", "threads", "max_batch"}
 
 def evaluate(overrides: Sequence[str], model_folder: Callable[[str], str]) -> None:
     """Sample, or go on sampling, then grade and count. `model_folder`: a run → its model."""
+    here = Path.cwd()  # a reward function may go elsewhere when it is imported
     config = load(BenchmarkConfig, None, overrides)
     name = find(config)[0]
-    check_grader(grader_of(config))
-    check_files(config, name)
-    config = with_model(config, model_folder(config.model.path))
+    check_name(grader_of(config))
+    config = with_model(with_ratings(config, name, here), model_folder(config.model.path))
     questions = load_questions(config)
+    check_grader(grader_of(config))
     for sentence in without_effect(config, questions.rows):
         console.print(f"no effect: {sentence}", markup=False)
-    folder = Path(config.output) if config.output else new_folder(f"eval-{name}")
-    make_folder(folder)
-    try:
-        with only_one(folder):
-            answered(config, questions, folder)
-    except BaseException:
-        discard_run(folder)  # where nothing but the configuration lies in it
-        raise
+    folder = run_folder(config.output, f"eval-{name}", here)
+    with own_folder(folder):
+        answered(config, questions, folder)
 
 
 def with_model(config: BenchmarkConfig, path: str) -> BenchmarkConfig:
@@ -133,6 +131,7 @@ def refuse_weights(folder: Path, path: str, weights: str | None) -> None:
 
 def regrade(folder: Path, overrides: Sequence[str]) -> None:
     """Grade the saved answers again, with another grader if one is asked for."""
+    folder = folder.absolute()
     old = saved_config(folder)
     config = load(BenchmarkConfig, folder / CONFIG, overrides)
     asked = {text.partition("=")[0] for text in overrides}
@@ -142,17 +141,16 @@ def regrade(folder: Path, overrides: Sequence[str]) -> None:
             "the folder first"
         )
     refuse_changes(old, config, REGRADED)
-    grader = grader_of(config)
-    check_grader(grader)
-    check_files(config, find(config)[0])
+    config = with_ratings(config, find(config)[0], Path.cwd())
     for name in sorted(asked & OF_SAMPLING):
         console.print(f"no effect: {name}: --regrade samples nothing", markup=False)
     with only_one(folder):
-        regraded(folder, old, config, grader)
+        regraded(folder, old, config)
 
 
-def regraded(folder: Path, old: BenchmarkConfig, config: BenchmarkConfig, grader: str) -> None:
+def regraded(folder: Path, old: BenchmarkConfig, config: BenchmarkConfig) -> None:
     """Grade again and count in a folder that is ours alone."""
+    grader = grader_of(config)
     answers = Answers(folder)
     # A question that was being written when sampling was killed has a part of its answers.
     answers.keep(list(dict.fromkeys(line["id"] for line in answers.lines)), config.num_generations)
@@ -166,6 +164,7 @@ def regraded(folder: Path, old: BenchmarkConfig, config: BenchmarkConfig, grader
         refuse_others(answers.lines, questions.rows, questions.source, "nothing is graded")
         facts |= {"source": questions.source}
         rows = {row["id"]: row for row in questions.rows}
+    check_grader(grader)  # once all is read: its module may go to another directory
     for sentence in without_effect(config, list(rows.values())):
         console.print(f"no effect: {sentence}", markup=False)
     for line in answers.lines:
@@ -179,16 +178,24 @@ def regraded(folder: Path, old: BenchmarkConfig, config: BenchmarkConfig, grader
     write_result(config, folder, answers, rows)
 
 
-def check_files(config: BenchmarkConfig, name: str) -> None:
-    """Read the rating's files before the work, so that a mistake in them costs nothing."""
+def with_ratings(config: BenchmarkConfig, name: str, base: Path) -> BenchmarkConfig:
+    """The configuration with the rating's files by their paths in full, from `base` on. They are
+    read here already, so that a mistake in them costs nothing."""
     if name != "codeforces" and (config.contest_ratings or config.user_ratings):
         raise UserError("contest_ratings, user_ratings: are for benchmark=codeforces")
     if config.user_ratings and not config.contest_ratings:
         raise UserError("user_ratings: a percentile needs a rating: give contest_ratings, too")
+    files = {
+        field: str(base / Path(path).expanduser())
+        for field in ("contest_ratings", "user_ratings")
+        if (path := getattr(config, field))
+    }
+    config = config.model_copy(update=files)
     if config.contest_ratings:
         read_contests(config.contest_ratings)
     if config.user_ratings:
         read_users(config.user_ratings)
+    return config
 
 
 def sampled(
@@ -266,4 +273,4 @@ def loaded(config: BenchmarkConfig) -> tuple[Any, Any, tuple[int, ...], int | No
         raise UserError(f"model.path: {error}") from error
     dtype = compute_dtype(ModelConfig(dtype=config.model.dtype), device)
     policy = Policy(model, compute_dtype=dtype).to(device).eval()
-    return policy, tokenizer, stop_ids(config.stop, tokenizer, model), positions(model)
+    return policy, tokenizer, stop_ids(config.stop, tokenizer, model, "stop"), positions(model)

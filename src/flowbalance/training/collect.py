@@ -16,7 +16,7 @@ from flowbalance.config import TrainConfig
 from flowbalance.data import Prompt, question_order
 from flowbalance.errors import UserError
 from flowbalance.policy.policy import Policy
-from flowbalance.rewards import RewardResult, Rewards
+from flowbalance.rewards import RewardResult, Rewards, is_right
 from flowbalance.rewards.overlong import overlong_penalty
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.experience import Experience, Group, merge, sample
@@ -206,7 +206,7 @@ class Collector:
             return rows
         verdicts: dict[str, set[bool]] = defaultdict(set)
         for i in rows:
-            verdicts[experience.prompts[i].key].add(totals[i] >= self.config.reward.right)
+            verdicts[experience.prompts[i].key].add(is_right(totals[i], self.config.reward.right))
         mixed = [key for key, seen in verdicts.items() if len(seen) == 2][:missing]
         return [i for i in rows if experience.prompts[i].key in mixed]
 

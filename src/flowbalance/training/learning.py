@@ -63,6 +63,8 @@ class Learner:
         seed: str,
     ) -> Learned:
         """All epochs and mini-batches over `answers`, as `objective.prepare` left them."""
+        # Dropout's, whatever a reward has drawn from the same generator, or set it to.
+        torch.manual_seed(random.Random(seed).getrandbits(63))
         learned = Learned()
         questions = int(answers.groups.max()) + 1
         # Questions without a known reward are gone: as many mini-batches of equal size as fit.

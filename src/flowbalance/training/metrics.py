@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowbalance.objectives import Balance
 from flowbalance.objectives.log_z import group_log_z
-from flowbalance.rewards import RewardResult
+from flowbalance.rewards import RewardResult, is_right
 from flowbalance.rollout.experience import Experience
 from flowbalance.training.learning import Learned, Objective
 
@@ -40,7 +40,7 @@ def rollout_metrics(experience: Experience, result: RewardResult, right: float) 
         "reward/equal_groups": nan_mean(
             torch.tensor([float(len(values) == 1) for values in groups.values()])
         ),
-        "accuracy": (rewards >= right).float().mean().item(),
+        "accuracy": is_right(rewards, right).float().mean().item(),
         "answer/length": lengths.mean().item(),
         "answer/cut_off": (~experience.finished).float().mean().item(),
         # −log π of sampled tokens: an unbiased estimate of the policy's entropy per token

@@ -29,7 +29,14 @@ from flowbalance.tasks import DemonstratedTask, get_task
 from flowbalance.training.checkpoint import save_model
 from flowbalance.training.interrupt import Interrupt
 from flowbalance.training.optim import adamw, parameter_groups, rate_factor, set_rate
-from flowbalance.training.run import choose_device, open_run, point_latest, set_threads
+from flowbalance.training.run import (
+    begin,
+    choose_device,
+    own_folder,
+    point_latest,
+    run_folder,
+    set_threads,
+)
 
 
 def word_tokenizer(vocabulary: Sequence[str], max_length: int) -> PreTrainedTokenizerFast:
@@ -86,7 +93,15 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
     """
     set_threads(config)
     device = choose_device(config.device)
-    folder = open_run(config, name)
+    folder = run_folder(config.output, name)
+    with own_folder(folder):
+        begin(config, folder)
+        pretrained(config, folder, device)
+    return folder
+
+
+def pretrained(config: PretrainConfig, folder: Path, device: torch.device) -> None:
+    """Pretrain in a folder that is ours alone."""
     torch.manual_seed(config.seed)
     task = cast(DemonstratedTask, get_task(config.task, config.task_options))
     tokenizer = word_tokenizer(task.vocabulary, config.architecture.max_position_embeddings)
@@ -149,4 +164,3 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
     console.print(f"model  {folder / 'model'}")
     if stopped_by:
         raise SystemExit(128 + stopped_by)
-    return folder

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -14,22 +15,49 @@ from flowbalance.config import Recipe, dump
 from flowbalance.errors import UserError
 from flowbalance.report.display import console
 from flowbalance.report.files import write_atomic, writing
+from flowbalance.report.lock import only_one
 
 _made: set[Path] = set()
 """The folders and recipes that this process was the first to write: all that it may discard."""
 
 
 def open_run(config: Recipe, name: str) -> Path:
-    """Make the run's folder and write the resolved configuration."""
-    folder = Path(config.output) if config.output else new_folder(name)
-    make_folder(folder)
+    """Make the run's folder and write the resolved configuration; in full, so that nobody moves it
+    by going to another directory. Who shares a machine holds the folder (`own_folder`) as well."""
+    folder = run_folder(config.output, name)
+    begin(config, folder)
+    return folder
+
+
+def run_folder(output: str | None, name: str, base: Path | None = None) -> Path:
+    """The folder `output`, or runs/<name>-<time>, made; both below `base`, the current folder."""
+    base = Path.cwd() if base is None else base
+    if output is None:
+        return new_folder(name, base)
+    make_folder(base / output)
+    return base / output
+
+
+@contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """Hold the folder, alone (`report.lock`). Where the work fails before anything but its recipe
+    lies there, what this process made of the two is removed."""
+    try:
+        with only_one(folder):
+            yield
+    except BaseException:
+        discard_run(folder)
+        raise
+
+
+def begin(config: Recipe, folder: Path) -> None:
+    """Write the resolved configuration of a new run; UserError where there is an earlier one."""
     if any(folder.glob("checkpoint-*")):
         raise UserError(
             f"{folder}: holds the checkpoints of an earlier run; go on with it by --resume "
             f"{folder}, or choose another folder with output=…"
         )
     save_config(folder, config)
-    return folder
 
 
 def make_folder(folder: Path) -> None:
@@ -54,11 +82,11 @@ def discard_run(folder: Path) -> None:
         _made.difference_update((folder, recipe))
 
 
-def new_folder(name: str) -> Path:
+def new_folder(name: str, base: Path) -> Path:
     """runs/<name>-<time>, made; of runs that start in the same second later ones get a number."""
     stamp, count = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}", 1
     while True:
-        folder = Path(stamp if count == 1 else f"{stamp}.{count}")
+        folder = base / (stamp if count == 1 else f"{stamp}.{count}")
         with writing(folder), suppress(FileExistsError):
             folder.mkdir(parents=True)
             _made.update((folder, folder / "config.yaml"))

@@ -18,6 +18,7 @@ from flowbalance.evaluation.heldout import HeldOut
 from flowbalance.objectives import PRESETS, Balance, effective_inverse_temperature
 from flowbalance.policy.loading import build_policy, separator_id
 from flowbalance.policy.policy import Policy
+from flowbalance.policy.stops import stop_ids
 from flowbalance.rewards import Rewards, load_reward
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.decoder import check_model
@@ -116,30 +117,6 @@ def build_rewards(config: TrainConfig) -> Rewards:
     weights = config.reward.functions or {str(config.data.task): 1.0}
     functions = [(path, load_reward(path), weight) for path, weight in weights.items()]
     return Rewards(functions, timeout=config.reward.timeout)
-
-
-def stop_ids(
-    stop: list[str | int], tokenizer: PreTrainedTokenizerBase, model: Any
-) -> tuple[int, ...]:
-    """All tokens that end an answer: the tokenizer's, the generation config's, the recipe's."""
-    found: set[int] = set()
-    sources: list[Any] = [tokenizer.eos_token_id, model.generation_config.eos_token_id]
-    for source in sources:
-        if source is not None:
-            found |= {source} if isinstance(source, int) else set(source)
-    for token in stop:
-        ids = (
-            [token] if isinstance(token, int) else tokenizer.encode(token, add_special_tokens=False)
-        )
-        if len(ids) != 1:
-            raise UserError(
-                f"rollout.stop: {token!r} is {len(ids)} tokens of this tokenizer; only single "
-                "tokens can end an answer"
-            )
-        found.add(ids[0])
-    if not found:
-        raise UserError("rollout.stop: the tokenizer names no end token; name one here")
-    return tuple(sorted(found))
 
 
 def build_sampling(config: TrainConfig, tokenizer: PreTrainedTokenizerBase, model: Any) -> Sampling:

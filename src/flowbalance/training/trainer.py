@@ -64,7 +64,9 @@ class Trainer:
         changed_inputs: bool = False,
     ) -> None:
         set_threads(config)
-        self.config, self.folder = config, folder
+        # In full: a reward may go to another directory.
+        self.config, self.folder = config, folder.absolute()
+        resume = resume and resume.absolute()
         self.device = choose_device(config.device)
         torch.manual_seed(config.seed)
         self.objective = config.build_objective()
@@ -87,7 +89,7 @@ class Trainer:
         self.reset = ResetRule(config.reset)
         if config.reset.active:
             self.policy.require_like_reference()
-        self.patience = Patience(folder)
+        self.patience = Patience(self.folder)
         self.step, self.spent = 0, Spent()
         self.saved: int | None = None  # the step of the newest checkpoint
         self.row: dict[str, float] = {}  # metrics of the latest step

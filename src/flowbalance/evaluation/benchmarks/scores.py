@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from flowbalance.evaluation.bootstrap import interval
+from flowbalance.evaluation.bootstrap import share_interval
 from flowbalance.evaluation.heldout import pass_at_k
 
 Line = dict[str, Any]
@@ -90,10 +90,10 @@ def ks_of_majority(n: int) -> list[int]:
 
 
 def mean(values: Sequence[float], seed: int) -> dict[str, float]:
-    """Mean over questions with its bootstrap interval and how many questions it is of; NaN is a
+    """Mean of shares over questions with its interval and how many questions it is of; NaN is a
     question that says nothing."""
     known = [value for value in values if not math.isnan(value)]
-    low, high = interval(known, seed=seed)
+    low, high = share_interval(known, seed=seed)
     value = fmean(known) if known else math.nan
     return {"value": value, "low": low, "high": high, "questions": len(known)}
 

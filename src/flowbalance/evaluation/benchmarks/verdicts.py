@@ -10,9 +10,10 @@ from itertools import groupby
 from typing import Any
 
 from flowbalance.errors import UserError
-from flowbalance.rewards import Rewards, load_reward
+from flowbalance.rewards import Rewards, is_right, load_reward
 from flowbalance.rewards.code import grade_rows as grade_code
 from flowbalance.rewards.code import parse, published_tests
+from flowbalance.rewards.load import place_of
 from flowbalance.rewards.math import extract, normalise
 from flowbalance.rewards.math import grade_rows as grade_math
 from flowbalance.rewards.math.equality import same
@@ -38,11 +39,21 @@ def needs_rows(grader: str) -> bool:
     return grader not in PRESETS
 
 
+def check_name(grader: str) -> None:
+    """UserError for a grader's name that can be none, before any module is run."""
+    if grader not in PRESETS and grader != "code":
+        place_of(grader)
+
+
 def check_grader(grader: str) -> None:
     """UserError for a grader that there is not, before anything is sampled."""
     if grader not in PRESETS and grader != "code":
         function = load_reward(grader)
-        if "completion_ids" in inspect.signature(function).parameters:
+        try:
+            takes = inspect.signature(function).parameters
+        except ValueError:  # written in C, without a signature
+            return
+        if "completion_ids" in takes:
             raise UserError(
                 f"grader: {grader} asks for completion_ids, which saved answers do not have"
             )
@@ -173,7 +184,7 @@ def _rewarded(
         if math.isnan(total):
             yield "unknown", f"{LATE} {rewards.timeout:g} s" if late else "no reward"
         else:
-            yield "right" if total >= right else "wrong", f"reward {total:g}"
+            yield "right" if is_right(total, right) else "wrong", f"reward {total:g}"
 
 
 def has_votes(grader: str) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowbalance.errors import UserError
 from flowbalance.evaluation.diversity.arguments import EMBEDDING, NGRAMS
-from flowbalance.report.files import writable
+from flowbalance.report.files import file_at, writable
 
 if TYPE_CHECKING:
     from flowbalance.evaluation.diversity.judge import Judge, Judgement
@@ -33,6 +33,8 @@ def diversity(options: Namespace) -> None:
     from flowbalance.report.files import finite, write_atomic
 
     places = outputs(options.files, options.out)
+    if options.cache is not None:
+        file_at(options.cache)
     canonical = canonical_by(options)
     contents = [questions_of(path, options, canonical) for path in options.files]
     judge = judge_of(options)
@@ -72,6 +74,7 @@ def outputs(files: Sequence[Path], out: Path | None) -> list[Path]:
             for path in files
         ]
     for number, place in enumerate(places):
+        file_at(place)
         if place.resolve() in {other.resolve() for other in (*places[:number], *files)}:
             raise UserError(f"{place}: two results, or a result and an answer file, would be one")
     return places

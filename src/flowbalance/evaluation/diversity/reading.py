@@ -11,6 +11,7 @@ from typing import Any
 
 from flowbalance.errors import UserError
 from flowbalance.report.files import writable
+from flowbalance.rewards import is_right
 
 VERDICTS = {"right": True, "wrong": False, "unknown": None, None: None}
 
@@ -138,7 +139,7 @@ def _listed(place: str, row: dict[str, Any], right: float) -> list[Answer]:
     return [
         Answer(
             _text(text, f"{place}: answer {number}"),
-            None if reward is None or math.isnan(reward) else reward >= right,
+            None if reward is None or math.isnan(reward) else is_right(reward, right),
             None,
         )
         for number, (text, reward) in enumerate(zip(texts, rewards, strict=True), 1)

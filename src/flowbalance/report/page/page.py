@@ -8,7 +8,6 @@ lie in a JSON element whose `<`, `>` and `&` are escaped, and the template escap
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -18,8 +17,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from flowbalance.errors import UserError
-from flowbalance.report.files import finite, writable, write_atomic, writing
+from flowbalance.report.files import file_at, finite, writable, write_atomic
 from flowbalance.report.page import tables
 from flowbalance.report.page.cases import case_study
 from flowbalance.report.page.reading import Run, read_runs
@@ -109,13 +107,6 @@ def template() -> Any:
 
 
 def write_page(folders: Sequence[Path], out: Path) -> None:
-    """Write the page; it is whole or not there. A link stays one: the file it leads to is written.
-
-    UserError where something else than a file is in the way (a pipe, a terminal): a file that is
-    replaced in one step would take its place.
-    """
-    with writing(out):
-        target = Path(os.path.realpath(out))  # of links in a circle one of them
-        if target.is_symlink() or (out.exists() and not out.is_file()):
-            raise UserError(f"{out}: is not a regular file; name another with --out")
-    write_atomic(target, writable(make_page(folders)))
+    """Write the page; it is whole or not there, and a link to a file stays one."""
+    file_at(out)  # before the runs are read
+    write_atomic(out, writable(make_page(folders)))

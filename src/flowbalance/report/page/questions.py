@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowbalance.report.page.reading import Run
+from flowbalance.rewards import is_right
 
 # text, verdict, class or None, whether it came to its end
 Answer = tuple[str, str, str | None, bool]
@@ -50,7 +51,7 @@ def _sampled(row: dict[str, Any], right: float) -> Iterable[Answer]:
     if not isinstance(ended, list) or len(ended) != count:
         ended = [True] * count
     for text, reward, form, end in zip(row["answers"], rewards, forms, ended, strict=False):
-        verdict = "unknown" if reward is None else "right" if reward >= right else "wrong"
+        verdict = "unknown" if reward is None else "right" if is_right(reward, right) else "wrong"
         yield text, verdict, None if form is None else str(form), bool(end)
 
 

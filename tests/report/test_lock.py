@@ -1,7 +1,8 @@
-"""One evaluation at a time in a folder, however the last one ended."""
+"""One process at a time in a folder, however the last one ended."""
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import time
@@ -10,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from flowbalance.errors import UserError
-from flowbalance.evaluation.benchmarks.lock import only_one
+from flowbalance.report.lock import only_one
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from flowbalance.evaluation.benchmarks.lock import only_one
+from flowbalance.report.lock import only_one
 with only_one(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -29,7 +30,9 @@ def test_a_second_process_is_told(tmp_path: Path) -> None:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "held\n"
-            refusal = pytest.raises(UserError, match="another evaluation is at work there")
+            refusal = pytest.raises(
+                UserError, match=rf"process {process.pid} on .*since .* is at work there"
+            )
             with refusal, only_one(tmp_path):
                 raise AssertionError("two hold the folder")
         finally:
@@ -56,7 +59,7 @@ def test_a_file_that_was_taken_away_is_no_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Between opening and locking, who held the folder before may remove the file.
-    from flowbalance.evaluation.benchmarks import lock
+    from flowbalance.report import lock
 
     real, gone = lock.fcntl.flock, []
 
@@ -69,10 +72,31 @@ def test_a_file_that_was_taken_away_is_no_lock(
     monkeypatch.setattr(lock.fcntl, "flock", late)
     with only_one(tmp_path):
         assert (tmp_path / ".lock").exists()
-        with pytest.raises(UserError, match="another evaluation"), only_one(tmp_path):
+        with pytest.raises(UserError, match="is at work there"), only_one(tmp_path):
             raise AssertionError("two hold the folder")
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write there"), only_one(tmp_path / "none"):
         raise AssertionError("held")
+
+
+def test_a_file_system_without_locks_lets_everybody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flowbalance.report import lock
+
+    def none(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", none)
+    with only_one(tmp_path), only_one(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_holds_it_is_not_known_where_the_file_does_not_say(tmp_path: Path) -> None:
+    with only_one(tmp_path):
+        (tmp_path / ".lock").write_text("")
+        with pytest.raises(UserError, match="another process is at work"), only_one(tmp_path):
+            raise AssertionError("two hold the folder")
