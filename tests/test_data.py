@@ -81,11 +81,7 @@ def test_every_file_format_gives_the_same_rows(tmp_path, name):
         ("q.jsonl", "\n", "have no rows"),
         ("q.jsonl", b"\xff\xfe\x00", "cannot read .*q.jsonl: .*utf-8"),
         ("q.jsonl.gz", "not packed", "cannot read .*q.jsonl.gz: "),
-        (
-            "q.jsonl.gz",
         ("q.jsonl.gz", gzip.compress(b"{}", mtime=0)[:-9], "cannot read .*q.jsonl.gz: "),
-            "cannot read .*q.jsonl.gz: ",
-        ),
         ("q.parquet", "not parquet", "cannot read .*q.parquet as Parquet"),
         ("q.csv", "prompt\na\n", r"cannot tell how to read .*ends in \.json"),
     ],
