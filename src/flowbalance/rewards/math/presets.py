@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from flowbalance.rewards.math.extraction import last_box
+from flowbalance.rewards.math.extraction import after_thinking, last_box
 from flowbalance.rewards.math.normalisation import normalise
 
 PRESETS = ("default", "dapo", "math-verify", "boxed-strict")
@@ -71,7 +71,7 @@ def dapo_right(response: str, gold: str) -> tuple[bool, str]:
 
 def boxed_right(response: str, gold: str) -> tuple[bool, str]:
     """What the last box holds is the gold, written alike up to `normalise`."""
-    box = last_box(response.rpartition("</think>")[2])
+    box = last_box(after_thinking(response) or "")
     if box is None:
         return False, "no box"
     right = normalise(box) == normalise(gold)
