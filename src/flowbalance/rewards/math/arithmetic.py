@@ -31,7 +31,7 @@ NATURAL = "natural logarithms"
 TINY = 1e-290
 """Below, floating point loses digits, and then the whole value."""
 LARGEST_ARGUMENT = 1e9
-"""Of a function: beyond it a floating-point sine says nothing, and an exponential takes for ever."""
+"""Of a function: beyond it a floating-point sine says nothing, an exponential takes for ever."""
 
 
 @functools.lru_cache

@@ -22,7 +22,9 @@ CHOICE = re.compile(
 )
 MATRIX = re.compile(r"\\begin\{pmatrix\}(?P<inside>.*?)(?:\\\\)?\\end\{pmatrix\}", re.DOTALL)
 RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|notin|subset|setminus|mathbb|mid|equiv)(?![a-z])")
-SET = re.compile(r"\\cup|\\emptyset|\\varnothing|\\\{\\\}|allreal|nosolution|norealsolution")
+CONDITION = re.compile(
+    rf"{RELATION.pattern}|\\cup|\\emptyset|\\\{{\\\}}|allreal|nosolution|norealsolution"
+)
 INFINITE = re.compile(r"[-+]?\\infty")
 NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 BETWEEN_INTERVALS = re.compile(r"(?<=[\])]),(?=[(\[])")
@@ -45,6 +47,8 @@ def same(gold: str, said: str) -> bool | None:
     """
     if gold == said:
         return True
+    if NUMBER.fullmatch(gold) and NUMBER.fullmatch(said):
+        return same_values(gold, said)
     if THOUSANDS.fullmatch(gold) or THOUSANDS.fullmatch(said):  # or a list? either will do
         readings = [(a, b) for a in _readings(gold) for b in _readings(said)]
         return True in [_same_form(a, b) for a, b in readings]
@@ -59,7 +63,7 @@ def _same_form(gold: str, said: str) -> bool | None:
     a, b = CHOICE.fullmatch(gold), CHOICE.fullmatch(said)
     if a or b:
         return _same_choices(gold, a, said, b)
-    if RELATION.search(gold) or RELATION.search(said) or SET.search(gold) or SET.search(said):
+    if CONDITION.search(f"{gold}\n{said}"):
         return _same_conditions(gold, said)
     in_words = WORD.fullmatch(gold) and WORD.fullmatch(said)
     if in_words or ("\\" not in gold and LONG_WORD.search(gold)):

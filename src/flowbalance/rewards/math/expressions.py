@@ -89,7 +89,7 @@ def read(text: str) -> Expression:
             value = node({**point, REAL: 1.0} if names and not reader.imaginary else point)
         except OverflowError as error:
             raise OutOfRange(str(error)) from None
-        except (ArithmeticError, ValueError, TypeError) as error:
+        except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
             raise Unreadable(f"no value: {error}") from None
         if PRECISE not in point and not isinstance(value, Fraction) and not cmath.isfinite(value):
             raise OutOfRange("no finite value")

@@ -19,9 +19,7 @@ CLAIM_ENDS = re.compile(
     r"|[,;]?\s+(?:because|since|which|as|so|where|I hope)\b"
 )
 BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
-BOX_OR_BRACE = re.compile(
-    r"(?P<box>\\(?:boxed|fbox)(?![A-Za-z])\s*)?(?P<brace>[{}])|\\.", re.DOTALL
-)
+BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 TOKEN = re.compile(r"[^\s{}$]{1,40}")
 TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
 MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")
@@ -38,7 +36,7 @@ EITHER = re.compile(
     r"(?:\bor\b|\balternatively\b|\bmaybe\b|\bperhaps\b|\\lor\b|\\vee\b)", re.IGNORECASE
 )
 NEXT_SENTENCE = re.compile(r"[.!?]\s|\n\s*\n|\bnot?\b", re.IGNORECASE)
-MOST = 50
+MOST = 20
 """Answers side by side that are looked at."""
 BETWEEN = 80
 """Characters between two answers of which either is offered."""
@@ -117,35 +115,36 @@ def last_box(text: str) -> str | None:
 
     A box in a box is part of it.
     """
-    first = BOX.search(text)
-    if not first:
+    spans: list[tuple[int, str, int]] = []  # where a box begins, what is in it, where it ends
+    cut_off = False
+    boxes = list(BOX.finditer(text))
+    for box in boxes[-MOST:]:
+        if spans and box.start() < spans[-1][2]:
+            continue
+        begin, inside = box.span()
+        if text.startswith("{", inside):
+            end = _closing(text, inside)
+            cut_off = end is None
+            if end is not None:
+                held = text[inside + 1 : end - 1].strip()
+                spans.append((begin, BOX.sub("", held) if "box" in held else held, end))
+        elif token := TOKEN.match(text, inside):  # \boxed 5: TeX takes the next token
+            cut_off = False
+            spans.append((begin, token[0].rstrip(".,"), token.end()))
+    if not boxes:
         return None
-    spans = [(b, *found.span()) for b, found in _without_braces(text)]
-    opened: list[tuple[int, int]] = []  # braces: where the box begins whose they are, and they
-    for token in BOX_OR_BRACE.finditer(text, first.start()):
-        if token["brace"] == "{":
-            opened.append((token.start() if token["box"] else -1, token.end()))
-        elif token["brace"] and opened:
-            box, inside = opened.pop()
-            if box >= 0:
-                spans.append((box, inside, token.start()))
-    outer: list[tuple[int, int, int]] = []
-    for span in sorted(spans):
-        if not outer or span[0] > outer[-1][2]:
-            outer.append(span)
-    if not outer or any(box > outer[-1][0] for box, _ in opened):
-        return ""
-    return _beside(text, [(b, _unboxed(text[i:e].strip()), e + 1) for b, i, e in outer])
+    return "" if cut_off or not spans else _beside(text, spans)
 
 
-def _without_braces(text: str) -> list[tuple[int, re.Match[str]]]:
-    """``\\boxed 5``: TeX takes the next token."""
-    boxes = ((box.start(), TOKEN.match(text, box.end())) for box in BOX.finditer(text))
-    return [(begin, token) for begin, token in boxes if token]
-
-
-def _unboxed(text: str) -> str:
-    return BOX.sub("", text) if "box" in text else text
+def _closing(text: str, opened: int) -> int | None:
+    """Where the brace is closed that is opened there; ``\\{`` is none."""
+    depth = 0
+    for token in BRACE.finditer(text, opened):
+        if token[0] in "{}":
+            depth += 1 if token[0] == "{" else -1
+            if depth == 0:
+                return token.end()
+    return None
 
 
 def _beside(text: str, spans: list[tuple[int, str, int]]) -> str | None:
@@ -153,8 +152,8 @@ def _beside(text: str, spans: list[tuple[int, str, int]]) -> str | None:
 
     An answer of the working, or one that is revised, is followed by words, or by a sentence's end.
     """
-    if not spans:
-        return None
+    if len(spans) < 2:
+        return spans[0][1] if spans else None
     answers = [spans[-1][1]]
     pairs = zip(reversed(spans[-MOST:-1]), reversed(spans[1:]), strict=False)
     for (_, before, end), (start, _, _) in pairs:

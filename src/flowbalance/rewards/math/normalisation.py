@@ -12,20 +12,31 @@ from flowbalance.rewards.math.wording import TEXT, choice, without_lead, without
 
 PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 COMMAND = re.compile(r"(?<!\\)\\[A-Za-z]+")
+DROPPED = (
+    "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr bigm Bigm"
+    " USD rm bf it small large Large LARGE huge Huge"
+)
 COMMANDS = {
-    **dict.fromkeys(r"\left \right \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr".split(), ""),
-    **dict.fromkeys(r"\biggl \biggr \Biggl \Biggr \bigm \Bigm \USD \rm \bf \it".split(), ""),
-    **dict.fromkeys(r"\middle \large \Large \LARGE \huge \Huge \small".split(), ""),
-    **dict.fromkeys(r"\quad \qquad \displaystyle \limits \thinspace \textstyle".split(), " "),
-    **dict.fromkeys(r"\dfrac \tfrac \cfrac".split(), r"\frac"),
-    **dict.fromkeys(r"\le \leqslant".split(), r"\leq"),
-    **dict.fromkeys(r"\ge \geqslant".split(), r"\geq"),
-    **dict.fromkeys(r"\vert \lvert \rvert".split(), "|"),
-    **dict.fromkeys(r"\times \ast".split(), r"\cdot "),
-    **dict.fromkeys(r"\sim \simeq \thickapprox".split(), r"\approx "),
-    **{r"\ne": r"\neq", r"\lt": "<", r"\gt": ">", r"\langle": "(", r"\rangle": ")"},
-    **{r"\lbrace": r"\{", r"\rbrace": r"\}", r"\varnothing": r"\emptyset", r"\degree": r"^\circ"},
-    **{r"\percent": "%", r"\dpercent": "%"},
+    **dict.fromkeys((f"\\{name}" for name in DROPPED.split()), ""),
+    **dict.fromkeys((r"\quad", r"\qquad", r"\thinspace"), " "),
+    **dict.fromkeys((r"\displaystyle", r"\textstyle", r"\limits"), " "),
+    **dict.fromkeys((r"\dfrac", r"\tfrac", r"\cfrac"), r"\frac"),
+    **dict.fromkeys((r"\le", r"\leqslant"), r"\leq"),
+    **dict.fromkeys((r"\ge", r"\geqslant"), r"\geq"),
+    **dict.fromkeys((r"\vert", r"\lvert", r"\rvert"), "|"),
+    **dict.fromkeys((r"\times", r"\ast"), r"\cdot "),
+    **dict.fromkeys((r"\sim", r"\simeq", r"\thickapprox"), r"\approx "),
+    r"\ne": r"\neq",
+    r"\lt": "<",
+    r"\gt": ">",
+    r"\langle": "(",
+    r"\rangle": ")",
+    r"\lbrace": r"\{",
+    r"\rbrace": r"\}",
+    r"\varnothing": r"\emptyset",
+    r"\degree": r"^\circ",
+    r"\percent": "%",
+    r"\dpercent": "%",
 }
 # (what must be there, pattern, replacement), in this order; every pattern takes time linear in the
 # length.

@@ -1,7 +1,7 @@
 """Sets of real numbers, whether written as intervals or by a condition.
 
-``(3,\\infty)``, ``x>3``, ``3<x``, ``\\{x \\mid x>3\\}`` and ``x \\in (3,\\infty)`` are one set. Ends are
-compared by value, and whether they belong to the set.
+``(3,\\infty)``, ``x>3``, ``3<x``, ``\\{x \\mid x>3\\}`` and ``x \\in (3,\\infty)`` are one set.
+Ends are compared by value, and by whether they belong to the set.
 """
 
 from __future__ import annotations
