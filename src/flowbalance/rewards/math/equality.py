@@ -15,7 +15,7 @@ from flowbalance.rewards.math.sets import NoSet, same_sets
 from flowbalance.rewards.math.values import is_number, proportional, same_values
 
 THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?%?")
-WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}")
+WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}|[Nn]o")
 LONG_WORD = re.compile(r"[A-Za-z]{4,}")
 CHOICE = re.compile(
     r"\((?P<letter>[A-J])\)(?P<rest>(?!\\(?:cup|cap|cdot|lor|pm))[^,;/|+^=(].*)", re.DOTALL

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 CLAIM = re.compile(
-    r"\banswer[\s*]{0,9}(?:is\b|=|[:：])[\s*:]{0,9}|\bfinal answer\**[ \t]*\n\s{0,9}"
+    r"\banswer[\s*]{0,9}(?:is\b|=|[:：])[\s*:]{0,9}"
+    r"|(?:\bfinal|#)[ \t*]{1,4}answer\**[ \t]*\n\s{0,9}"
     r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}",
     re.IGNORECASE,
 )
@@ -25,7 +26,7 @@ TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
 MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")
 # A heading: words, or a number of a section and words. "5 apples" is none.
 HEADING = re.compile(
-    r"[*_\s]*(?:[^\W\d_]{2,}|[0-9]{1,2}[.):][\s*]*[^\W\d_]{2,}|[A-Z][.:)]?\s+[^\W\d_]{2,})"
+    r"[*_\s]*(?:[^\W\d_]{2,}(?![^\W\d_]|[/(^*+=])|[0-9]{1,2}[.):][\s*]*[^\W\d_]{2,}|[A-Z][.:)]?\s+[^\W\d_]{2,})"
 )
 # Between two answers that are one: nothing but signs, "and", a name that is given a value.
 BESIDE = re.compile(
@@ -72,7 +73,7 @@ def extract(text: str) -> str | None:
     found = committed(said if tagged is None else tagged)
     if found is None:
         found = _stated(said) if tagged is None else tagged
-    return found or None
+    return found.strip().strip("*") or None if found else None
 
 
 def after_thinking(text: str) -> str | None:

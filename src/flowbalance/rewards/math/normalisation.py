@@ -11,6 +11,8 @@ from flowbalance.rewards.math.spelling import in_latex
 from flowbalance.rewards.math.wording import TEXT, choice, without_lead, without_units
 
 PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+NUMBERS = re.compile(r"-?[0-9.]+(?:\s+-?[0-9.]+)+")
+GROUPED = re.compile(r"-?[0-9]{1,3}(?:\s+[0-9]{3})+(?:\.[0-9]+)?")  # 10 000
 COMMAND = re.compile(r"(?<!\\)\\[A-Za-z]+")
 DROPPED = (
     "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr bigm Bigm"
@@ -128,6 +130,8 @@ def normalise(answer: str) -> str:
     text = _apply(COMPILED[0], in_latex(answer))
     text = COMMAND.sub(lambda m: COMMANDS.get(m[0], m[0]), text).strip()
     text = without_lead(text)
+    if NUMBERS.fullmatch(text) and not GROUPED.fullmatch(text):
+        text = ",".join(text.split())
     if found := choice(text):
         letter, says = found
         return f"({letter}){normalise(says)}" if says else letter

@@ -78,12 +78,17 @@ def _in_figures(found: re.Match[str]) -> str:
 # Words before a value that say nothing about it: "less than 5" is kept.
 IDLE = (
     r"(?:the|an|final|correct|right|answer|solution|result|value|total|sum|number|count|area|volume"
-    r"|length|perimeter|probability|distance|there|here|has|have|had|he|she|they|we|get|so|thus"
+    r"|length|perimeter|probability|distance|there|here|it|has|have|had|he|she|they|we|get|so|thus"
     r"|hence|therefore|is|are|was|were|be|equals|equal|to|of|option|choice|about|approximately"
     r"|approx\.?|roughly|around)"
 )
+DENIED = "not|no|never|less|more|least|most|minus|negative|greater|fewer|below|above|between"
 LEAD = re.compile(
-    rf"^\s*(?:{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+\}}|(?:{IDLE}\b[\s:,]*)+(?=[-0-9(\[\\$]|[A-J]\W*$)"
+    rf"^\s*(?:(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\b|\s*[:=])"
+    rf"|{TEXT}\{{(?![^{{}}]*\b(?:{DENIED})\b)[^{{}}0-9]*"
+    r"(?:\b(?:is|are|equals|was|were)|[:=])\s*\}"
+    rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+\}}"
+    rf"|(?:{IDLE}\b[\s:,]*)+(?=[-0-9(\[\\$]|[A-J]\W*$)"
     rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+(?=[-0-9$]|[A-J]\W*$))\s*[:=]?\s*(?=\S)",
     re.IGNORECASE,
 )
