@@ -1,8 +1,8 @@
 """Whether two normalised answers are the same answer, decided without computer algebra.
 
 By text, by structure (lists, tuples, sets, intervals, unions, matrices), by exact rational, by
-value at a few points. `None` where that does not tell: inequalities, `\\log` without a base,
-commands that `expressions` does not know.
+value at a few points. `None` where that does not tell: inequalities of a higher degree, commands
+that `expressions` does not know.
 """
 
 from __future__ import annotations
@@ -10,15 +10,24 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from flowbalance.rewards.math.values import DECIMAL, proportional, same_values
+from flowbalance.rewards.math.bases import BASED
+from flowbalance.rewards.math.sets import NoSet, same_sets
+from flowbalance.rewards.math.values import is_number, proportional, same_values
 
 THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?%?")
-WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}")
+WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}|[Nn]o")
 LONG_WORD = re.compile(r"[A-Za-z]{4,}")
-CHOICE = re.compile(r"\(([A-H])\)")
-BASED = re.compile(r"(?P<digits>-?[0-9A-Za-z.]+)_\{?(?P<base>[0-9]+)\}?")
+CHOICE = re.compile(
+    r"\((?P<letter>[A-J])\)(?P<rest>(?!\\(?:cup|cap|cdot|lor|pm))[^,;/|+^=(].*)", re.DOTALL
+)
 MATRIX = re.compile(r"\\begin\{pmatrix\}(?P<inside>.*?)(?:\\\\)?\\end\{pmatrix\}", re.DOTALL)
 RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|notin|subset|setminus|mathbb|mid|equiv)(?![a-z])")
+CONDITION = re.compile(
+    rf"{RELATION.pattern}|\\cup|\\emptyset|\\\{{\\\}}|allreal|nosolution|norealsolution"
+)
+INFINITE = re.compile(r"[-+]?\\infty")
+NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+BETWEEN_INTERVALS = re.compile(r"(?<=[\])]),(?=[(\[])")
 NAME = re.compile(r"[A-Za-z]{1,2}'?(?:_\{?\w+\}?)?(?:\([^()]*\))?|\\[a-z]+|\([a-z](?:,[a-z])*\)")
 LETTER = re.compile(r"[A-Za-z]")
 COMMAND = re.compile(r"\\[A-Za-z]+")
@@ -31,12 +40,15 @@ def same(gold: str, said: str) -> bool | None:
 
     Text in a gold is compared as text, without case. A list without brackets is a multiset, as is
     one in braces; ``(…)`` and ``[…]`` are ordered, and their brackets count: ``(1,2)`` is
-    neither ``\\{1,2\\}`` nor ``[1,2]`` nor the list 1, 2. A number in a base is its
-    digits: the question has named the base. ``x=…`` is its right side where the gold is no
-    equation; two equations are the same up to a factor. 10% is 10 and 0.1.
+    neither ``\\{1,2\\}`` nor ``[1,2]`` nor the list 1, 2. A set by condition is the interval that
+    it describes. A number in a base is neither the decimal of these digits nor of its value. Of
+    choices the letters are compared, where both have one. ``x=…`` is its right side where the gold
+    is no equation; two equations are the same up to a factor. 10% is 10 and 0.1.
     """
     if gold == said:
         return True
+    if NUMBER.fullmatch(gold) and NUMBER.fullmatch(said):
+        return same_values(gold, said)
     if THOUSANDS.fullmatch(gold) or THOUSANDS.fullmatch(said):  # or a list? either will do
         readings = [(a, b) for a in _readings(gold) for b in _readings(said)]
         return True in [_same_form(a, b) for a, b in readings]
@@ -48,37 +60,51 @@ def _readings(text: str) -> list[str]:
 
 
 def _same_form(gold: str, said: str) -> bool | None:
-    if (choice := CHOICE.match(said)) and len(said) > 3 and not CHOICE.match(gold):
-        # One of several choices, with what it says: (B) 12.
-        if re.fullmatch("[A-Z]", gold):
-            return gold == choice[1]
-        said = said[3:]
+    a, b = CHOICE.fullmatch(gold), CHOICE.fullmatch(said)
+    if a or b:
+        return _same_choices(gold, a, said, b)
+    if CONDITION.search(f"{gold}\n{said}"):
+        return _same_conditions(gold, said)
     in_words = WORD.fullmatch(gold) and WORD.fullmatch(said)
     if in_words or ("\\" not in gold and LONG_WORD.search(gold)):
         return _letters(gold) == _letters(said)
     if BASED.fullmatch(gold) or BASED.fullmatch(said):
-        return _same_in_base(gold, said)
+        return False  # or they were the same text
     if gold.startswith(BEGIN) or said.startswith(BEGIN):
         return _same_matrices(gold, said)
-    a, b = _split(gold, ("\\cup",)), _split(said, ("\\cup",))
+    return _same_collections(_parts(gold), _parts(said))
+
+
+def _same_choices(
+    gold: str, a: re.Match[str] | None, said: str, b: re.Match[str] | None
+) -> bool | None:
+    """By their letters; one that the other side does not have, by what the choice says."""
+    left = a["letter"] if a else gold if len(gold) == 1 and gold.isupper() else None
+    right = b["letter"] if b else said if len(said) == 1 and said.isupper() else None
+    if left and right:
+        return left == right
+    return same(a["rest"] if a else gold, b["rest"] if b else said)
+
+
+def _same_conditions(gold: str, said: str) -> bool | None:
+    if r"\cup" in gold and r"\cup" not in said:
+        said = BETWEEN_INTERVALS.sub(r"\\cup ", said)
+    try:
+        return same_sets(gold, said, _split)
+    except NoSet:
+        pass
+    if "\\" not in gold and LONG_WORD.search(gold):
+        return _letters(gold) == _letters(said)
+    a, b = _split(gold, (r"\cup",)), _split(said, (r"\cup",))
     if len(a) > 1 or len(b) > 1:
-        if RELATION.search(gold + said):  # x < 1 is an interval, too
-            return None
-        return _match(a, b)
+        return None if RELATION.search(gold + said) else _match(a, b)
+    if NUMBER.fullmatch(gold) or NUMBER.fullmatch(said):
+        return False  # no condition is a number
     return _same_collections(_parts(gold), _parts(said))
 
 
 def _letters(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.casefold())
-
-
-def _same_in_base(gold: str, said: str) -> bool:
-    a, b = BASED.fullmatch(gold), BASED.fullmatch(said)
-    if a is None:
-        return False
-    if b is None:
-        return a["digits"].casefold() == said.casefold()
-    return a["digits"].casefold() == b["digits"].casefold() and a["base"] == b["base"]
 
 
 def _same_matrices(gold: str, said: str) -> bool | None:
@@ -216,13 +242,25 @@ def _same_atoms(gold: str, said: str) -> bool | None:
         return _same_atoms(f"({a})/100", b) if gold.endswith("%") else _same_atoms(a, f"({b})/100")
     if RELATION.search(gold) or RELATION.search(said):
         return None
-    # 2/3 ≈ 0.67 answers both, each where it is asked for.
-    said = said.split(APPROX)[-1 if DECIMAL.fullmatch(gold) else 0] or said.replace(APPROX, "")
+    if INFINITE.fullmatch(gold) or INFINITE.fullmatch(said.rpartition("=")[2]):
+        return gold == said.rpartition("=")[2]
+    if APPROX in gold:
+        answers = [same(side, said) for side in _approximations(gold)]
+        return True if True in answers else None if None in answers else False
+    if APPROX in said:  # 2/3 ≈ 0.67 answers both, each where it is asked for
+        said = _approximations(said)[-1 if NUMBER.fullmatch(gold) else 0]
     return _same_equations(_sides(gold), _sides(said))
 
 
+def _approximations(text: str) -> list[str]:
+    """The sides of an approximation that are values: not the x of ``x \\approx 5``."""
+    sides = [side for side in text.split(APPROX) if side]
+    named = len(sides) > 1 and NAME.fullmatch(sides[0]) and not is_number(sides[0])
+    return (sides[1:] if named else sides) or [text.replace(APPROX, "")]
+
+
 def _sides(text: str) -> list[str]:
-    return [side for side in re.split(r"=|\\approx", text) if side] or [text]
+    return [side for side in text.split("=") if side] or [text]
 
 
 def _same_equations(gold: list[str], said: list[str]) -> bool | None:

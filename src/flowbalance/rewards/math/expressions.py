@@ -5,31 +5,36 @@ r"""A reader of LaTeX expressions: exact rationals where it can, floating point 
     power   = atom (^ argument | ! | ^\circ)*
     atom    = number | name | ( sum ) | |sum| | \frac{}{} | \sqrt[]{} | \binom{}{} | \sin …
 
-Names stand for unknown numbers; i, e and \pi for what they are. Anything else raises `Unreadable`:
+Names stand for unknown numbers; i, e and \pi for what they are. \log without a base has two
+readings (`arithmetic.NATURAL`). Anything else raises `Unreadable`:
 it is better to leave an expression to a computer-algebra system than to guess.
 """
 
 from __future__ import annotations
 
 import cmath
-import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 from flowbalance.rewards.math.arithmetic import (
+    FUNCTIONS,
     MOST_BITS,
+    PRECISE,
     REAL,
     Node,
     Point,
     Value,
     add,
+    applied,
     binomial,
+    common_logarithm,
     constant,
     divide,
     factorial,
+    imaginary,
+    irrational,
     mapped,
     negative,
     power,
@@ -46,23 +51,14 @@ DEPTH = 40
 GREEK = re.compile(
     r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|phi|omega)"
 )
-FUNCTIONS: dict[str, Callable[[complex], complex]] = {
-    r"\sin": cmath.sin,
-    r"\cos": cmath.cos,
-    r"\tan": cmath.tan,
-    r"\cot": lambda x: 1 / cmath.tan(x),
-    r"\sec": lambda x: 1 / cmath.cos(x),
-    r"\csc": lambda x: 1 / cmath.sin(x),
-    r"\arcsin": cmath.asin,
-    r"\arccos": cmath.acos,
-    r"\arctan": cmath.atan,
-    r"\ln": cmath.log,
-    r"\exp": cmath.exp,
-}
 
 
 class Unreadable(Exception):
     """Not an expression that is read here, or one whose value is out of reach."""
+
+
+class OutOfRange(Unreadable):
+    """Too large, or too small, for floating point."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,10 @@ class Expression:
 
     names: frozenset[str]
     at: Node
-    """The value where names have the given values; raises `Unreadable` where there is none."""
+    """The value where names have the given values; raises `Unreadable` where there is none, and
+    `OutOfRange` where there is one that floating point cannot hold."""
+    ambiguous: bool
+    """Whether it has a \\log without a base."""
 
 
 @lru_cache(maxsize=8192)
@@ -88,13 +87,15 @@ def read(text: str) -> Expression:
     def at(point: Point) -> Value:
         try:
             value = node({**point, REAL: 1.0} if names and not reader.imaginary else point)
-        except (ArithmeticError, ValueError, TypeError) as error:
+        except OverflowError as error:
+            raise OutOfRange(str(error)) from None
+        except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
             raise Unreadable(f"no value: {error}") from None
-        if not isinstance(value, Fraction) and not cmath.isfinite(value):
-            raise Unreadable("no finite value")
+        if PRECISE not in point and not isinstance(value, Fraction) and not cmath.isfinite(value):
+            raise OutOfRange("no finite value")
         return value
 
-    return Expression(names, at)
+    return Expression(names, at, reader.ambiguous)
 
 
 class _Reader:
@@ -104,6 +105,7 @@ class _Reader:
         self.depth = 0
         self.names: set[str] = set()
         self.imaginary = False
+        self.ambiguous = False
         self.bars = 0
 
     @property
@@ -186,7 +188,7 @@ class _Reader:
                 self.take()
                 if self.token == r"\circ":
                     self.take()
-                    value = times(value, constant(math.pi / 180))
+                    value = times(value, divide(irrational("pi"), constant(Fraction(180))))
                 else:
                     value = power(value, self.argument())
             elif self.token == "!":
@@ -237,9 +239,9 @@ class _Reader:
     def name(self, name: str) -> Node:
         if name == "i":
             self.imaginary = True
-            return constant(1j)
+            return imaginary
         if name == "e":
-            return constant(math.e)
+            return irrational("e")
         if self.token == "_":
             self.take()
             index = self.take()
@@ -254,7 +256,7 @@ class _Reader:
 
     def command(self, name: str) -> Node:
         if name == r"\pi":
-            return constant(math.pi)
+            return irrational("pi")
         if GREEK.fullmatch(name):
             return self.name(name)
         if name == r"\frac":
@@ -268,15 +270,16 @@ class _Reader:
                 degree = self.sum()
                 self.need("]")
             return root(self.argument(), degree)
-        if name == r"\log" and self.token == "_":  # without a base it is 10 to some, e to others
+        if name == r"\log" and self.token == "_":
             self.take()
             base = self.argument()
-            return divide(self._applied(cmath.log), mapped(cmath.log, base))
-        if name in FUNCTIONS:
-            return self._applied(FUNCTIONS[name])
+            return divide(self._applied(r"\ln"), applied(r"\ln", base))
+        if name in FUNCTIONS or name == r"\log":
+            self.ambiguous |= name == r"\log"
+            return self._applied(name)
         raise Unreadable(name)
 
-    def _applied(self, function: Callable[[complex], complex]) -> Node:
+    def _applied(self, function: str) -> Node:
         exponent = None
         if self.token == "^":
             self.take()
@@ -286,9 +289,12 @@ class _Reader:
         self.depth += 1
         if self.depth > DEPTH:
             raise Unreadable("too deep")
-        bracket = self.token in ("(", "{")
-        value = mapped(function, self.power() if bracket else self.product(argument=True))
+        if self.token == "(":  # sin(x)^2 is the square of sin(x)
+            inner = self.atom()
+        else:
+            inner = self.power() if self.token == "{" else self.product(argument=True)
         self.depth -= 1
+        value = common_logarithm(inner) if function == r"\log" else applied(function, inner)
         return value if exponent is None else power(value, exponent)
 
 

@@ -6,20 +6,25 @@ import re
 from fractions import Fraction
 from typing import Any
 
+from flowbalance.rewards.math.equality import THOUSANDS
+from flowbalance.rewards.math.expressions import Unreadable, read
+from flowbalance.rewards.math.extraction import LONGEST, committed, last_tagged
+from flowbalance.rewards.math.normalisation import normalise
+from flowbalance.rewards.math.spelling import digits
 from flowbalance.rewards.portable import portable
 from flowbalance.rewards.thoughts import spoken, whole
 
-SAYS_ANSWER = re.compile(r"answer\s*(?:is\b|:)", re.IGNORECASE)
 NUMBER = re.compile(
     r"(?P<sign>(?<![\w.)])-)?"  # in "5-3" the dash is no sign
     r"(?P<top>[0-9]+(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)"
     r"(?:\s*/\s*(?P<bottom>[0-9]+(?:\.[0-9]+)?))?"
 )
+SEVERAL = re.compile(r"[0-9)}],-?[0-9(\\]|\\cup|[0-9]or[0-9]|\\pm")
 TIDY = [
     (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1/\2"),
     (re.compile(r"\\[!,;% ]|\\?\$|[*%]"), ""),  # \! and \, thin spaces; $, %; Markdown's stars
     (re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))"), ""),
-    (re.compile("−"), "-"),
+    (re.compile("[−–﹣－]"), "-"),
 ]
 
 
@@ -41,37 +46,42 @@ def _score(completion: str, gold: str) -> float | None:
 def final_number(text: str) -> Fraction | None:
     """The number that the text ends up with, exact; None if it commits itself to none.
 
-    Only what stands after the last thought counts (nothing, if a thought does not end).
-    There, in this order: the first number after the last ``####``, in the last ``\\boxed{…}``, or
-    after the last "answer is" or "answer:"; else the last number. ``$1,000.`` is 1000, ``50%`` is
-    50, ``\\frac{1}{2}`` is 1/2.
+    Only what is `spoken`, after the last thought, counts. There, in this order: the number in the
+    last ``<answer>…``, in the last ``\\boxed{…}``, after the last ``####`` that is no heading, or
+    after the last "answer is" or "answer:"; else the last number. Of a chain, ``12 × 5 = 60``, it
+    is the value after the last equals sign. ``$1,000.`` is 1000, ``50%`` is 50, ``\\frac{1}{2}`` is
+    1/2. Two numbers, as in "4 or 5", are none.
     """
     said = spoken(text)
     if said is None:
         return None
-    _, mark, after = said.rpartition("####")
-    if mark:
-        return _number(after)
-    _, mark, after = said.rpartition("\\boxed{")
-    if mark:
-        return _number(_braced(after))
-    claims = list(SAYS_ANSWER.finditer(said))
-    if claims:
-        return _number(said[claims[-1].end() :])
-    return _number(said, which=-1)
+    tagged = last_tagged(said)
+    found = committed(said if tagged is None else tagged)
+    if found is None and tagged is None:
+        return _number(said, which=-1)
+    return _value(found if found is not None else tagged or "")
 
 
-def _braced(text: str) -> str:
-    """The text up to the brace that closes one opened before it."""
-    depth = 1
-    for at, character in enumerate(text):
-        depth += (character == "{") - (character == "}")
-        if depth == 0:
-            return text[:at]
-    return ""
+def _value(answer: str) -> Fraction | None:
+    """The value of an answer: read as a whole, else its first number, after its equals signs."""
+    if len(answer) > LONGEST:
+        return None
+    plain = normalise(answer)
+    for text in (plain.rstrip("%"), plain.rpartition("=")[2].rstrip("%")):
+        if THOUSANDS.fullmatch(text):
+            text = text.replace(",", "")
+        try:
+            expression = read(text)
+            value = None if expression.names else expression.at({})
+        except Unreadable:
+            continue
+        if isinstance(value, Fraction):
+            return value
+    return None if SEVERAL.search(plain) else _number(answer.rpartition("=")[2])
 
 
 def _number(text: str, which: int = 0) -> Fraction | None:
+    text = digits(text)
     for pattern, by in TIDY:
         text = pattern.sub(by, text)
     matches = list(NUMBER.finditer(text))

@@ -15,6 +15,7 @@ import signal
 import sys
 from typing import Any
 
+PLACES = 60
 MEMORY = 4 << 30
 """Bytes of address space; a power of powers asks for all there is."""
 
@@ -47,7 +48,7 @@ def compare(gold: str, said: str, whole: bool) -> bool | str:
     `whole`: `said` is a whole response, from which math-verify takes the answer itself, as it does
     by default; else both are LaTeX. Its own limits of time are off: they are ours.
     """
-    from math_verify import LatexExtractionConfig, parse, verify
+    from math_verify import LatexExtractionConfig, grader, parse, verify
 
     def parsed(text: str, **options: Any) -> list:
         return parse(text, parsing_timeout=None, **options)  # type: ignore[arg-type]
@@ -63,11 +64,41 @@ def compare(gold: str, said: str, whole: bool) -> bool | str:
             left, right = parsed(f"${gold}$", **latex), parsed(f"${said}$", **latex)
         if not left:
             return "math-verify cannot read the gold"
+        # By itself it rounds to six decimals, and holds 1/2004! for 1/2006!.
+        grader.sympy_numeric_eq = grader_of.setdefault("its own", grader.sympy_numeric_eq)
+        if not whole:
+            grader.sympy_numeric_eq = same_number
         # An inequality may answer where an interval is asked.
         mixed = {} if whole else {"allow_set_relation_comp": True}
         return bool(verify(left, right, timeout_seconds=None, **mixed))
     except (MemoryError, RecursionError) as error:
         return f"math-verify: {type(error).__name__}"
+
+
+grader_of: dict[str, Any] = {}
+
+
+def same_number(a: Any, b: Any, *_: int) -> bool:
+    """Whether two of SymPy's numbers, or matrices of them, agree in all of `PLACES` digits; in six
+    where one is a decimal."""
+    if hasattr(a, "shape") or hasattr(b, "shape"):
+        a, b = a.doit(), b.doit()
+        if getattr(a, "shape", None) != getattr(b, "shape", None):
+            return False
+        return all(same_number(x, y) for x, y in zip(a.flat(), b.flat(), strict=True))
+    a, b = a.doit(), b.doit()
+    if a == b:
+        return True
+    if a.free_symbols or b.free_symbols:
+        return False  # left to its algebra
+    from sympy import Float
+
+    digits = 6 if a.has(Float) or b.has(Float) else PLACES
+    if not (a.is_finite and b.is_finite):
+        return False
+    size = max(abs(a.evalf(PLACES)), abs(b.evalf(PLACES)))
+    gap = abs((a - b).evalf(PLACES, maxn=20 * PLACES))
+    return bool(gap <= size * Float(10, PLACES) ** -digits)
 
 
 if __name__ == "__main__":

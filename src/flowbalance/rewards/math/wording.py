@@ -1,0 +1,134 @@
+"""What surrounds a value without being one: units, currency, words, the letter of a choice."""
+
+from __future__ import annotations
+
+import re
+
+TEXT = r"\\(?:text|mbox|textnormal|textrm|textbf|textit|mathrm|mathbf|mathit|operatorname)\*?\s*"
+
+# --- units -------------------------------------------------------------------------------------
+
+# A clause of a list, a number's word, a base, and a time of day, are no units.
+KEPT = (
+    r"(?!\s*(?:,|;|(?:and|or|thousand|million|billion|trillion|hundred|dozen)\b"
+    r"|\(?\s*(?:in\s+)?base\b"
+    r"|[apAP]\.?\s?[mM]\b|\\pi|i\s*\}))"
+)
+POWER = r"(?:\s*\^\s*(?:\{\s*-?\s*[0-9]\s*\}|-?[0-9]))?"
+INSIDE = r"(?:[^{}]|\{[^{}]*\})*"
+WORD = rf"{TEXT}\{{{KEPT}(?=[^{{}}]*[A-Za-zΩ]){INSIDE}\}}{POWER}"
+# Letters that are units only beside others: 5m may be a product, 5 m/s is none.
+SYMBOL = r"(?:[kcmn]?m|[km]?g|m?s|hr?|min|m?L|[kM]?[NJWV]|A|K|k?mol|[kM]?Pa|[kM]?Hz|ft|mi|yd|lb|in)"
+SYMBOLS = rf"{SYMBOL}{POWER}(?:\s*(?:\\cdot|\*|\s)\s*{SYMBOL}{POWER})*"
+BELOW = rf"\s*/\s*(?:{SYMBOLS}|\(\s*{SYMBOLS}\s*\))"
+FRACTION = (
+    rf"\\[dt]?frac\s*\{{\s*(?:(?:{WORD}\s*)+|{SYMBOLS})\s*\}}"
+    rf"\s*\{{\s*(?:(?:{WORD}\s*)+|{SYMBOLS})\s*\}}"
+)
+UNIT = rf"(?:{WORD}|{FRACTION})"
+END = r"(?=\s*[.,;]*\s*$)"
+COUNTED = (
+    r"(?!(?:and|or|base|million|billion|trillion|thousand|hundred|dozen|percent|times|approx\w*)\b)"
+)
+UNITS = [
+    # 5 \text{ cm}^2, 9.8 \frac{\text{m}}{\text{s}^2}, 3\,\mathrm{m}\cdot\mathrm{s}^{-1}
+    re.compile(rf"(?<=[0-9A-Za-z)}}\]])\s*{UNIT}(?:\s*(?:/|\\cdot)?\s*{UNIT})*{END}"),
+    # 9.8 m/s^2, 60 km/h, 5 m s^{-1}, 3 kg m^2/s
+    re.compile(
+        rf"(?<=[0-9}}])\s*(?:{SYMBOLS}{BELOW}|{SYMBOL}{POWER}\s+{SYMBOL}\s*\^\s*\{{?-[0-9]\}}?){END}"
+    ),
+    # 5 apples, 60 miles per hour, 3 square feet
+    re.compile(
+        rf"(?<=[0-9}}])\s+{COUNTED}(?:[A-Za-z]{{3,}}|{SYMBOL}(?=\s+per\b))\.?(?:\s+[A-Za-z]+\.?|\s*/\s*[A-Za-z]{{2,}})*{POWER}{END}"
+    ),
+    # 5cm, 12 ft, 5 m
+    re.compile(
+        r"(?<=[0-9}])(?:\s*(?:cm|km|mm|kg|mg|ft|mph|kph|hrs?|mins?|ml|mL|lbs?|oz|sq|USD|degrees?|deg"
+        rf"|dollars?|cents?|[kM]?Hz|k?Pa)|(?<=[0-9])\s+[mgshLNJW]){POWER}{END}"
+    ),
+]
+TEMPERATURE = re.compile(
+    r"(\^\s*\{?\s*\\circ\s*\}?|\\degree)\s*(?:\\(?:text|mathrm)\s*\{\s*[CFK]\s*\}|[CFK])(?![A-Za-z])"
+)
+LARGE = re.compile(
+    rf"(?<=[0-9])\s*(?P<opened>{TEXT}\{{)?\s*(?P<word>thousand|million|billion|trillion)\b"
+    r"(?(opened)\s*(?P<closed>\})?)"
+)
+ZEROS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+
+
+def without_units(text: str) -> str:
+    """`text` without the units at its end; million and its kind are numbers."""
+    if "circ" in text or "degree" in text:
+        text = TEMPERATURE.sub(r"\1", text)
+    if "llion" in text or "thousand" in text:
+        text = LARGE.sub(_in_figures, text)
+    for pattern in UNITS:
+        text = pattern.sub("", text)
+    return text
+
+
+def _in_figures(found: re.Match[str]) -> str:
+    figures = rf"\cdot 10^{{{ZEROS[found['word']]}}}"
+    return figures + (found["opened"] if found["opened"] and not found["closed"] else "")
+
+
+# --- words -------------------------------------------------------------------------------------
+
+# Words before a value that say nothing about it: "less than 5" is kept.
+IDLE = (
+    r"(?:the|an|final|correct|right|answer|solution|result|value|total|sum|number|count|area|volume"
+    r"|length|perimeter|probability|distance|there|here|it|has|have|had|he|she|they|we|get|so|thus"
+    r"|hence|therefore|is|are|was|were|be|equals|equal|to|of|option|choice|about|approximately"
+    r"|approx\.?|roughly|around)"
+)
+DENIED = "not|no|never|less|more|least|most|minus|negative|greater|fewer|below|above|between"
+LEAD = re.compile(
+    rf"^\s*(?:(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\b|\s*[:=])"
+    rf"|{TEXT}\{{(?![^{{}}]*\b(?:{DENIED})\b)[^{{}}0-9]*"
+    r"(?:\b(?:is|are|equals|was|were)|[:=])\s*\}"
+    rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+\}}"
+    rf"|(?:{IDLE}\b[\s:,]*)+(?=[-0-9(\[\\$]|[A-J]\W*$)"
+    rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+(?=[-0-9$]|[A-J]\W*$))\s*[:=]?\s*(?=\S)",
+    re.IGNORECASE,
+)
+
+
+def without_lead(text: str) -> str:
+    """`text` without idle words before the value, as in ``\\text{The answer is }5``."""
+    found = LEAD.match(text)
+    if not found:
+        return text
+    rest = text[found.end() :]
+    return rest.replace("}", "", 1) if found[0].count("{") > found[0].count("}") else rest
+
+
+# --- choices -----------------------------------------------------------------------------------
+
+OPENING = r"(?:\\(?:text|textbf|textrm|mathrm|mathbf|mbox|bf|rm)\s*\{?\s*|\*\*|\$|\{|\s)*"
+LABEL = re.compile(
+    rf"^{OPENING}(?:\(\s*(?P<between>[A-J])\s*\)|(?P<before>[A-J])\s*(?:\)|[.:](?=[\s}}*]|\\|$)))"
+    r"(?P<rest>.*)$",
+    re.DOTALL,
+)
+ANOTHER = re.compile(r"(?<![A-Za-z0-9(\\])(?:\([A-J]\)|[A-J][).:](?=\s|\\|\}|$))")
+
+
+def choice(text: str) -> tuple[str, str] | None:
+    """The letter of a choice and what it says: "C" and "5 apples" of ``(C) 5 apples``.
+
+    None for what is no choice, or several.
+    """
+    found = LABEL.match(text)
+    if not found or ANOTHER.search(found["rest"]):
+        return None
+    rest = found["rest"].strip(" *$~").removeprefix("\\ ").removeprefix("\\quad").strip()
+    if rest.startswith("}"):  # of \textbf{(C)} 5
+        rest = rest[1:].strip(" *$~").removeprefix("\\ ").strip()
+    elif rest.count("}") > rest.count("{") and rest.endswith("}"):  # of \text{(C) 5}
+        rest = rest[:-1].strip()
+    if rest[:1] in (",", ";", "/", "+", "-", "=", "^", "(", "|", "&") or re.match(
+        r"(?:\\text\{)?\s*(?:or|and)\b|\\(?:cdot|times|cup|cap|in|le|ge|lor)", rest
+    ):
+        return None
+    return found["between"] or found["before"], rest
