@@ -148,11 +148,12 @@ def only_one(folder: Path) -> Iterator[int]:
     each other. The lock ends with the last process that inherited it, however that ends."""
     path = folder / ".lock"
     file: IO[str]
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            console.print(f"{folder}: another comparison is at work here; waiting for it to end")
+            busy = f"{folder}: another comparison is at work here; waiting for it to end"
+            console.print(busy, markup=False)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 

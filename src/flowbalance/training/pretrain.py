@@ -146,7 +146,7 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
     log.close()
     with writing(folder / "model"):
         save_model(model.half(), tokenizer, folder / "model")
-    console.print(f"model  {folder / 'model'}")
+    console.print(f"model  {folder / 'model'}", markup=False)
     if stopped_by:
         raise SystemExit(128 + stopped_by)
     return folder

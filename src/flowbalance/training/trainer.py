@@ -147,7 +147,8 @@ class Trainer:
         if not self.done:
             console.print(
                 f"stopped after step {self.step} of {total}; go on with: "
-                f"flowbalance train --resume {self.folder}"
+                f"flowbalance train --resume {self.folder}",
+                markup=False,
             )
         else:
             end_run(self.folder, saved, self._summary())
@@ -289,7 +290,8 @@ class Trainer:
         assert self.held_out is not None
         with self._phase("evaluation", display):
             scores, rows, self.right = self.held_out.evaluate(self.policy, self.tokenizer)
-        with writing(self.folder / "samples.jsonl"), (self.folder / "samples.jsonl").open("a") as f:
+        path = self.folder / "samples.jsonl"
+        with writing(path), path.open("a", encoding="utf-8") as f:
             for row in rows:
                 f.write(json.dumps({"step": self.step} | row, ensure_ascii=False) + "\n")
         return scores
