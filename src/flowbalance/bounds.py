@@ -19,13 +19,16 @@ COLDEST, HOTTEST = 1e-6, 1e6
 """Temperatures by which logits can be divided in float32."""
 
 
-def _cold_or_greedy(temperature: float) -> float:
+def _dividable(temperature: float) -> float:
     if 0 < temperature < COLDEST:
-        raise ValueError(
-            f"{temperature} is too low to divide by in float32: use 0, which is greedy, or at "
-            f"least {COLDEST:g}"
-        )
+        raise ValueError(f"{temperature} is too low to divide by in float32; at least {COLDEST:g}")
     return temperature
+
+
+def _not_tiny(value: float) -> float:
+    if value < SMALL:
+        raise ValueError(f"{value} is nothing in float32; at least {SMALL:g}")
+    return value
 
 
 PositiveInt = Annotated[int, Field(gt=0, le=LONG)]
@@ -35,12 +38,12 @@ Count = Annotated[int, Field(gt=0, le=MANY)]
 NonNegativeCount = Annotated[int, Field(ge=0, le=MANY)]
 Threads = Annotated[int, Field(gt=0, le=1024)]
 """The OpenMP library ends the process where the system refuses it a thread."""
-PositiveFloat = Annotated[float, Field(gt=0), Field(ge=SMALL, le=LARGE)]
+PositiveFloat = Annotated[float, Field(gt=0, le=LARGE), AfterValidator(_not_tiny)]
 NonNegativeFloat = Annotated[float, Field(ge=0, le=LARGE)]
 AnyFloat = Annotated[float, Field(ge=-LARGE, le=LARGE)]
-LearningRate = Annotated[float, Field(gt=0), Field(ge=SMALL, le=100)]
-Temperature = Annotated[float, Field(gt=0), Field(ge=COLDEST, le=HOTTEST)]
-TemperatureOrGreedy = Annotated[float, Field(ge=0, le=HOTTEST), AfterValidator(_cold_or_greedy)]
+LearningRate = Annotated[float, Field(gt=0, le=100), AfterValidator(_not_tiny)]
+Temperature = Annotated[float, Field(gt=0, le=HOTTEST), AfterValidator(_dividable)]
+TemperatureOrGreedy = Annotated[float, Field(ge=0, le=HOTTEST), AfterValidator(_dividable)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 

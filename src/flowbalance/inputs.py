@@ -49,7 +49,7 @@ def opened(path: Path, *, again: bool = False) -> Iterator[BinaryIO]:
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8, with or without a byte-order mark."""
     with opened(path) as file:
-        return _decoded(file.read(), str(path))
+        return decoded(file.read(), str(path))
 
 
 def text_lines(path: Path, *, again: bool = False) -> Iterator[tuple[str, str]]:
@@ -59,7 +59,7 @@ def text_lines(path: Path, *, again: bool = False) -> Iterator[tuple[str, str]]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 place = f"{path}, line {number}"
-                yield place, _decoded(line, place)
+                yield place, decoded(line, place)
 
 
 def json_rows(path: Path, *, again: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -113,7 +113,8 @@ def is_text(value: str) -> bool:
     return True
 
 
-def _decoded(data: bytes, place: str) -> str:
+def decoded(data: bytes, place: str) -> str:
+    """The text of bytes in UTF-8."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -65,7 +65,7 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
-    def compose_mapping_node(self, anchor: str | None) -> MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> MappingNode:
         # Here, where a mapping is as it was written: merging (``<<``) may give a key twice.
         node = super().compose_mapping_node(anchor)
         seen = set()
@@ -141,4 +141,4 @@ _Loader.add_constructor(TAG + "null", yaml.SafeLoader.construct_yaml_null)
 _Loader.add_constructor(TAG + "str", yaml.SafeLoader.construct_yaml_str)
 _Loader.add_constructor(TAG + "seq", yaml.SafeLoader.construct_yaml_seq)
 _Loader.add_constructor(TAG + "map", yaml.SafeLoader.construct_yaml_map)
-_Loader.add_constructor(None, yaml.SafeLoader.construct_undefined)
+_Loader.yaml_constructors[None] = yaml.SafeLoader.construct_undefined

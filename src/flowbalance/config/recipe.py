@@ -216,3 +216,13 @@ class PretrainConfig(Recipe):
     """Measure the exact accuracy on held-out questions every so many steps."""
     evaluation_questions: Count = 200
     """Held-out questions used."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        width, heads = self.architecture.hidden_size, self.architecture.num_attention_heads
+        if width % (2 * heads):
+            raise ValueError(
+                f"architecture.hidden_size: {width} is no multiple of twice the "
+                f"architecture.num_attention_heads, {heads}: a head's width is even"
+            )
+        return self

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flowbalance.errors import UserError
+from flowbalance.inputs import an_object, decoded, is_text, opened, parse_json
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -55,24 +56,41 @@ def read_jsonl(path: Path, *, strict: bool = False) -> list[dict[str, Any]]:
     back, `strict` raises a UserError with its number.
     """
     rows = []
-    # Not splitlines(): the JSON text of an answer may hold U+2028 and its like as they are.
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    if not path.exists():
+        return rows
+    with opened(path) as file:
+        # Not splitlines(): the JSON text of an answer may hold U+2028 and its like as they are.
+        lines = file.read().split(b"\n")
     for number, line in enumerate(lines, 1):
+        place = f"{path}, line {number}"
         try:
-            rows.append(json.loads(line.decode(errors="strict" if strict else "replace")))
-        except ValueError as error:
+            text = decoded(line, place) if strict else line.decode(errors="replace")
+            rows.append(an_object(parse_json(text, place), place))
+        except UserError:
             if strict and number < len(lines):
-                raise UserError(f"{path}, line {number}: not valid JSON: {error}") from None
+                raise
             break
     return rows
 
 
 def keep_steps(path: Path, last: int) -> None:
     """Drop the rows after step `last` (all of them for 0): a resumed run writes them again."""
-    rows = [row for row in read_jsonl(path) if row["step"] <= last] if last else []
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    rows = [row for row in read_jsonl(path) if step_of(row) <= last] if last else []
+    text = "".join(map(json_line, rows))
     if rows or path.exists():
         write_atomic(path, text)
+
+
+def step_of(row: dict[str, Any]) -> float:
+    """The step that a row is of; of a damaged row later than any."""
+    step = row.get("step")
+    return step if isinstance(step, int | float) else math.inf
+
+
+def json_line(row: Any) -> str:
+    """A line of JSON. Half a character (a lone surrogate) comes back as it came, spelled out."""
+    text = json.dumps(row, ensure_ascii=False)
+    return (text if is_text(text) else json.dumps(row)) + "\n"
 
 
 def finite(value: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flowbalance.errors import UserError
-from flowbalance.report.files import finite, keep_steps, read_jsonl, write_atomic, writing
+from flowbalance.report.files import finite, keep_steps, read_jsonl, step_of, write_atomic, writing
 
 __all__ = ["MetricsLog", "read_jsonl"]
 
@@ -101,7 +101,7 @@ class MetricsLog:
         self.path = folder / "metrics.jsonl"
         for name in ("metrics.jsonl", "samples.jsonl"):
             keep_steps(folder / name, start)
-        self.last = max((row["step"] for row in read_jsonl(self.path)), default=0)
+        self.last = max((step_of(row) for row in read_jsonl(self.path)), default=0)
         """The latest step that has its row."""
         backends = list(backends)
         own = ""

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from flowbalance.bounds import require_memory
 from flowbalance.config import ArchitectureConfig, PretrainConfig
 from flowbalance.evaluation.exact import exact_scores
 from flowbalance.policy.policy import Policy
@@ -69,6 +70,19 @@ def build_model(
     )
 
 
+def require_room(config: PretrainConfig, vocabulary: int) -> None:
+    """UserError for a model or a batch that memory cannot hold, before either is made."""
+    shape = config.architecture
+    width, layers = shape.hidden_size, shape.num_hidden_layers
+    of_layer = width * (4 * width + 3 * shape.intermediate_size)
+    require_memory(  # weights, gradients and Adam's two moments
+        16 * (vocabulary * width + layers * of_layer),
+        "architecture.hidden_size, intermediate_size, num_hidden_layers",
+    )
+    # At least a prompt and an answer each, and 34 bytes a number as in `setup.memory_estimate`.
+    require_memory(2 * 34 * config.batch * width * layers, "batch")
+
+
 def answer_loss(policy: Policy, tokens: Tokens) -> torch.Tensor:
     """Mean cross-entropy of the answers' tokens, in nats; prompts are given, not learned."""
     mask = tokens.answer_mask
@@ -86,13 +100,14 @@ def pretrain(config: PretrainConfig, name: str) -> Path:
     """
     set_threads(config)
     device = choose_device(config.device)
-    folder = open_run(config, name)
     torch.manual_seed(config.seed)
     task = cast(DemonstratedTask, get_task(config.task, config.task_options))
     tokenizer = word_tokenizer(task.vocabulary, config.architecture.max_position_embeddings)
+    require_room(config, len(tokenizer))
     model = build_model(config.architecture, tokenizer)
     policy = Policy(model).to(device)
     questions = task.rows("test", config.evaluation_questions)
+    folder = open_run(config, name)
     solutions = [task.row_solutions(question) for question in questions]
     demonstrations = task.demonstrations(config.seed, config.mistakes)
     optimizer = adamw(

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from flowbalance.bounds import require_memory
 from flowbalance.config import DataConfig, HeadConfig, TrainConfig
 from flowbalance.config.effect import cautions, without_effect
 from flowbalance.data import Prompt, build_prompts, load_rows
 from flowbalance.errors import UserError
 from flowbalance.evaluation.heldout import HeldOut
+from flowbalance.inputs import is_text
 from flowbalance.objectives import PRESETS, Balance, effective_inverse_temperature
 from flowbalance.policy.loading import separator_id
 from flowbalance.policy.policy import Policy
@@ -24,6 +26,9 @@ from flowbalance.tasks import Task, get_task
 
 TASK_QUESTIONS = 4096  # training questions of a task unless it or the recipe says otherwise
 GIB = 2**30
+TOKEN_BYTES = 16
+"""What sampling holds of each token that an answer may have, however short it is: id (8), log-prob
+(4) and the number it is drawn by (4)."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ def stop_ids(
         if source is not None:
             found |= {source} if isinstance(source, int) else set(source)
     for token in stop:
+        if isinstance(token, str) and not is_text(token):
+            raise UserError(f"rollout.stop: {token!a} is not UTF-8 text")
         ids = (
             [token] if isinstance(token, int) else tokenizer.encode(token, add_special_tokens=False)
         )
@@ -108,6 +115,12 @@ def stop_ids(
                 "tokens can end an answer"
             )
         found.add(ids[0])
+    size = model.get_input_embeddings().weight.shape[0]
+    if outside := sorted(token for token in found if not 0 <= token < size):
+        raise UserError(
+            f"rollout.stop: {outside[0]!r:.40} is no token of the model, which has those from 0 to "
+            f"{size - 1}; mend it here, or eos_token_id in the model's generation_config.json"
+        )
     if not found:
         raise UserError("rollout.stop: the tokenizer names no end token; name one here")
     return tuple(sorted(found))
@@ -158,7 +171,8 @@ def build_held_out(
 
 
 def require_room(config: TrainConfig, questions: Questions, model: Any) -> None:
-    """Refuse questions whose answers would run beyond the model's last position."""
+    """Refuse questions whose answers would run beyond the model's last position, and more answers
+    than memory can hold."""
     limit = positions(model)
     longest = max(len(prompt.ids) for prompt in (*questions.train, *questions.test))
     answer = config.rollout.max_completion_length
@@ -167,6 +181,15 @@ def require_room(config: TrainConfig, questions: Questions, model: Any) -> None:
             f"the longest prompt has {longest} tokens and rollout.max_completion_length is "
             f"{answer}, together more than the model's {limit} positions; lower "
             "rollout.max_completion_length, or data.max_prompt_length with data.long_prompts=drop"
+        )
+    rollout, evaluation = config.rollout, config.evaluation
+    for section, asked, n in (
+        ("rollout", rollout.questions if questions.train else 0, rollout.num_generations),
+        ("evaluation", len(questions.test), evaluation.num_generations),
+    ):
+        require_memory(
+            asked * n * answer * TOKEN_BYTES,
+            f"{section}.questions × {section}.num_generations × rollout.max_completion_length",
         )
 
 

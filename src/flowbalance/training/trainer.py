@@ -100,7 +100,14 @@ class Trainer:
         self.learning = False  # whether the step at hand has begun to change weights
         self.stopped_by = 0  # number of the signal that ended the run early
         if resume is not None:
-            self._restore(checkpoint.load_state(resume))
+            state = checkpoint.load_state(resume)
+            try:
+                self._restore(state)
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise UserError(
+                    f"{resume / checkpoint.STATE}: is not the state of this run's trainer: "
+                    f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                ) from error
 
     # --- the loop ------------------------------------------------------------------------------
 

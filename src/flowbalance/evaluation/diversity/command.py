@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowbalance.errors import UserError
 from flowbalance.evaluation.diversity.arguments import EMBEDDING, NGRAMS
+from flowbalance.inputs import an_object, parse_json
 from flowbalance.report.files import writable
 
 if TYPE_CHECKING:
@@ -158,13 +159,7 @@ def canonical_by(options: Namespace) -> Canonical | None:
 
 def task_options(options: Namespace) -> dict[str, Any]:
     """--task-options as an object."""
-    try:
-        values = json.loads(options.task_options)
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise UserError(f"--task-options: not a JSON object: {options.task_options}")
-    return values
+    return an_object(parse_json(options.task_options, "--task-options"), "--task-options")
 
 
 def judge_of(options: Namespace) -> Judge | None:
