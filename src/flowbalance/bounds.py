@@ -31,6 +31,12 @@ def _not_tiny(value: float) -> float:
     return value
 
 
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty, and so would be every prompt; leave it out")
+    return text
+
+
 PositiveInt = Annotated[int, Field(gt=0, le=LONG)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LONG)]
 Count = Annotated[int, Field(gt=0, le=MANY)]
@@ -44,6 +50,7 @@ AnyFloat = Annotated[float, Field(ge=-LARGE, le=LARGE)]
 LearningRate = Annotated[float, Field(gt=0, le=100), AfterValidator(_not_tiny)]
 Temperature = Annotated[float, Field(gt=0, le=HOTTEST), AfterValidator(_dividable)]
 TemperatureOrGreedy = Annotated[float, Field(ge=0, le=HOTTEST), AfterValidator(_dividable)]
+Template = Annotated[str, AfterValidator(_not_blank)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -14,6 +14,7 @@ from flowbalance.bounds import (
     PositiveFloat,
     PositiveInt,
     TemperatureOrGreedy,
+    Template,
     Threads,
 )
 from flowbalance.config.sections import Section
@@ -54,7 +55,7 @@ class BenchmarkConfig(Section):
     gold_column: str | None = None
     """Column with the right answer; null: the benchmark's own, in a file `answer`, `gold`,
     `final_answer` or `solution`."""
-    prompt_template: str | None = None
+    prompt_template: Template | None = None
     """Text around the question, with column names in braces ({prompt} is the question); null: the
     benchmark's own."""
     chat: bool | None = None

@@ -17,6 +17,7 @@ from flowbalance.bounds import (
     PositiveInt,
     Temperature,
     TemperatureOrGreedy,
+    Template,
 )
 
 
@@ -110,13 +111,13 @@ class DataConfig(Section):
     """Use only so many training questions; null: all (a task: 4096, programs 2048)."""
     prompt_column: str = "prompt"
     """Column with the question, as text or as chat messages."""
-    prompt_template: str | None = None
+    prompt_template: Template | None = None
     """Text around the question, with column names in braces: "Q: {prompt}\\nA:"."""
     chat: bool = False
     """Put text prompts through the tokenizer's chat template (chat messages always are)."""
     system_prompt: str | None = None
     """System message put before the question (chat only)."""
-    chat_template: str = "auto"
+    chat_template: Template = "auto"
     """Chat template in Jinja; auto: the tokenizer's own."""
     chat_template_kwargs: dict[str, Any] = {}
     """Arguments of the chat template, e.g. {enable_thinking: false}."""

@@ -105,6 +105,8 @@ def _is_chat(response: Any) -> bool:
 @contextmanager
 def appearing(path: Path) -> Iterator[TextIO]:
     """A file to write that appears under its name when all of it is written."""
+    if not path.name:
+        raise UserError(f"{path}: is a folder; name a file with --out")
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,8 @@ def diversity(options: Namespace) -> None:
 
 def outputs(files: Sequence[Path], out: Path | None) -> list[Path]:
     """Where each file's result goes; UserError where two would share a place."""
+    if nameless := [path for path in files if not path.name]:
+        raise UserError(f"{nameless[0]}: is a folder; name a file of answers")
     if out is not None:
         if len(files) > 1:
             raise UserError("--out is for one file; the results of several go beside each")
