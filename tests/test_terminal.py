@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,24 +63,21 @@ def run(words: list[str], redirect: str, **environment: str) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize(
-    ("redirect", "status", "says"),
-    [
-        (">&-", 0, ""),
-        ("2>&- >&- <&-", 0, ""),
-        ("| true", 128 + signal.SIGPIPE, ""),
-        pytest.param(
-            "> /dev/full", 2, "No space left on device",
-            marks=pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full"),
-        ),
-    ],
-)  # fmt: skip
-def test_streams_that_are_closed_broken_or_full(redirect: str, status: int, says: str) -> None:
+@pytest.mark.parametrize("redirect", [">&-", "2>&- >&- <&-"])
+def test_streams_that_are_closed(redirect: str) -> None:
     done = run(["--help"], redirect)
-    assert done.returncode == status, done.stderr
-    assert says in done.stderr
-    assert done.stderr.count("\n") <= 1
-    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_full_disk_behind_the_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch, open("/dev/full", "w") as full:
+        patch.setattr(sys, "stdout", full)
+        assert main(["config"]) == 2  # and what is left of the output goes nowhere at exit
+    assert "No space left on device" in capsys.readouterr().err
 
 
 def test_an_encoding_without_greek(monkeypatch: pytest.MonkeyPatch) -> None:
