@@ -137,7 +137,7 @@ def test_a_reader_that_has_seen_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(reader)
     with monkeypatch.context() as patch, os.fdopen(writer, "w") as pipe:
         patch.setattr(sys, "stdout", pipe)
-        assert main(["config"]) == 0
+        assert main(["config"]) == 128 + signal.SIGPIPE
 
 
 # --- train: bad input ------------------------------------------------------------------------

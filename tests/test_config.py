@@ -172,7 +172,7 @@ def test_a_missing_or_binary_recipe(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.yaml: there is no such recipe"):
         load(TrainConfig, tmp_path / "none.yaml", [])
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=r"binary\.yaml: not a YAML file"):
+    with pytest.raises(UserError, match=r"binary\.yaml: is not UTF-8 text"):
         load(TrainConfig, tmp_path / "binary.yaml", [])
 
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from flowbalance.comparison import command as comparison
 from flowbalance.enumeration import command as enumeration
-from flowbalance.errors import UserError
+from flowbalance.errors import CannotLoad, UserError
 from flowbalance.evaluation.diversity import arguments as diversity_arguments
 from flowbalance.grading import command as grading
+from flowbalance.releases import newer_than_tested
 from flowbalance.report.page import command as reporting
 from flowbalance.sandbox import command as sandboxing
+from flowbalance.terminal import (
+    complain,
+    drop_output,
+    prepare_streams,
+    printable,
+    system_error,
+)
 
 EPILOG = """\
 examples:
@@ -48,9 +57,23 @@ examples:
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """Quotes what was typed without commanding the terminal by it."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+class Lines(logging.Formatter):
+    """Log lines that do not command the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="flowbalance",
         description="FlowRL for any causal language model: post-training that matches the reward "
         "distribution.",
@@ -160,26 +183,60 @@ class StandardError(logging.StreamHandler):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 if it went well, 2 with a sentence on what the user can mend."""
-    options = parser().parse_args(arguments)
-    handler = StandardError()
-    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-    logging.getLogger("flowbalance").handlers = [handler]
+    """Run a command; 0 if it went well, 2 with a sentence on what the user can mend, and as shells
+    expect 128 + the number of the signal that ended it (a reader like `| head` that has seen enough
+    is SIGPIPE). What else goes wrong is a defect of ours and raises."""
+    prepare_streams()
     try:
-        from flowbalance import commands
+        with flushed():
+            options = parser().parse_args(arguments)
+            handler = StandardError()
+            handler.setFormatter(Lines("%(name)s: %(message)s"))
+            logging.getLogger("flowbalance").handlers = [handler]
+            from flowbalance import commands
 
-        getattr(commands, options.command)(options)
-        sys.stdout.flush()
+            getattr(commands, options.command)(options)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
+        if isinstance(error, CannotLoad):
+            for note in newer_than_tested():
+                complain(note)
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        complain("interrupted")
+        return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader (`| head`) has seen enough. Python flushes again at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:  # a name too long, a folder that may not be read, a full disk
+        complain(f"error: {system_error(error)}")
+        return 2
+    except MemoryError:
+        complain("error: out of memory; ask for less at once, or take a larger machine")
+        return 2
+    except Exception as error:
+        for note in newer_than_tested():
+            error.add_note(note)
+        raise
     return 0
+
+
+@contextmanager
+def flushed() -> Iterator[None]:
+    """See that all output was written, also where the command leaves by SystemExit: what cannot be
+    would else be found at exit, where Python can only complain. Output that cannot be is dropped.
+    """
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            drop_output()
+            raise
+        except OSError as error:
+            drop_output()
+            raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 if __name__ == "__main__":

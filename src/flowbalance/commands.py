@@ -148,6 +148,7 @@ def sample(options: Namespace) -> None:
     """Show answers to questions."""
     import torch
 
+    from flowbalance.bounds import LONG, MANY, require_memory
     from flowbalance.config import DataConfig
     from flowbalance.policy.loading import load_model, load_tokenizer
     from flowbalance.policy.policy import Policy
@@ -156,10 +157,17 @@ def sample(options: Namespace) -> None:
     from flowbalance.rollout import Sampling
     from flowbalance.rollout.experience import sample as sample_answers
     from flowbalance.training.run import choose_device
-    from flowbalance.training.setup import positions, tokenize
+    from flowbalance.training.setup import TOKEN_BYTES, positions, tokenize
 
     path = model_folder(options.model)
-    questions = options.prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not 1 <= options.n <= MANY:
+        raise UserError(f"-n: must be from 1 to {MANY:,}, not {options.n}")
+    if not 0 <= options.seed <= LONG:
+        raise UserError(f"--seed: must be from 0 to 2^63 - 1, not {options.seed}")
+    try:
+        questions = options.prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"standard input: is not UTF-8 text: {error}") from None
     if not questions:
         raise UserError("no question: give --prompt TEXT, or lines on standard input")
     tokenizer = load_tokenizer(path)
@@ -179,9 +187,11 @@ def sample(options: Namespace) -> None:
     room = (positions(model) or sys.maxsize) - max(len(prompt.ids) for prompt in prompts)
     if room < 1:
         raise UserError(f"--prompt: too long for the model, which reads {positions(model)} tokens")
+    limit = min(256, room) if options.max_tokens is None else options.max_tokens
+    require_memory(len(prompts) * options.n * limit * TOKEN_BYTES, "questions × -n × --max-tokens")
     try:
         sampling = Sampling(
-            max_tokens=options.max_tokens or min(256, room),
+            max_tokens=limit,
             temperature=options.temperature,
             top_p=options.top_p,
             stop_ids=stop_ids(stop, tokenizer, model, "--stop"),

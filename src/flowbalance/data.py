@@ -6,10 +6,11 @@ reward by name. Rows are numbered from 1 in messages. `docs/data.md` is the page
 
 from __future__ import annotations
 
-import gzip
 import hashlib
+import inspect
 import json
 import logging
+import os
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flowbalance.errors import UserError
+from flowbalance.inputs import an_object, is_text, json_rows, read_json
+from flowbalance.machine import bounded
 from flowbalance.rewards.thoughts import opened_by
 
 LOG = logging.getLogger(__name__)
@@ -27,6 +30,13 @@ HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?")
 PROMPT_END = 32
 """Tokens that hold the mark of a thought, if a chat template ends with one."""
 NO_FILE = "there is no file {}; check data.train and data.test"
+HALF = "half a character (a lone surrogate), which no tokenizer can read; mend the data"
+TEMPLATES = {"tools", "documents"}
+"""Arguments of `apply_chat_template` that it hands to the template."""
+LONGEST = 10_000_000
+"""Characters of a prompt in its chat template."""
+SLOWEST, LARGEST = 10.0, 2**30
+"""Seconds and further bytes that a template may take for one prompt."""
 NO_PACKAGE = "{} need the package {}: pip install flowbalance[data]"
 
 Row = dict[str, Any]
@@ -118,6 +128,11 @@ def build_prompts(
             )
         else:
             ids = _encode(text, tokenizer)
+        if not ids:
+            raise UserError(
+                f"row {number}: no token is left of the prompt once its template is filled in; "
+                "see data.prompt_template and data.chat_template"
+            )
         ids += suffix
         if len(ids) > max_prompt_length:
             if long_prompts == "refuse":
@@ -162,36 +177,14 @@ def _permutation(count: int, seed: int, epoch: int) -> Sequence[int]:
 
 
 def _read_json(path: Path, *, by_line: bool) -> list[Row]:
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8-sig") as file:
-            text = file.read()
-    except FileNotFoundError:
-        raise UserError(NO_FILE.format(path)) from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+    if not os.path.exists(path):
+        raise UserError(NO_FILE.format(path))
     if by_line:
-        # split("\n"), not splitlines(): JSON strings may hold U+2028 and its like as they are.
-        lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-        numbered = [(f"{path}, line {n}", _parse(line, path, n)) for n, line in lines]
-    else:
-        rows = _parse(text, path, 1)
-        if not isinstance(rows, list):
-            raise UserError(f"{path} must hold a JSON list of rows; one row a line is .jsonl")
-        numbered = [(f"{path}, row {n}", row) for n, row in enumerate(rows, 1)]
-    for where, row in numbered:
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: a row must be a JSON object, not {type(row).__name__}")
-    return [row for _, row in numbered]
-
-
-def _parse(text: str, path: Path, line: int) -> Any:
-    """The JSON of `text`, which starts at `line` of the file."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"{path}, line {line + error.lineno - 1}, column {error.colno}"
-        raise UserError(f"{where}: not valid JSON: {error.msg}") from None
+        return [row for _, row in json_rows(path)]
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise UserError(f"{path} must hold a JSON list of rows; one row a line is .jsonl")
+    return [an_object(row, f"{path}, row {number}") for number, row in enumerate(rows, 1)]
 
 
 def _read_parquet(path: Path) -> list[Row]:
@@ -199,12 +192,15 @@ def _read_parquet(path: Path) -> list[Row]:
         import pyarrow.parquet as parquet
     except ImportError:
         raise UserError(NO_PACKAGE.format("Parquet files", "pyarrow")) from None
+    if not os.path.exists(path):
+        raise UserError(NO_FILE.format(path))
     try:
         return parquet.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise UserError(NO_FILE.format(path)) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} as Parquet: {error}") from error
+    except Exception as error:  # the library raises many kinds: damage, types that Python lacks
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"cannot read {path} as Parquet: {reason or type(error).__name__}"
+        ) from error
 
 
 def _read_hub(name: str, config: str | None, split: str) -> list[Row]:
@@ -236,6 +232,8 @@ def _source_prompt(row: Row, column: str, number: int) -> str | Messages:
     if isinstance(prompt, str):
         if not prompt.strip():
             raise UserError(f"{where} is empty")
+        if not is_text(prompt):
+            raise UserError(f"{where} has {HALF}")
         return prompt
     if not isinstance(prompt, list):
         kind = type(prompt).__name__
@@ -245,24 +243,38 @@ def _source_prompt(row: Row, column: str, number: int) -> str | Messages:
             isinstance(message.get(field), str) for field in ("role", "content")
         ):
             raise UserError(f"row {number}: message {at} needs `role` and `content`, both text")
+        if not is_text(message["role"] + message["content"]):
+            raise UserError(f"{where}: message {at} has {HALF}")
     if not any(m["content"].strip() for m in prompt):
         raise UserError(f"{where} is empty")
     return prompt
 
 
 def _fill(template: str, row: Row, number: int) -> str:
+    if not template.strip():
+        raise UserError(
+            "data.prompt_template: is empty, and so would be every prompt; leave it out, or write "
+            "{prompt} where the question belongs"
+        )
     try:
-        return template.format_map(row)
+        with bounded(SLOWEST, LARGEST):
+            text = template.format_map(row)
     except KeyError as error:
         raise UserError(
             f"row {number} has no column {error.args[0]!r}, which data.prompt_template names; "
             f"there are: {', '.join(map(str, row))}"
         ) from None
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
+    except Exception as error:  # also what a column's own type says to a format of numbers
+        reason = error or type(error).__name__
         raise UserError(
-            f"row {number}: data.prompt_template cannot be filled: {error}; "
+            f"row {number}: data.prompt_template cannot be filled: {reason}; "
             "columns are written as {name}, a brace of the text as {{ or }}"
         ) from None
+    if not is_text(text):
+        raise UserError(f"row {number}: a column that data.prompt_template names has {HALF}")
+    if len(text) > LONGEST:
+        raise UserError(f"row {number}: data.prompt_template makes {len(text):,} characters of it")
+    return text
 
 
 def _encode(text: str, tokenizer: Any) -> list[int]:
@@ -282,18 +294,28 @@ def _encode_chat(
             "tokenizer has one, or plain-text prompts with data.chat=false"
         )
     prefilled = messages[-1]["role"] == "assistant"  # the policy goes on with what is there
-    try:
-        return tokenizer.apply_chat_template(
-            messages,
-            chat_template=None if template == "auto" else template,
-            add_generation_prompt=not prefilled,
-            continue_final_message=prefilled,
-            return_dict=False,
-            **arguments,
+    own = inspect.signature(tokenizer.apply_chat_template).parameters.keys() - TEMPLATES
+    if taken := sorted(own & arguments.keys()):
+        raise UserError(
+            f"data.chat_template_kwargs: {taken[0]} is no argument of the template but of the call "
+            "around it, which has its own; leave it out"
         )
+    settings: Row = {
+        "chat_template": None if template == "auto" else template,
+        "add_generation_prompt": not prefilled,
+        "continue_final_message": prefilled,
+        **arguments,
+    }
+    try:
+        with bounded(SLOWEST, LARGEST):
+            # As text first: a template that writes without end would keep the tokenizer for hours.
+            text = tokenizer.apply_chat_template(messages, tokenize=False, **settings)
+        if len(text) <= LONGEST and is_text(text):
+            return tokenizer.apply_chat_template(messages, return_dict=False, **settings)
+        reason = f"it writes {len(text):,} characters" if is_text(text) else f"it writes {HALF}"
     except Exception as error:  # Jinja's errors, and whatever a template raises by itself
         reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"row {number}: the chat template failed: {reason}") from error
+    raise UserError(f"row {number}: the chat template failed: {reason}")
 
 
 def _key(source: str | Messages, columns: Row) -> str:

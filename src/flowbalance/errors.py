@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The exceptions that are meant for the person at the keyboard."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The command line prints it as ``error: …`` and exits with status 2; a library caller catches it
     like any exception. Anything else that escapes is a defect of ours and shows its traceback.
     """
+
+
+class CannotLoad(UserError):
+    """A model, a tokenizer or an adapter that its library could not load."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flowbalance.inputs import is_shallow
 from flowbalance.report.files import flat
 from flowbalance.report.page.page import make_page
 from flowbalance.report.page.reading import read_run
@@ -19,7 +20,6 @@ from flowbalance.report.page.rows import (
     is_step,
     parsed,
     power,
-    shallow,
 )
 
 Make = Callable[..., Path]
@@ -53,7 +53,7 @@ def test_what_is_nested_too_deep_is_damaged() -> None:
     assert parsed(nested(100_000), ".jsonl") is None
     assert parsed(nested(2000), ".yaml") is None
     assert parsed("a: &a [*a]", ".yaml") is None  # within itself
-    assert shallow({"a": [{"b": 1}]})
+    assert is_shallow({"a": [{"b": 1}]}, 20)
 
 
 @pytest.mark.parametrize(

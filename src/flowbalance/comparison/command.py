@@ -110,8 +110,8 @@ def parse_seeds(text: str) -> list[int]:
 
 def whole(word: str, text: str, least: int) -> int:
     """A whole number of at least `least`."""
-    if not text.strip().isdecimal() or int(text) < least:
-        raise UserError(f"{word}: must be a whole number of at least {least}, not {text!r}")
+    if not text.strip().isdecimal() or len(text) > 18 or int(text) < least:
+        raise UserError(f"{word}: must be a whole number of at least {least}, not {text!r:.60}")
     return int(text)
 
 
@@ -119,10 +119,12 @@ def parse_sets(text: str) -> dict[str, dict[str, Any]]:
     """``{far: {targets: [41, 60]}}``, or ``none``."""
     import yaml
 
+    from flowbalance.yaml_text import parse_yaml
+
     if text == "none":
         return {}
     try:
-        sets = yaml.safe_load(text)
+        sets = parse_yaml(text)
     except yaml.YAMLError:
         sets = None
     if not isinstance(sets, dict) or not all(

@@ -56,7 +56,8 @@ class Comparison:
                 prepare(run.folder, run.config)
                 jobs.append(run_job(run, self.specification))
             self.work(pool, "compare", jobs, runs, lambda: self.write(runs))
-            console.print(f"tables      {folder / 'comparison.md'} and comparison.csv")
+            tables = f"tables      {folder / 'comparison.md'} and comparison.csv"
+            console.print(tables, markup=False)
         if pool.failed:
             told = "\n".join(f"{name}: {words}" for name, words in pool.failed.items())
             raise UserError(f"{len(pool.failed)} of {len(jobs)} did not come to an end\n{told}")
@@ -113,7 +114,8 @@ class Comparison:
         with Progress(title, runs) as progress:
             pool.work(jobs, watch)
         if pool.stopped_by:
-            console.print(f"stopped; the same command goes on in {self.request.folder}")
+            goes_on = f"stopped; the same command goes on in {self.request.folder}"
+            console.print(goes_on, markup=False)
             raise SystemExit(128 + pool.stopped_by)
 
     def report(

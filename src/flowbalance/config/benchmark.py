@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
+from flowbalance.bounds import (
+    AnyFloat,
+    Count,
+    NonNegativeCount,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TemperatureOrGreedy,
+    Template,
+    Threads,
+)
 from flowbalance.config.sections import Section
 
 
@@ -32,9 +43,9 @@ class BenchmarkConfig(Section):
     ("org/name" or "org/name:config"); null: the benchmark's own Hugging Face dataset."""
     split: str | None = None
     """Split of a Hugging Face dataset; null: the benchmark's own. livecodebench: v1 to v6."""
-    questions: PositiveInt | None = None
+    questions: Count | None = None
     """Use only so many questions; null: all (a task: 200)."""
-    skip: NonNegativeInt = 0
+    skip: NonNegativeCount = 0
     """Questions left out before them."""
     task_options: dict[str, Any] = Field(default={})
     """Arguments of a built-in task, e.g. {numbers: 4, largest: 9, targets: [10, 40]}."""
@@ -44,7 +55,7 @@ class BenchmarkConfig(Section):
     gold_column: str | None = None
     """Column with the right answer; null: the benchmark's own, in a file `answer`, `gold`,
     `final_answer` or `solution`."""
-    prompt_template: str | None = None
+    prompt_template: Template | None = None
     """Text around the question, with column names in braces ({prompt} is the question); null: the
     benchmark's own."""
     chat: bool | None = None
@@ -53,13 +64,13 @@ class BenchmarkConfig(Section):
     """System message put before the question (chat only)."""
     chat_template_kwargs: dict[str, Any] = Field(default={})
     """Arguments of the chat template, e.g. {enable_thinking: false}."""
-    num_generations: PositiveInt = 16
+    num_generations: Count = 16
     """Answers sampled to each question: the n of avg@n, and the largest k of pass@k."""
-    temperature: float = Field(default=0.6, ge=0)
+    temperature: TemperatureOrGreedy = 0.6
     """Sampling temperature; 0 is greedy."""
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Nucleus sampling; 1 keeps every token."""
-    max_completion_length: PositiveInt | None = None
+    max_completion_length: Count | None = None
     """Longest answer in tokens, end token included; null: 8192, or what the model has room for
     after the longest prompt."""
     stop: list[str | int] = Field(default=[])
@@ -68,7 +79,7 @@ class BenchmarkConfig(Section):
     grader: str | None = None
     """How answers are graded: math, dapo, math-verify, boxed-strict, code, or a reward function as
     package.module:function; null: the benchmark's own."""
-    right: float = 1.0
+    right: AnyFloat = 1.0
     """Reward from which an answer counts as right, where the grader is a reward function."""
     grading_timeout: PositiveFloat = 60.0
     """Seconds that one call of a reward function may take; its answers are unknown after that, and
@@ -87,5 +98,5 @@ class BenchmarkConfig(Section):
     gone on with."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
-    threads: PositiveInt | None = None
+    threads: Threads | None = None
     """CPU threads; null: PyTorch's choice (OMP_NUM_THREADS, or all cores)."""

@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+LONGEST = 120
+"""Characters of what was given that are shown."""
+
 
 def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> str:
     """One line per mistake: the field, what is wrong, what is allowed."""
@@ -17,7 +20,7 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
         section, names = _place(kind, [str(part) for part in problem["loc"]])
         field = prefix + ".".join(names)
         if problem["type"] == "extra_forbidden":
-            unknown, known = str(problem["loc"][-1]), list(section.model_fields)
+            unknown, known = _cut(str(problem["loc"][-1])), list(section.model_fields)
             close = difflib.get_close_matches(unknown, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
             name = prefix + ".".join([*names, unknown])
@@ -27,15 +30,21 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
             lines.append(f"{field}: {message}" if names else prefix + message)
         elif problem["type"] == "model_type":
             known = ", ".join(section.model_fields)
-            lines.append(f"{field}: must be a section of fields ({known}), not {problem['input']}")
+            given = _cut(str(problem["input"]))
+            lines.append(f"{field}: must be a section of fields ({known}), not {given}")
         else:
             message, given = problem["msg"].removeprefix("Input should be "), problem["input"]
-            start, end = f"{field}: must be ", f", not {given!r}"
+            start, end = f"{field}: must be ", f", not {_cut(repr(given))}"
             if lines and lines[-1].startswith(start) and lines[-1].endswith(end):
                 lines[-1] = f"{lines[-1].removesuffix(end)} or {message}{end}"  # of a union
             else:
                 lines.append(f"{start}{message}{end}")
     return "\n".join(dict.fromkeys(lines))
+
+
+def _cut(text: str) -> str:
+    """What was given, as far as a sentence has room for it."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 20]} … {text[-10:]}"
 
 
 def _place(kind: type[BaseModel], path: list[str]) -> tuple[type[BaseModel], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,30 +15,14 @@ from flowbalance.config.explain import explain
 from flowbalance.config.recipe import TrainConfig
 from flowbalance.config.sections import Section
 from flowbalance.errors import UserError
+from flowbalance.inputs import is_text, read_text
 from flowbalance.objectives import PRESETS
+from flowbalance.yaml_text import dump_yaml, parse_yaml
 
 LOG = logging.getLogger(__name__)
 DEFAULT = TrainConfig.model_fields["algorithm"].default
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Section)
-
-
-class Loader(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number (YAML 1.1 asks for 1.0e-4) and a key may not come twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        twice = [key for i, key in enumerate(keys) if key in keys[:i]]
-        if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{twice[0]!r} stands there twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def load(kind: type[AnyRecipe], recipe: str | Path | None, overrides: Sequence[str]) -> AnyRecipe:
@@ -74,11 +58,15 @@ def settings_of(algorithm: str) -> Mapping[str, object]:
 
 def check(kind: type[AnyRecipe], values: Mapping[str, Any]) -> AnyRecipe:
     """Validated configuration, or a UserError that names the field and what is allowed."""
-    missing = list(_unfilled(values))
-    if missing:
+    leaves = list(_leaves(values))
+    if missing := [name for name, value in leaves if value == "???"]:
         raise UserError(
             "the recipe leaves open what only you can say: " + ", ".join(f"{m}=…" for m in missing)
         )
+    for name, value in leaves:
+        for text in (name, value):
+            if isinstance(text, str) and ("\0" in text or not is_text(text)):
+                raise UserError(f"{ascii(name)[1:-1]}: has a character that no file can hold")
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -87,11 +75,11 @@ def check(kind: type[AnyRecipe], values: Mapping[str, Any]) -> AnyRecipe:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file."""
-    if not path.is_file():
+    if not os.path.exists(path):
         raise UserError(f"{path}: there is no such recipe; see the folder recipes/")
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        values = parse_yaml(read_text(path))
+    except yaml.YAMLError as error:
         raise UserError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: a recipe is a mapping of field: value")
@@ -100,7 +88,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def dump(config: BaseModel) -> str:
     """A configuration as YAML that `load` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def _split(override: str) -> tuple[str, Any]:
@@ -113,19 +101,23 @@ def _split(override: str) -> tuple[str, Any]:
 def _value(text: str) -> Any:
     """What stands right of ``=``, read as YAML where it is that and as plain text where not."""
     try:
-        value = yaml.load(text, Loader)
+        value = parse_yaml(text)
     except yaml.YAMLError:
         return text
     # "Note: be brief" is a sentence. Sections and lists are written in braces and brackets.
     return text if isinstance(value, dict | list) and text.lstrip()[0] not in "{[" else value
 
 
-def _unfilled(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _unfilled(value, f"{prefix}{name}.")
-        elif value == "???":
-            yield f"{prefix}{name}"
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is neither a mapping nor a list, with the dotted name of its field."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _leaves(inner, name)
+    else:
+        yield name, value
 
 
 def _set(values: dict[str, Any], dotted: str, value: Any, *, overwrite: bool) -> None:

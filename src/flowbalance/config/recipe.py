@@ -6,16 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal, Self
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
+from flowbalance.bounds import Count, LearningRate, NonNegativeInt, PositiveInt, Threads
 from flowbalance.config.explain import explain
 from flowbalance.config.sections import (
     ArchitectureConfig,
@@ -46,7 +39,7 @@ class Recipe(Section):
     """Folder of the run; null: runs/<recipe>-<time>. runs/latest points to the newest."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
-    threads: PositiveInt | None = None
+    threads: Threads | None = None
     """CPU threads; null: PyTorch's choice (OMP_NUM_THREADS, or all cores)."""
     log: LogConfig = LogConfig()
 
@@ -216,15 +209,25 @@ class PretrainConfig(Recipe):
     architecture: ArchitectureConfig = ArchitectureConfig()
     steps: PositiveInt = 2000
     """Optimiser steps."""
-    batch: PositiveInt = 128
+    batch: Count = 128
     """Demonstrations a step."""
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: LearningRate = 2e-3
     """Peak learning rate (AdamW, cosine to a tenth)."""
     warmup_steps: NonNegativeInt = 100
     """Steps over which the learning rate rises from zero."""
-    weight_decay: NonNegativeFloat = 0.1
+    weight_decay: float = Field(default=0.1, ge=0, le=1000)
     """AdamW's weight decay, on matrices only."""
     evaluate_every: PositiveInt = 250
     """Measure the exact accuracy on held-out questions every so many steps."""
-    evaluation_questions: PositiveInt = 200
+    evaluation_questions: Count = 200
     """Held-out questions used."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        width, heads = self.architecture.hidden_size, self.architecture.num_attention_heads
+        if width % (2 * heads):
+            raise ValueError(
+                f"architecture.hidden_size: {width} is no multiple of twice the "
+                f"architecture.num_attention_heads, {heads}: a head's width is even"
+            )
+        return self

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from flowbalance.bounds import (
+    AnyFloat,
+    BelowOne,
+    Count,
+    LearningRate,
+    NonNegativeCount,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationInfo,
-    field_validator,
+    Temperature,
+    TemperatureOrGreedy,
+    Template,
 )
-
 from flowbalance.rewards.right import right_total
-
-BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -35,9 +36,9 @@ class Section(BaseModel):
 
 
 class LoraConfig(Section):
-    rank: PositiveInt = 16
+    rank: int = Field(default=16, gt=0, le=8192)
     """Rank of the adapter's matrices."""
-    alpha: PositiveFloat = 32.0
+    alpha: float = Field(default=32.0, gt=0, le=1e6)
     """Scale of the adapter: its output is multiplied by alpha / rank."""
     dropout: BelowOne = 0.0
     """Dropout on the adapter's input."""
@@ -75,7 +76,7 @@ class HeadConfig(Section):
     """Linear layers of the head's MLP."""
     dropout: BelowOne = 0.0
     """Dropout inside the head."""
-    learning_rate: PositiveFloat | None = 1e-3
+    learning_rate: LearningRate | None = 1e-3
     """The head's own learning rate; null: the policy's."""
     trunk_gradient: bool = False
     """Let the head's gradient into the model's trunk (log Z is then no longer a baseline)."""
@@ -89,7 +90,7 @@ class CriticConfig(Section):
     them, or those of a model of its own that starts as the base model."""
     layers: int = Field(default=2, ge=1, le=8)
     """Linear layers of its MLP."""
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: LearningRate = 1e-3
     """The critic's own learning rate; with a trunk of its own about ten times the policy's."""
 
 
@@ -107,17 +108,17 @@ class DataConfig(Section):
     own."""
     test_split: str = "test"
     """Split of a Hugging Face dataset to evaluate on."""
-    train_questions: PositiveInt | None = None
+    train_questions: Count | None = None
     """Use only so many training questions; null: all (a task: 4096, programs 2048)."""
     prompt_column: str = "prompt"
     """Column with the question, as text or as chat messages."""
-    prompt_template: str | None = None
+    prompt_template: Template | None = None
     """Text around the question, with column names in braces: "Q: {prompt}\\nA:"."""
     chat: bool = False
     """Put text prompts through the tokenizer's chat template (chat messages always are)."""
     system_prompt: str | None = None
     """System message put before the question (chat only)."""
-    chat_template: str = "auto"
+    chat_template: Template = "auto"
     """Chat template in Jinja; auto: the tokenizer's own."""
     chat_template_kwargs: dict[str, Any] = {}
     """Arguments of the chat template, e.g. {enable_thinking: false}."""
@@ -128,7 +129,7 @@ class DataConfig(Section):
 
 
 class RewardConfig(Section):
-    functions: dict[str, float] = {}
+    functions: dict[str, AnyFloat] = {}
     """Reward functions and their weights: {"package.module:function": 1.0}; built in: gsm8k,
     math, code, and those of the tasks. Empty: the task's own."""
     overlong_share: BelowOne = 0.0
@@ -136,7 +137,7 @@ class RewardConfig(Section):
     to 1 (DAPO: 0.2); 0: none. Accuracy does not see it."""
     timeout: PositiveFloat = 60.0
     """Seconds one reward call may take; its answers are unknown then, and left out."""
-    right: float = Field(default="auto", validate_default=True)
+    right: AnyFloat = Field(default="auto", validate_default=True)
     """Total reward from which, up to rounding, an answer counts as right (accuracy, pass@k, dynamic
     sampling, prior_lift). auto: the weights of the built-in functions that check answers (code,
     countdown, gsm8k, math, programs) added up; 1 where there is none of them."""
@@ -149,17 +150,17 @@ class RewardConfig(Section):
 
 
 class RolloutConfig(Section):
-    questions: PositiveInt = 32
+    questions: Count = 32
     """Questions a step."""
-    num_generations: int = Field(default=8, ge=1)
+    num_generations: Count = 8
     """Answers sampled for each question (the group size G)."""
-    temperature: PositiveFloat = 1.0
+    temperature: Temperature = 1.0
     """Sampling temperature; every log-prob in training is of the tempered policy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling; refused in training (see docs/objective.md)."""
     top_k: NonNegativeInt = 0
     """Sample among the k likeliest tokens, 0 for all; refused in training."""
-    max_completion_length: PositiveInt = 512
+    max_completion_length: Count = 512
     """Longest answer in tokens, end token included; longer ones are cut off there."""
     stop: list[str | int] = []
     """Further tokens that end an answer, beside the model's own end tokens: numbers, or texts, each
@@ -189,14 +190,14 @@ class OptimizerConfig(Section):
     micro_batch_tokens: PositiveInt = 16384
     """Tokens (prompt, answer and padding) in one forward and backward pass; lower it when training
     runs out of memory. The result does not depend on it (dropout aside)."""
-    learning_rate: PositiveFloat = 1e-6
+    learning_rate: LearningRate = 1e-6
     """Peak learning rate of the policy (AdamW)."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """Learning rate after warm-up: constant, or falling toward zero, which it would reach one step
     after the last."""
     warmup_steps: NonNegativeInt = 10
     """Steps over which the learning rate rises from zero."""
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: float = Field(default=0.0, ge=0, le=1000)
     """AdamW's weight decay, on matrices only."""
     betas: tuple[BelowOne, BelowOne] = Field(
         default=(0.9, 0.999), strict=False
@@ -228,13 +229,13 @@ class ResetConfig(Section):
 class EvaluationConfig(Section):
     every: NonNegativeInt = 50
     """Evaluate held-out questions every so many steps, and before and after; 0: never."""
-    questions: PositiveInt = 200
+    questions: Count = 200
     """Held-out questions used (fewer if there are fewer)."""
-    skip: NonNegativeInt = 0
+    skip: NonNegativeCount = 0
     """Held-out questions left out before them: to evaluate on ones that no choice was made by."""
-    num_generations: PositiveInt = 16
+    num_generations: Count = 16
     """Answers per question where answers must be sampled."""
-    temperature: float = Field(default=1.0, ge=0)
+    temperature: TemperatureOrGreedy = 1.0
     """Sampling temperature in evaluation, and of exact scores; 0 is greedy (exact scores: 1)."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling in evaluation."""
@@ -260,13 +261,13 @@ class LogConfig(Section):
 
 
 class ArchitectureConfig(Section):
-    hidden_size: PositiveInt = 128
+    hidden_size: Count = 128
     """Width."""
-    intermediate_size: PositiveInt = 344
+    intermediate_size: Count = 344
     """Width of the MLP."""
-    num_hidden_layers: PositiveInt = 4
+    num_hidden_layers: Count = 4
     """Layers."""
-    num_attention_heads: PositiveInt = 4
+    num_attention_heads: Count = 4
     """Attention heads."""
-    max_position_embeddings: PositiveInt = 128
+    max_position_embeddings: Count = 128
     """Longest sequence in tokens."""

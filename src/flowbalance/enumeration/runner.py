@@ -65,7 +65,8 @@ def run_all(runs: list[Run], folder: Path, jobs: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     left = [run for run in runs if result_of(run, folder) is None]
     done = len(runs) - len(left)
-    console.print(f"{len(runs)} runs, {done} finished before, {jobs} at a time: {folder}")
+    began = f"{len(runs)} runs, {done} finished before, {jobs} at a time: {folder}"
+    console.print(began, markup=False)
     if not left:
         return
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import PyTorch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from flowbalance.errors import UserError
-from flowbalance.report.files import appearing, file_at, writing
+from flowbalance.inputs import json_rows
+from flowbalance.report.files import appearing, file_at, json_line, writing
 
 KINDS = {
     "math": "flowbalance.rewards.math:grade_rows",
@@ -73,7 +73,7 @@ def grade(options: Namespace) -> None:
             verdict, reason = graded
             line = row | {"verdict": verdict, "reason": reason}
             with writing(options.out):
-                out.write(json.dumps(line, ensure_ascii=False) + "\n")
+                out.write(json_line(line))
             counts[verdict] += 1
             if total >= LONG:
                 display.update(number, {name: str(counts[name]) for name in VERDICTS})
@@ -84,24 +84,11 @@ def grade(options: Namespace) -> None:
 
 def read(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """The rows of a JSONL file, empty lines left out; UserError names the line that is wrong."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _row(line, fields, f"{path}, line {number}")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text: {error}") from None
+    for place, row in json_rows(path, again=True):
+        yield _row(row, fields, place)
 
 
-def _row(line: str, fields: tuple[str, ...], place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{place}: is not JSON: {error}") from None
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: is {type(row).__name__}, not an object with fields")
+def _row(row: dict[str, Any], fields: tuple[str, ...], place: str) -> dict[str, Any]:
     for name in fields:
         if name not in row:
             raise UserError(f"{place}: has no field {name!r}; it has: {', '.join(row) or 'none'}")

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from flowbalance.bounds import AnyFloat, NonNegativeFloat, PositiveFloat
 from flowbalance.objectives import advantages, balance, surrogate
 from flowbalance.objectives.answers import Answers
 
@@ -52,7 +53,7 @@ class Balance(Choices):
     answers, a running mean per question, reference samples drawn once, or 0."""
     scale: Literal["mean", "sum", "constant"] = "mean"
     """s, the factor of the log-probability: 1/|y|, 1, or 1/scale_length."""
-    scale_length: float | None = Field(default=None, gt=0)
+    scale_length: PositiveFloat | None = None
     """L of `scale: constant`, in tokens."""
     reward: Literal["group", "centred", "raw"] = "group"
     """Reward normalisation: (r − mean)/std of the group, r − mean, or r."""
@@ -63,22 +64,22 @@ class Balance(Choices):
     """How the weight is bounded: to 1 ± epsilon, to at most cap, or not."""
     epsilon: float = Field(default=0.2, gt=0, lt=1)
     """Half-width of `truncation: symmetric`."""
-    cap: float = Field(default=10.0, gt=0)
+    cap: PositiveFloat = 10.0
     """Largest weight of `truncation: upper`."""
     regression: Literal["square", "linex", "cosh"] = "square"
     """g: δ², 2(e^{αδ} − αδ − 1)/α², or 2(cosh δ − 1)."""
-    linex_alpha: float = -1.0
+    linex_alpha: AnyFloat = -1.0
     """α of `regression: linex`; −1 covers the target's modes, 1 punishes excess probability."""
-    inverse_temperature: float = Field(default=15.0, gt=0)
+    inverse_temperature: PositiveFloat = 15.0
     """β: how much a unit of reward weighs. Not a KL coefficient, but the inverse of one."""
-    reference_weight: float = Field(default=1.0, ge=0)
+    reference_weight: NonNegativeFloat = 1.0
     """γ: how much the reference counts as a prior; 0 leaves it out."""
     running_rate: float = Field(default=0.1, gt=0, le=1)
     """η of `log_z: running`: how fast a question's estimate follows new answers."""
     prior_lift: float = Field(default=0.0, ge=0, le=1)
     """How far log π_ref of a right answer is moved toward that of its group's best right answer; 1
     asks for all of them alike (MARA)."""
-    right_reward: float = 1.0
+    right_reward: AnyFloat = 1.0
     """An answer is right, for prior_lift, from this reward on; a recipe that does not say takes
     reward.right."""
     duplicates: Literal["each", "once"] = "each"
@@ -170,7 +171,7 @@ class Surrogate(Choices):
     """γ of `advantage: gae`: what a reward one token later is worth."""
     gae_lambda: float = Field(default=1.0, ge=0, le=1)
     """λ of `advantage: gae`: 1 trusts the rewards, 0 the critic."""
-    value_epsilon: float | None = Field(default=0.2, gt=0)
+    value_epsilon: PositiveFloat | None = 0.2
     """The critic's loss is clipped where a value moves further than this; null: it is not."""
     ratio: Literal["token", "geometric", "geometric-token", "none"] = "token"
     """ρ: π/π_old of each token, its geometric mean over the answer, that value with each token's
@@ -180,13 +181,13 @@ class Surrogate(Choices):
     the geometric mean (GMPO); ρ as a weight without gradient, to 1 + epsilon_high (CISPO)."""
     epsilon: float = Field(default=0.2, gt=0, lt=1)
     """The lower limit: 1 − epsilon, or −epsilon for log-ratios."""
-    epsilon_high: float | None = Field(default=None, gt=0)
+    epsilon_high: PositiveFloat | None = None
     """The upper limit: 1 + epsilon_high, or epsilon_high for log-ratios; epsilon if not given."""
     aggregation: Literal["token-mean", "sequence-mean", "constant"] = "sequence-mean"
     """Mean over all tokens, mean of the answers' means, or sum over tokens / aggregation_length."""
-    aggregation_length: float | None = Field(default=None, gt=0)
+    aggregation_length: PositiveFloat | None = None
     """L of `aggregation: constant`, in tokens; null: rollout.max_completion_length."""
-    kl_coefficient: float = Field(default=0.0, ge=0)
+    kl_coefficient: NonNegativeFloat = 0.0
     """c: weight of the KL to the reference."""
     kl_in: Literal["loss", "reward"] = "loss"
     """Where the KL acts: as a term of the loss, or taken off the reward before the advantage."""
@@ -196,7 +197,7 @@ class Surrogate(Choices):
     kl_credit: Literal["answer", "to-go"] = "answer"
     """With `kl_in: reward`: whether a token pays for the KL of its whole answer, or for its own and
     that of the tokens after it."""
-    entropy_bonus: float = Field(default=0.0, ge=0)
+    entropy_bonus: NonNegativeFloat = 0.0
     """Weight of the policy's entropy per token, which is raised."""
 
     @model_validator(mode="after")

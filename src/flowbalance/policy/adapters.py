@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from flowbalance.config import LoraConfig
-from flowbalance.errors import UserError
+from flowbalance.errors import CannotLoad, UserError
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -24,7 +24,7 @@ def base_of(folder: str | Path) -> str:
     """The model that the adapter in a folder belongs to: a folder, or a Hugging Face name."""
     path = Path(folder) / ADAPTER_CONFIG
     try:
-        base = json.loads(path.read_text())["base_model_name_or_path"]
+        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: does not say which model the adapter belongs to") from error
     if Path(base).is_absolute() and not Path(base).is_dir():
@@ -55,7 +55,7 @@ def load_adapter(model: nn.Module, folder: str | Path) -> Any:
         return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{folder}: cannot load the LoRA adapter: {reason}") from error
+        raise CannotLoad(f"{folder}: cannot load the LoRA adapter: {reason}") from error
 
 
 def _peft() -> Any:

@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from flowbalance.config import CriticConfig, HeadConfig, ModelConfig
-from flowbalance.errors import UserError
+from flowbalance.errors import CannotLoad, UserError
 from flowbalance.policy.adapters import base_of, is_adapter, load_adapter, new_adapter
 from flowbalance.policy.heads import Critic, PartitionHead
 from flowbalance.policy.policy import Policy, check_projection
@@ -93,9 +93,9 @@ def _own_memory(model: nn.Module) -> nn.Module:
     return model
 
 
-def _cannot_load(what: str, path: str, error: Exception) -> UserError:
+def _cannot_load(what: str, path: str, error: Exception) -> CannotLoad:
     reason = " ".join(str(error).split())[:300]
-    return UserError(f"model.path: cannot load the {what} {path}: {reason}")
+    return CannotLoad(f"model.path: cannot load the {what} {path}: {reason}")
 
 
 def compute_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:

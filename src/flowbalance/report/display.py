@@ -5,14 +5,29 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
-console = Console(highlight=False, soft_wrap=True)
+from flowbalance.terminal import printable
+
+
+class Terminal(Console):
+    """A console on which no text of data can command the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Let the command line end as it does wherever else its reader is gone."""
+        raise
+
+
+console = Terminal(highlight=False, soft_wrap=True)
 
 PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
 
@@ -28,13 +43,14 @@ class Display:
     """Progress over `total` steps, from `start` on; `update` shows a few named values beside it."""
 
     def __init__(self, title: str, total: int, start: int = 0) -> None:
+        title = printable(title)
         self.title, self.total, self.start = title, total, start
         self.step = start
         self.began = self.printed = time.monotonic()
         self.values: dict[str, str] = {}
         self.phase = ""
         self.bar = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             console=console,
@@ -105,7 +121,7 @@ PERCENT = ("accuracy", "finished", "unknown")
 
 def show_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """A list of facts, aligned."""
-    console.print(f"[bold]{title}[/bold]")
+    console.print(title, style="bold", markup=False)
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         console.print(f"  {name:<{width}}  {value}", markup=False)

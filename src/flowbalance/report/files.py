@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from flowbalance.errors import UserError
+from flowbalance.inputs import an_object, decoded, is_text, opened, parse_json
 
 LOG = logging.getLogger(__name__)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -98,19 +99,24 @@ def read_jsonl(
     with its number.
     """
     rows, damaged = [], []
-    # Not splitlines(): the JSON text of an answer may hold U+2028 and its like as they are.
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    if not path.exists():
+        return rows
+    with opened(path) as file:
+        # Not splitlines(): the JSON text of an answer may hold U+2028 and its like as they are.
+        lines = file.read().split(b"\n")
     last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
     for number, line in enumerate(lines, 1):
+        place = f"{path}, line {number}"
         try:
-            row = json.loads(line.decode(errors="strict" if strict else "replace"))
-        except (ValueError, RecursionError) as error:
+            text = decoded(line, place) if strict else line.decode(errors="replace")
+            row = an_object(parse_json(text, place), place)
+        except UserError:
             if strict and number < len(lines):
-                raise UserError(f"{path}, line {number}: not valid JSON: {error}") from None
+                raise
             if line.strip() and number < last:
                 damaged.append(number)
             continue
-        if strict or (isinstance(row, dict) and (needs is None or type(row.get(needs)) is int)):
+        if needs is None or type(row.get(needs)) is int:
             rows.append(row)
         else:
             damaged.append(number)
@@ -125,8 +131,14 @@ def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[s
     it, because a run that goes on writes them again."""
     rows = [row for row in read_jsonl(path, needs="step") if keep(row)]
     if path.exists():
-        write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_atomic(path, "".join(map(json_line, rows)))
     return rows
+
+
+def json_line(row: Any) -> str:
+    """A line of JSON. Half a character (a lone surrogate) comes back as it came, spelled out."""
+    text = json.dumps(row, ensure_ascii=False)
+    return (text if is_text(text) else json.dumps(row)) + "\n"
 
 
 def finite(value: Any) -> Any:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flowbalance.bounds import COLDEST, HOTTEST
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -34,6 +36,11 @@ class Sampling:
         if not 0 <= self.temperature < math.inf:
             raise ValueError(
                 f"temperature must be finite and at least 0 (0 is greedy), got {self.temperature}"
+            )
+        if not (self.temperature == 0 or COLDEST <= self.temperature <= HOTTEST):
+            raise ValueError(
+                f"temperature must be 0 (greedy), or from {COLDEST:g} to {HOTTEST:g}, by which "
+                f"logits can be divided in float32, got {self.temperature}"
             )
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be in (0, 1] (1 keeps every token), got {self.top_p}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from flowbalance.errors import UserError
 
@@ -53,7 +55,18 @@ def get_task(name: str, options: dict[str, Any]) -> Task:
     if name not in TASKS:
         raise UserError(f"data.task: there is no task {name!r}; there are {', '.join(TASKS)}")
     module, _, kind = TASKS[name].partition(":")
+    task = getattr(importlib.import_module(module), kind)
+    types = get_type_hints(task.__init__)
+    checked = {}
+    for option, value in options.items():
+        try:
+            checked[option] = TypeAdapter(types.get(option, Any)).validate_python(value)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise UserError(
+                f"data.task_options: {option}: {problem['msg']}, not {problem['input']!r:.100}"
+            ) from None
     try:
-        return getattr(importlib.import_module(module), kind)(**options)
+        return task(**checked)
     except TypeError as error:
         raise UserError(f"data.task_options: {error}") from None

@@ -51,6 +51,13 @@ __all__ = [
 ]
 
 
+LARGEST, FARTHEST = 100, 10**6
+LISTABLE = 20_000
+"""Sets of numbers up to which the questions are counted before they are drawn (in seconds)."""
+PATIENCE = 1000
+"""Draws in a row that bring no new question before the search is given up."""
+
+
 @dataclass(frozen=True)
 class Question:
     """Numbers (in the order in which they are shown) and the target to reach."""
@@ -90,10 +97,14 @@ class Countdown:
     ) -> None:
         if not 2 <= numbers <= 5:
             raise UserError(f"Countdown takes 2 to 5 numbers a question, not {numbers}")
+        if not 1 <= largest <= LARGEST:
+            raise UserError(f"Countdown's largest number is 1 to {LARGEST}, not {largest}")
         if not operators or set(operators) - set("+-*/"):
             raise UserError(f"Countdown's operators are some of '+-*/', not {operators!r}")
-        if not 1 <= targets[0] <= targets[1]:
-            raise UserError(f"Countdown's targets run from low to high, at least 1, not {targets}")
+        if not 1 <= targets[0] <= targets[1] <= FARTHEST:
+            raise UserError(
+                f"Countdown's targets run from low to high, from 1 to {FARTHEST:,}, not {targets}"
+            )
         self.numbers, self.largest = numbers, largest
         self.targets, self.operators = targets, operators
 
@@ -121,19 +132,28 @@ class Countdown:
         """
         if split not in self.SPLITS:
             raise UserError(f"Countdown has the splits {', '.join(self.SPLITS)}, not {split!r}")
-        if count > self._sizes[split]:
+        counted = math.comb(self.largest + self.numbers - 1, self.numbers) <= LISTABLE
+        if counted and count > self._sizes[split]:
             raise UserError(
                 f"Countdown has {self._sizes[split]} different questions in the split {split!r} "
                 f"with these settings, fewer than the {count} asked for"
             )
         draw = random.Random(f"countdown {split} {seed}")
         drawn: dict[object, Question] = {}
+        since = 0
         while len(drawn) < count:
+            since += 1
+            if since > PATIENCE and not counted:
+                raise UserError(
+                    f"Countdown found {len(drawn)} different questions in the split {split!r} with "
+                    f"these settings, fewer than the {count} asked for"
+                )
             numbers = tuple(draw.randint(1, self.largest) for _ in range(self.numbers))
             question = Question(numbers, draw.randint(*self.targets))
             solvable = question.target in reachable(tuple(sorted(numbers)), self.operators)
-            if solvable and self.split_of(question) == split:
-                drawn.setdefault(question.identity, question)
+            if solvable and self.split_of(question) == split and question.identity not in drawn:
+                drawn[question.identity] = question
+                since = 0
         return list(drawn.values())
 
     def answers(self, question: Question) -> tuple[str, ...]:

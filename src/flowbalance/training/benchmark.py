@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from flowbalance.bounds import require_memory
 from flowbalance.config import BenchmarkConfig, ModelConfig, load
 from flowbalance.errors import UserError
 from flowbalance.evaluation.benchmarks.answers import (
@@ -57,12 +58,13 @@ from flowbalance.policy.stops import stop_ids
 from flowbalance.policy.weights import mark_of
 from flowbalance.report.display import console
 from flowbalance.report.lock import only_one
+from flowbalance.report.page.rows import is_number
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.decoder import check_model
 from flowbalance.sandbox import Sandbox
 from flowbalance.training.interrupt import Interrupt
 from flowbalance.training.run import choose_device, own_folder, run_folder
-from flowbalance.training.setup import positions
+from flowbalance.training.setup import TOKEN_BYTES, positions
 
 LONGEST = 8192
 """Tokens of an answer, where the model has room for them: what FlowRL trains with."""
@@ -232,6 +234,7 @@ def sampled(
             f"max_completion_length: the longest question has {longest} tokens and the model reads "
             f"{reads}, which leaves {max(room, 0)} for an answer"
         )
+    require_memory(n * limit * TOKEN_BYTES, "num_generations × max_completion_length")
     known = read_facts(answers.folder, SAMPLING)
     facts = Facts(
         questions.source,
@@ -240,8 +243,7 @@ def sampled(
         questions.left_out,
         len(keys),
         weights,
-        known.get("seconds", 0.0),
-        known.get("tokens", 0),
+        *(known[name] if is_number(known.get(name)) else 0 for name in ("seconds", "tokens")),
     )
     sample_answers(
         policy,

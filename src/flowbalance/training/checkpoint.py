@@ -114,10 +114,12 @@ def _age(folder: Path) -> tuple[int, str]:
 def verify(folder: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         listed = [(name, entry["bytes"], entry["blake2b"]) for name, entry in files.items()]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST} is missing or unreadable"
+    if STATE not in files:
+        return f"{MANIFEST} does not list {STATE}"
     for name, size, digest in listed:
         path = folder / name
         if not path.is_file():
@@ -143,7 +145,14 @@ def latest_whole(run: Path) -> Path:
 
 def load_state(folder: Path) -> dict[str, Any]:
     """The trainer's state of a verified checkpoint, on the CPU."""
-    return torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    except Exception as error:  # of the unpickler, the archive, the system
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{folder / STATE}: cannot be loaded: {reason}") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{folder / STATE}: is no trainer's state but {type(state).__name__}")
+    return state
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from flowbalance.bounds import require_memory
 from flowbalance.config import ArchitectureConfig, PretrainConfig
 from flowbalance.evaluation.exact import exact_scores
 from flowbalance.policy.policy import Policy
@@ -76,6 +77,19 @@ def build_model(
     )
 
 
+def require_room(config: PretrainConfig, vocabulary: int) -> None:
+    """UserError for a model or a batch that memory cannot hold, before either is made."""
+    shape = config.architecture
+    width, layers = shape.hidden_size, shape.num_hidden_layers
+    of_layer = width * (4 * width + 3 * shape.intermediate_size)
+    require_memory(  # weights, gradients and Adam's two moments
+        16 * (vocabulary * width + layers * of_layer),
+        "architecture.hidden_size, intermediate_size, num_hidden_layers",
+    )
+    # At least a prompt and an answer each, and 34 bytes a number as in `setup.memory_estimate`.
+    require_memory(2 * 34 * config.batch * width * layers, "batch")
+
+
 def answer_loss(policy: Policy, tokens: Tokens) -> torch.Tensor:
     """Mean cross-entropy of the answers' tokens, in nats; prompts are given, not learned."""
     mask = tokens.answer_mask
@@ -105,6 +119,7 @@ def pretrained(config: PretrainConfig, folder: Path, device: torch.device) -> No
     torch.manual_seed(config.seed)
     task = cast(DemonstratedTask, get_task(config.task, config.task_options))
     tokenizer = word_tokenizer(task.vocabulary, config.architecture.max_position_embeddings)
+    require_room(config, len(tokenizer))
     model = build_model(config.architecture, tokenizer)
     policy = Policy(model).to(device)
     questions = task.rows("test", config.evaluation_questions)
@@ -161,6 +176,6 @@ def pretrained(config: PretrainConfig, folder: Path, device: torch.device) -> No
     log.close()
     with writing(folder / "model"):
         save_model(model.half(), tokenizer, folder / "model")
-    console.print(f"model  {folder / 'model'}")
+    console.print(f"model  {folder / 'model'}", markup=False)
     if stopped_by:
         raise SystemExit(128 + stopped_by)

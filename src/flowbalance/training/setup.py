@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from flowbalance.bounds import require_memory
 from flowbalance.config import DataConfig, HeadConfig, TrainConfig
 from flowbalance.config.effect import cautions, without_effect
 from flowbalance.data import Prompt, build_prompts, load_rows
@@ -27,6 +28,9 @@ from flowbalance.training.memory import naming_the_field
 
 TASK_QUESTIONS = 4096  # training questions of a task unless it or the recipe says otherwise
 GIB = 2**30
+TOKEN_BYTES = 16
+"""What sampling holds of each token that an answer may have, however short it is: id (8), log-prob
+(4) and the number it is drawn by (4)."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,8 @@ def build_held_out(
 
 
 def require_room(config: TrainConfig, questions: Questions, model: Any) -> None:
-    """Refuse questions whose answers would run beyond the model's last position."""
+    """Refuse questions whose answers would run beyond the model's last position, and more answers
+    than memory can hold."""
     limit = positions(model)
     longest = max(len(prompt.ids) for prompt in (*questions.train, *questions.test))
     answer = config.rollout.max_completion_length
@@ -173,6 +178,15 @@ def require_room(config: TrainConfig, questions: Questions, model: Any) -> None:
             f"the longest prompt has {longest} tokens and rollout.max_completion_length is "
             f"{answer}, together more than the model's {limit} positions; lower "
             "rollout.max_completion_length, or data.max_prompt_length with data.long_prompts=drop"
+        )
+    rollout, evaluation = config.rollout, config.evaluation
+    for section, asked, n in (
+        ("rollout", rollout.questions if questions.train else 0, rollout.num_generations),
+        ("evaluation", len(questions.test), evaluation.num_generations),
+    ):
+        require_memory(
+            asked * n * answer * TOKEN_BYTES,
+            f"{section}.questions × {section}.num_generations × rollout.max_completion_length",
         )
 
 

@@ -103,7 +103,13 @@ class Trainer:
         if resume is not None:
             state = checkpoint.load_state(resume)
             self.inputs = compared(state.get("inputs"), self.inputs, resume, allowed=changed_inputs)
-            self._restore(state)
+            try:
+                self._restore(state)
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise UserError(
+                    f"{resume / checkpoint.STATE}: is not the state of this run's trainer: "
+                    f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                ) from error
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -146,7 +152,8 @@ class Trainer:
         if not self.done:
             console.print(
                 f"stopped after step {self.step} of {total}; go on with: "
-                f"flowbalance train --resume {self.folder}"
+                f"flowbalance train --resume {self.folder}",
+                markup=False,
             )
         else:
             end_run(self.folder, saved, self._summary())

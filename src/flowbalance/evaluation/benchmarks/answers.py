@@ -9,7 +9,8 @@ from typing import Any
 
 from flowbalance.config import BenchmarkConfig, check, dump, read_yaml
 from flowbalance.errors import UserError
-from flowbalance.report.files import finite, read_jsonl, write_atomic, writing
+from flowbalance.inputs import an_object, read_json
+from flowbalance.report.files import finite, json_line, read_jsonl, write_atomic, writing
 
 ANSWERS, CONFIG, RESULT, SAMPLING = "answers.jsonl", "config.yaml", "result.json", "sampling.json"
 # What may change when an evaluation goes on; all else would draw or grade other answers.
@@ -108,7 +109,7 @@ class Answers:
 
 
 def _text(lines: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return "".join(map(json_line, lines))
 
 
 def read_facts(folder: Path, name: str) -> dict[str, Any]:
@@ -116,10 +117,7 @@ def read_facts(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
         return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON: {error}") from None
+    return an_object(read_json(path), str(path))
 
 
 def write_facts(folder: Path, name: str, facts: Mapping[str, Any]) -> None:

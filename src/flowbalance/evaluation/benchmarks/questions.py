@@ -255,7 +255,7 @@ def prompt_format(config: BenchmarkConfig, benchmark: Benchmark, tokenizer: Any)
     """The configuration's wishes, else the benchmark's way."""
     chat = bool(tokenizer.chat_template) if config.chat is None else config.chat
     own = benchmark.template if chat else benchmark.plain_template or benchmark.template
-    template = config.prompt_template or own
+    template = own if config.prompt_template is None else config.prompt_template
     return PromptFormat(template, chat, config.system_prompt, config.chat_template_kwargs)
 
 

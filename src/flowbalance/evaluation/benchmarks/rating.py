@@ -9,7 +9,6 @@ contests. It flatters: tries cost no time here, and the number of tries is ours 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from flowbalance.errors import UserError
+from flowbalance.inputs import read_json
 
 PENALTY = 50
 """Points for each failed try before the first right one."""
@@ -159,9 +159,9 @@ def _rating(value: Any) -> float:
 
 def _read(path: str, kind: type, field: str) -> Any:
     try:
-        value = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{field}: cannot read {path}: {error}") from None
+        value = read_json(Path(path).expanduser())
+    except UserError as error:
+        raise UserError(f"{field}: {error}") from None
     if not isinstance(value, kind):
         raise UserError(f"{field}: {path} must hold a JSON {kind.__name__}")
     return value

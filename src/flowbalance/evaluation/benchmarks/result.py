@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from flowbalance.config import BenchmarkConfig
@@ -132,7 +133,7 @@ def show(result: dict[str, Any]) -> None:
     """The table at the end."""
     there, asked = result["questions"], result["questions_asked"]
     title = f"{result['benchmark']}: {there if there == asked else f'{there} of {asked}'} questions"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("95 % interval")

@@ -33,7 +33,7 @@ class Cache:
         for line in text.split("\n"):
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict) and all(type(row.get(name)) is k for name, k in KEPT.items()):
                 self.entries[row["key"]] = row

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowbalance.errors import UserError
 from flowbalance.evaluation.diversity.arguments import EMBEDDING, NGRAMS
+from flowbalance.inputs import an_object, parse_json
 from flowbalance.report.files import file_at, writable
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def diversity(options: Namespace) -> None:
 
 def outputs(files: Sequence[Path], out: Path | None) -> list[Path]:
     """Where each file's result goes; UserError where two would share a place."""
+    if nameless := [path for path in files if not path.name]:
+        raise UserError(f"{nameless[0]}: is a folder; name a file of answers")
     if out is not None:
         if len(files) > 1:
             raise UserError("--out is for one file; the results of several go beside each")
@@ -161,13 +164,7 @@ def canonical_by(options: Namespace) -> Canonical | None:
 
 def task_options(options: Namespace) -> dict[str, Any]:
     """--task-options as an object."""
-    try:
-        values = json.loads(options.task_options)
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise UserError(f"--task-options: not a JSON object: {options.task_options}")
-    return values
+    return an_object(parse_json(options.task_options, "--task-options"), "--task-options")
 
 
 def judge_of(options: Namespace) -> Judge | None:

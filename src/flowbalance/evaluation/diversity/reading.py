@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flowbalance.errors import UserError
+from flowbalance.inputs import json_rows
 from flowbalance.report.files import writable
 from flowbalance.rewards import is_right
 
@@ -47,7 +47,7 @@ def read_questions(path: Path, right: float = 1.0) -> list[Question]:
     questions: dict[str, Question] = {}
     samples: set[tuple[str, Any]] = set()
     last: float | None = None
-    for place, row in _rows(path):
+    for place, row in json_rows(path):
         if "answers" in row:
             step = row.get("step", 0)
             if not isinstance(step, int | float):
@@ -75,27 +75,6 @@ def read_questions(path: Path, right: float = 1.0) -> list[Question]:
     if not questions:
         raise UserError(f"{path}: there are no lines")
     return list(questions.values())
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where each line stands, and its object; empty lines left out."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                place = f"{path}, line {number}"
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise UserError(f"{place}: is not JSON: {error}") from None
-                if not isinstance(row, dict):
-                    raise UserError(f"{place}: is {type(row).__name__}, not an object with fields")
-                yield place, row
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text: {error}") from None
 
 
 def _question(place: str, row: dict[str, Any]) -> tuple[str, str | None]:

@@ -10,6 +10,9 @@ from typing import Any, TypeGuard
 
 import yaml
 
+from flowbalance.inputs import is_shallow
+from flowbalance.yaml_text import parse_yaml
+
 LARGEST = 1e300
 """Beyond it a number is taken for none: sums and averages of such would not be finite."""
 DEEPEST = 20
@@ -101,18 +104,10 @@ def lines(path: Path, fields: Mapping[str, Check], notes: list[str], loss: str) 
 def parsed(text: str, suffix: str) -> Any:
     """The value of a text of JSON or YAML; None where it is none, or nested too deep."""
     try:
-        found = yaml.safe_load(text) if suffix == ".yaml" else json.loads(text)
+        found = parse_yaml(text) if suffix == ".yaml" else json.loads(text)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
         return None
-    return found if shallow(found) else None
-
-
-def shallow(value: Any, levels: int = DEEPEST) -> bool:
-    """Whether no more than `levels` lists and mappings lie within each other."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels >= 0 and all(
-        shallow(each, levels - 1) for each in inner if isinstance(each, dict | list)
-    )
+    return found if is_shallow(found, DEEPEST) else None
 
 
 def numbers(values: Any) -> dict[str, float]:

@@ -35,6 +35,7 @@ from flowbalance.tasks.programs.grammar import (
 from flowbalance.tasks.programs.search import Example, fits, right_programs
 from flowbalance.tasks.programs.writer import draw_program, slip
 
+WIDEST = 10_000
 PATIENCE = 5000  # draws without a new question after which there are taken to be no more
 
 
@@ -111,8 +112,10 @@ class Programs:
             raise UserError(f"Programs' largest constant is 1 to 9, not {largest}")
         if not 2 <= inputs <= 9:
             raise UserError(f"Programs' largest input is 2 to 9, not {inputs}")
-        if not outputs[0] < outputs[1]:
-            raise UserError(f"Programs' outputs go from low to high, not {outputs}")
+        if not -WIDEST <= outputs[0] < outputs[1] <= WIDEST:
+            raise UserError(
+                f"Programs' outputs go from low to high, within ±{WIDEST}, not {outputs}"
+            )
         if not operators or set(operators) - set(OPERATORS):
             raise UserError(f"Programs' operators are some of {list(OPERATORS)}, not {operators!r}")
         if not 1 <= solutions[0] <= solutions[1]:

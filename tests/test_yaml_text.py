@@ -1,0 +1,67 @@
+"""YAML of recipes: the scalars of JSON, and nothing that grows, nests or refers without end."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from flowbalance.yaml_text import DEEPEST, dump_yaml, parse_yaml
+
+LAUGHS = "a0: &a0 [x, y]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)
+)
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("1e-4", 1e-4), ("1_000", 1000), ("010", 10), ("0x1F", 31), ("5.", 5.0), ("+.5", 0.5)),
+        *((".inf", float("inf")), ("~", None), ("yes", True), ("", None), ("!!str 1", "1")),
+        # What YAML 1.1 takes for dates, numbers to base 60, and half reads, is text.
+        *((text, text) for text in ("2001-99-99", "2001-01-01", "190:20:30", "0x_", "0b_", "1__0")),
+        *((text, text) for text in ("=", "9" * 5000, "0x" + "f" * 5000, "1e9999999")),
+        ("a: &x {b: 1}\nc: {<<: *x, d: 2}", {"a": {"b": 1}, "c": {"b": 1, "d": 2}}),
+    ],
+)
+def test_values(text: str, value: object) -> None:
+    assert parse_yaml(text) == value
+    assert parse_yaml(dump_yaml(value)) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("!!timestamp x", "!!int x", "!!float x", "!!binary x", "!!bool x", "!!set {a}", "!x y"),
+        *("&a [*a]", "&a {a: *a}", "*a", "<<", "{<<: 3}", "{[a]: 1}", "{a: 1, a: 2}", "a: ["),
+        *("\x00", "\ud800", "a: 1\n---\nb: 2", "[" * 10_000, "{" * 10_000, "- " * 10_000),
+        *(
+            "? " * 10_000,
+            "[\n" * 10_000,
+            LAUGHS,
+            MERGES,
+            "x" * 2_000_000,
+            "[" + "a," * 30_000 + "]",
+        ),
+    ],
+)
+def test_what_is_refused_raises_one_kind_of_error(text: str) -> None:
+    with pytest.raises(yaml.YAMLError):
+        parse_yaml(text)
+
+
+def test_depth() -> None:
+    levels = DEEPEST - 1
+    assert parse_yaml("[" * levels + "]" * levels) is not None
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E5", "0x1F", "1_000", "2001-01-01", "5.", "yes", "~"])
+def test_a_text_that_looks_like_a_number_comes_back_as_text(text: str) -> None:
+    assert parse_yaml(dump_yaml({"a": text})) == {"a": text}
+
+
+def test_a_merge_that_is_read_first_from_elsewhere_gives_no_key_twice() -> None:
+    text = "p: {q: &b {<<: {x: 1}, x: 2}}\nc: {<<: *b}"
+    assert parse_yaml(text)["p"] == {"q": {"x": 2}}
