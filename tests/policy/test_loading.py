@@ -126,8 +126,3 @@ def test_damaged_and_stacked_adapters(folders: dict[str, Path], tmp_path: Path) 
     shutil.rmtree(base)
     with pytest.raises(UserError, match=f"the adapter's base model {base} is gone"):
         load_model(str(folder), torch.float32)
-
-
-def test_unknown_target_modules(folders: dict[str, Path]) -> None:
-    with pytest.raises(UserError, match=r"^model.lora.target_modules: .*nothing_like_it"):
-        build(folders["llama"], lora={"target_modules": ["nothing_like_it"]})

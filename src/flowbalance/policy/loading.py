@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from flowbalance.config import CriticConfig, HeadConfig, ModelConfig
 from flowbalance.errors import UserError
-from flowbalance.policy.adapters import base_of, is_adapter, load_adapter, new_adapter
+from flowbalance.policy.adapters import base_of, is_adapter, load_adapter, merged, new_adapter
 from flowbalance.policy.heads import Critic, PartitionHead
 from flowbalance.policy.policy import Policy, check_projection
 
@@ -63,7 +63,7 @@ def load_model(path: str, dtype: torch.dtype, attention: str = "sdpa") -> nn.Mod
     folder = resolve(path)
     if is_adapter(folder):
         base = load_model(base_of(folder), dtype, attention)
-        return load_adapter(base, folder).merge_and_unload()
+        return merged(load_adapter(base, folder))
     load: Any = AutoModelForCausalLM.from_pretrained
     # Unasked, Transformers takes SDPA for every family that can have it (Gemma 2 cannot).
     kernel = None if attention == "sdpa" else attention

@@ -159,7 +159,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _vocabulary(model: PreTrainedModel) -> int:
-    return cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    return cast(nn.Embedding, model.get_input_embeddings()).weight.shape[0]
 
 
 def _check_request(

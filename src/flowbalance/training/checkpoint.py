@@ -81,8 +81,10 @@ def save(
 
 def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load."""
+    # An adapter's base has its embeddings; PEFT would store them once more, and ask the hub first.
+    options = {"save_embedding_layers": False} if hasattr(model, "disable_adapter") else {}
     with _system_errors():
-        model.save_pretrained(folder)  # pyright: ignore[reportCallIssue]
+        model.save_pretrained(folder, **options)  # pyright: ignore[reportCallIssue]
         tokenizer.save_pretrained(folder)
 
 
