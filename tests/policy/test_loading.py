@@ -11,7 +11,7 @@ from building import build, saved
 from tiny_models import make
 
 from flowbalance.cli import main
-from flowbalance.config import HeadConfig, ModelConfig, TrainConfig, dump
+from flowbalance.config import DataConfig, HeadConfig, ModelConfig, TrainConfig, dump
 from flowbalance.errors import UserError
 from flowbalance.policy import loading
 from flowbalance.policy.loading import (
@@ -151,7 +151,8 @@ def test_an_export_has_the_type_of_its_base(
     tokenizer.save_pretrained(base)
     policy = build(base, lora=lora)
     save_model(policy.model, tokenizer, run / "checkpoint-000001")
-    (run / "config.yaml").write_text(dump(TrainConfig(model=ModelConfig(path=str(base)))))
+    config = TrainConfig(model=ModelConfig(path=str(base)), data=DataConfig(task="countdown"))
+    (run / "config.yaml").write_text(dump(config))
     for option, wanted in ((), dtype), (("--dtype", "bfloat16"), "bfloat16"):
         folder = tmp_path / f"exported{len(option)}"
         assert main(["export", str(run / "checkpoint-000001"), str(folder), *option]) == 0

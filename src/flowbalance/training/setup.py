@@ -155,7 +155,8 @@ def require_room(config: TrainConfig, questions: Questions, model: Any) -> None:
         raise UserError(
             f"the longest prompt has {longest} tokens and rollout.max_completion_length is "
             f"{answer}, together more than the model's {limit} positions{remark(model, limit)}; "
-            "lower rollout.max_completion_length, or data.max_prompt_length with data.long_prompts=drop"
+            "lower rollout.max_completion_length, or data.max_prompt_length with "
+            "data.long_prompts=drop"
         )
 
 
