@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from flowbalance import data
@@ -149,6 +149,42 @@ def test_plain_text_is_encoded_by_the_tokenizers_own_default(tokenizer):
 def test_an_end_token_that_the_tokenizer_appends_is_taken_off():
     tokenizer = make_tokenizer(single="<s> $A </s>")
     assert build(ROWS, tokenizer)[0].ids == ids("<s> hello there")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("<s> hello there", "<s> hello there"),
+        ("<s>hello there", "<s> hello there"),
+        ("<s> <s> hello", "<s> <s> hello"),  # one is the tokenizer's, and two the text's own
+        ("hello <s> there", "<s> hello <s> there"),
+        ("hello there", "<s> hello there"),
+    ],
+)
+@pytest.mark.parametrize("single", ["<s> $A", "<s> $A </s>"])
+def test_text_that_brings_its_begin_token_gets_no_second_one(text, wanted, single):
+    tokenizer = make_tokenizer(single=single)
+    (prompt,) = build([{"prompt": text}], tokenizer)
+    assert prompt.ids == ids(wanted)
+    (prompt,) = build([{"x": "hello"}], tokenizer, prompt_column="x", prompt_template="<s>{x} a")
+    assert prompt.ids == ids("<s> hello a")
+
+
+def test_a_begin_token_stays_where_the_tokenizer_adds_none():
+    (prompt,) = build([{"prompt": "<s> <s> hello"}], make_tokenizer(single="$A"))
+    assert prompt.ids in (ids("<s> <s> hello"), ids("<s> hello"))
+    tokenizer = make_tokenizer(single="$A")
+    tokenizer.bos_token = None
+    (prompt,) = build([{"prompt": "hello"}], tokenizer)
+    assert prompt.ids == ids("hello")
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_prompt_without_a_token(chat):
+    tokenizer = make_tokenizer(single="$A", template="{{ '' }}")
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("mute", "")
+    with pytest.raises(UserError, match="row 1: the tokenizer makes no token of the prompt"):
+        build([{"prompt": "mute"}], tokenizer, chat=chat)
 
 
 def test_prompt_template_and_column(tokenizer):

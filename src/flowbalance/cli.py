@@ -134,7 +134,10 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("model", help="a run or a checkpoint")
     export.add_argument("folder", type=Path, help="where to write; must not exist")
     export.add_argument(
-        "--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="of the file"
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        default="auto",
+        help="of the weights; auto (the default): as the base model's",
     )
 
     compare = commands.add_parser(

@@ -152,12 +152,14 @@ def sample(options: Namespace) -> None:
     from flowbalance.config import DataConfig
     from flowbalance.policy.loading import load_model, load_tokenizer
     from flowbalance.policy.policy import Policy
+    from flowbalance.policy.reach import reach, remark
     from flowbalance.policy.stops import stop_ids
     from flowbalance.report.display import console
     from flowbalance.rollout import Sampling
     from flowbalance.rollout.experience import sample as sample_answers
     from flowbalance.training.run import choose_device
-    from flowbalance.training.setup import TOKEN_BYTES, positions, tokenize
+    from flowbalance.training.setup import TOKEN_BYTES, tokenize
+    from flowbalance.training.stopping import chat_ends, require_vocabulary
 
     path = model_folder(options.model)
     if not 1 <= options.n <= MANY:
@@ -183,15 +185,23 @@ def sample(options: Namespace) -> None:
         data,
         recipe.head if recipe and recipe.build_objective().needs.log_z == "head" else None,
     )
+    require_vocabulary(prompts, tokenizer, model)
     stop = [*(recipe.rollout.stop if recipe else []), *options.stop]
-    room = (positions(model) or sys.maxsize) - max(len(prompt.ids) for prompt in prompts)
+    stop += chat_ends(prompts, data, tokenizer, model)
+    lengths = [len(prompt.ids) for prompt in prompts]
+    limit = reach(model, lengths) or sys.maxsize
+    room = limit - max(lengths)
     if room < 1:
-        raise UserError(f"--prompt: too long for the model, which reads {positions(model)} tokens")
-    limit = min(256, room) if options.max_tokens is None else options.max_tokens
-    require_memory(len(prompts) * options.n * limit * TOKEN_BYTES, "questions × -n × --max-tokens")
+        raise UserError(
+            f"--prompt: too long for the model, which reads {limit} tokens{remark(model, limit)}"
+        )
+    longest = min(256, room) if options.max_tokens is None else options.max_tokens
+    require_memory(
+        len(prompts) * options.n * longest * TOKEN_BYTES, "questions × -n × --max-tokens"
+    )
     try:
         sampling = Sampling(
-            max_tokens=limit,
+            max_tokens=longest,
             temperature=options.temperature,
             top_p=options.top_p,
             stop_ids=stop_ids(stop, tokenizer, model, "--stop"),
@@ -219,7 +229,7 @@ def export(options: Namespace) -> None:
 
     import torch
 
-    from flowbalance.policy.loading import load_model, load_tokenizer
+    from flowbalance.policy.loading import load_model, load_tokenizer, stored_dtype
     from flowbalance.report.files import writing
     from flowbalance.training.checkpoint import save_model
 
@@ -227,8 +237,13 @@ def export(options: Namespace) -> None:
     if folder.exists():
         raise UserError(f"{folder}: exists already; name a new folder")
     path = model_folder(options.model)
+    if options.dtype == "auto":
+        recipe = recipe_of(options.model)  # a checkpoint's weights are float32 whatever its base's
+        dtype = stored_dtype(path, recipe.model.path if recipe else None)
+    else:
+        dtype = getattr(torch, options.dtype)
     # An adapter is merged in float32 and the sum rounded, rather than the parts.
-    model = load_model(path, torch.float32).to(getattr(torch, options.dtype))
+    model = load_model(path, torch.float32).to(dtype)
     scratch = folder.with_name(f".{folder.name}.tmp")
     try:
         with writing(folder):

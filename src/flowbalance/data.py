@@ -279,6 +279,10 @@ def _fill(template: str, row: Row, number: int) -> str:
 
 def _encode(text: str, tokenizer: Any) -> list[int]:
     ids = list(tokenizer(text).input_ids)
+    # Text that was rendered for a chat brings its begin token: the tokenizer's own is one too many.
+    begin = tokenizer.bos_token_id
+    if begin is not None and ids[:2] == [begin, begin] and text.startswith(tokenizer.bos_token):
+        del ids[0]
     # Some tokenizers close every text with the end token; after it the policy would start anew.
     if ids[-1:] == [tokenizer.eos_token_id] and not text.endswith(tokenizer.eos_token):
         ids.pop()

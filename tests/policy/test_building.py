@@ -47,6 +47,24 @@ def test_a_checkpoint_continues_bit_for_bit(folders: dict[str, Path], tmp_path: 
     assert (again.score(PROMPTS, ANSWERS) - reference).abs().max() > 1e-3
 
 
+def test_parts_lie_where_what_loads_models_does_not_look(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Without an index every *.safetensors beside the weights counts as weights for some."""
+    base = folders["llama"]
+    policy = build(base, HeadConfig())
+    train(policy)
+    folder = saved(policy, base, tmp_path / "checkpoint")
+    assert [path.name for path in folder.glob("*.safetensors")] == ["model.safetensors"]
+    # As early checkpoints have them.
+    for part in (folder / "parts").iterdir():
+        part.rename(folder / part.name)
+    (folder / "parts").rmdir()
+    again = build(base, HeadConfig(), folder)
+    tokens = collate(PROMPTS, ANSWERS)
+    assert torch.equal(again(tokens).log_z, policy(tokens).log_z)
+
+
 def test_another_reference(folders: dict[str, Path]) -> None:
     policy = build(folders["llama-tied"], reference=str(folders["llama"]))
     reference = policy.score(PROMPTS, ANSWERS, reference=True)

@@ -10,10 +10,19 @@ import torch
 from building import build, saved
 from tiny_models import make
 
-from flowbalance.config import HeadConfig
+from flowbalance.cli import main
+from flowbalance.config import DataConfig, HeadConfig, ModelConfig, TrainConfig, dump
 from flowbalance.errors import UserError
 from flowbalance.policy import loading
-from flowbalance.policy.loading import HEAD_FILE, load_model, load_part, load_tokenizer, resolve
+from flowbalance.policy.loading import (
+    HEAD_FILE,
+    load_model,
+    load_part,
+    load_tokenizer,
+    resolve,
+    stored_dtype,
+)
+from flowbalance.training.checkpoint import save_model
 
 
 def copied(folders: dict[str, Path], tmp_path: Path) -> Path:
@@ -145,6 +154,30 @@ def test_damaged_and_stacked_adapters(folders: dict[str, Path], tmp_path: Path) 
         load_model(str(folder), torch.float32)
 
 
-def test_unknown_target_modules(folders: dict[str, Path]) -> None:
-    with pytest.raises(UserError, match=r"^model.lora.target_modules: .*nothing_like_it"):
-        build(folders["llama"], lora={"target_modules": ["nothing_like_it"]})
+# --- the type of an exported model ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("lora", [None, {"rank": 2}])
+def test_an_export_has_the_type_of_its_base(
+    folders: dict[str, Path], tmp_path: Path, dtype: str, lora: dict[str, int] | None
+) -> None:
+    base, run = tmp_path / "base", tmp_path / "run"
+    make("llama").to(getattr(torch, dtype)).save_pretrained(base)
+    tokenizer = load_tokenizer(str(folders["llama"]))
+    tokenizer.save_pretrained(base)
+    policy = build(base, lora=lora)
+    save_model(policy.model, tokenizer, run / "checkpoint-000001")
+    config = TrainConfig(model=ModelConfig(path=str(base)), data=DataConfig(task="countdown"))
+    (run / "config.yaml").write_text(dump(config))
+    for option, wanted in ((), dtype), (("--dtype", "bfloat16"), "bfloat16"):
+        folder = tmp_path / f"exported{len(option)}"
+        assert main(["export", str(run / "checkpoint-000001"), str(folder), *option]) == 0
+        exported = load_model(str(folder), "auto")
+        assert {p.dtype for p in exported.parameters()} == {getattr(torch, wanted)}
+
+
+def test_the_type_of_a_checkpoint_whose_base_is_gone(folders: dict[str, Path]) -> None:
+    path = str(folders["llama"])
+    assert stored_dtype(path, "/no/where") == torch.float32
+    assert stored_dtype(path) == torch.float32

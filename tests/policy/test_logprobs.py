@@ -6,10 +6,15 @@ import pytest
 import torch
 from tiny_models import CONFIGS, GQA, SIZE, V, gradients, make, make_rows
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from flowbalance.errors import UserError
-from flowbalance.policy.policy import Policy, check_projection
+from flowbalance.policy.policy import Policy, check_projection, inputs_of
 from flowbalance.policy.tokens import collate, micro_batches
 
 PROMPTS, ANSWERS = make_rows()
@@ -73,6 +78,25 @@ def test_logits_made_in_an_unknown_way_are_refused() -> None:
     with pytest.raises(UserError, match=r"^Doubling turns hidden states into logits in a way"):
         check_projection(model)
     assert model.training
+
+
+def test_a_model_that_reads_images_too_is_told_in_training_that_there_are_none() -> None:
+    text = SIZE | GQA | {"head_dim": 4, "query_pre_attn_scalar": 4, "sliding_window": 16}
+    sight = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sight |= {"intermediate_size": 16, "image_size": 28, "patch_size": 14}
+    model = Gemma3ForConditionalGeneration(
+        Gemma3Config(text_config=text, vision_config=sight, image_token_index=V - 1)
+    )
+    check_projection(model)
+    assert "token_type_ids" in inputs_of(model.base_model, torch.tensor([[1]]))
+    assert set(inputs_of(make("gpt2").base_model, torch.tensor([[1]]))) == {
+        "input_ids",
+        "use_cache",
+    }
+    policy = Policy(model).train()
+    prompts, answers = [[3, 4], [5, 6, 7]], [[8, 9, 10], [11, 12]]
+    trained = policy(collate(prompts, answers)).logprobs
+    torch.testing.assert_close(trained, policy.score(prompts, answers), atol=1e-5, rtol=0)
 
 
 # --- invariances -----------------------------------------------------------------------------

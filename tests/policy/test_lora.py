@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import tiny_models
 import torch
 from building import ANSWERS, PROMPTS, build, saved, train
-from tiny_models import gradients, make
-from transformers import AutoModelForCausalLM
+from flowbalance.evaluation.benchmarks.weights import mark_of
+from safetensors import safe_open
+from tiny_models import GQA, SIZE, gradients, make
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from flowbalance.config import HeadConfig
+from flowbalance.cli import main
+from flowbalance.config import HeadConfig, dump
+from flowbalance.errors import UserError
 from flowbalance.policy import loading
-from flowbalance.policy.loading import load_model
+from flowbalance.policy.loading import load_model, load_tokenizer
 from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import collate
+from flowbalance.rollout import Sampling, generate
+from flowbalance.training.checkpoint import save_model
 
 
 @pytest.mark.parametrize("name", ["llama", "llama-tied", "gpt2"])
@@ -96,3 +104,200 @@ def test_the_adapter_comes_back_after_an_error_in_the_reference(folders: dict[st
         raise IndexError
     assert policy.model.training
     assert torch.equal(policy.score(PROMPTS, ANSWERS), before)
+
+
+# --- embeddings and output layers ----------------------------------------------------------------
+
+WORDS = {"gpt2": "wte"}
+TIED = ["llama-tied", "gpt2", "gemma2", "gemma3", "qwen2-tied"]
+
+
+@pytest.mark.filterwarnings("error:.*tie:UserWarning")
+@pytest.mark.parametrize("targets", ["output", "input", "both"])
+@pytest.mark.parametrize("name", ["llama", *TIED])
+def test_an_adapted_embedding_is_merged_without_the_other_end_of_its_tie(
+    folders: dict[str, Path], tmp_path: Path, name: str, targets: str
+) -> None:
+    """Merged into shared weights, an adapter of one end would change the other end as well."""
+    base = folders.get(name) or tiny_models.save(name, tmp_path / name)
+    words = WORDS.get(name, "embed_tokens")
+    named = {"output": ["lm_head"], "input": [words], "both": [words, "lm_head"]}[targets]
+    policy = build(base, lora={"rank": 2, "target_modules": named})
+    before = policy.score(PROMPTS, ANSWERS)
+    train(policy)
+    trained = policy.score(PROMPTS, ANSWERS)
+    assert (trained - before).abs().max() > 1e-3
+    assert torch.equal(policy.score(PROMPTS, ANSWERS, reference=True), before)
+    rollout = generate(policy.model, PROMPTS, 1, Sampling(4), seed=0)
+    sampled = policy.score(PROMPTS, rollout.tokens.tolist())
+    torch.testing.assert_close(sampled, rollout.logprobs, atol=1e-4, rtol=0)
+
+    folder, exported = tmp_path / "checkpoint", tmp_path / "exported"
+    save_model(policy.model, load_tokenizer(str(base)), folder)
+    assert main(["export", str(folder), str(exported), "--dtype", "float32"]) == 0
+    again = build(base, checkpoint=folder, lora={"rank": 2, "target_modules": named})
+    assert torch.equal(again.score(PROMPTS, ANSWERS), trained)
+    for path in (folder, exported):
+        whole = Policy(load_model(str(path), torch.float32))
+        torch.testing.assert_close(whole.score(PROMPTS, ANSWERS), trained, atol=1e-5, rtol=1e-5)
+    plain = Policy(AutoModelForCausalLM.from_pretrained(exported))
+    torch.testing.assert_close(plain.score(PROMPTS, ANSWERS), trained, atol=1e-5, rtol=1e-5)
+
+
+def test_an_adapter_does_not_store_its_bases_embeddings(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    policy = build(folders["llama"], lora={"rank": 2, "target_modules": ["lm_head"]})
+    save_model(policy.model, load_tokenizer(str(folders["llama"])), tmp_path)
+    with safe_open(tmp_path / "adapter_model.safetensors", "pt") as file:
+        assert all("lora_" in name for name in file.keys())  # noqa: SIM118
+
+
+@pytest.mark.parametrize("name", ["llama", "llama-tied"])
+@pytest.mark.parametrize("module", ["lm_head", "embed_tokens"])
+def test_an_adapter_that_brings_a_whole_layer_is_merged(
+    folders: dict[str, Path], tmp_path: Path, name: str, module: str
+) -> None:
+    """As other trainers make them; ours has no such field."""
+    peft = pytest.importorskip("peft")
+    settings = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], modules_to_save=[module]
+    )
+    model = peft.get_peft_model(load_model(str(folders[name]), torch.float32), settings)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(tmp_path)
+    wanted = Policy(model).score(PROMPTS, ANSWERS)
+    whole = load_model(str(tmp_path), torch.float32)
+    torch.testing.assert_close(Policy(whole).score(PROMPTS, ANSWERS), wanted, atol=1e-5, rtol=1e-5)
+    whole.save_pretrained(tmp_path / "whole")  # pyright: ignore[reportCallIssue]
+    again = Policy(AutoModelForCausalLM.from_pretrained(tmp_path / "whole"))
+    torch.testing.assert_close(again.score(PROMPTS, ANSWERS), wanted, atol=1e-5, rtol=1e-5)
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (["nothing_like_it"], "nothing_like_it"),
+        (["q_proj", "k_prj"], "LlamaForCausalLM has no module k_prj$"),
+        ([], "names no module; leave it out for all-linear$"),
+        (["norm"], "LlamaRMSNorm"),
+        (["mlp"], "LlamaMLP"),
+    ],
+)
+def test_target_modules_that_cannot_be_adapted(
+    folders: dict[str, Path], targets: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        build(folders["llama"], lora={"target_modules": targets})
+    said = str(caught.value)
+    assert said.startswith("model.lora.target_modules: ")
+    assert "\n" not in said
+    assert len(said) < 400
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("rank", "0"), ("alpha", "0"), ("target_modules", ".*_proj")]
+)
+def test_an_adapter_that_could_not_learn_is_refused_by_its_field(
+    recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str], field: str, value: str
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump(recipe()))
+    assert main(["train", str(path), f"model.lora.{field}={value}"]) == 2
+    said = capsys.readouterr().err
+    assert f"model.lora.{field}" in said
+    assert len(said.splitlines()) == 1
+
+
+def based_on(folder: Path, base: object) -> Path:
+    config = folder / "adapter_config.json"
+    text = json.loads(config.read_text()) | {"base_model_name_or_path": base}
+    config.write_text(json.dumps(text))
+    return folder
+
+
+@pytest.fixture
+def adapter(folders: dict[str, Path], tmp_path: Path) -> Path:
+    policy = build(folders["llama"], lora={"rank": 2, "target_modules": ["q_proj", "v_proj"]})
+    save_model(policy.model, load_tokenizer(str(folders["llama"])), tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def test_an_adapter_based_on_itself(adapter: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(adapter, tmp_path / "other"))
+    based_on(adapter, str(adapter))
+    with pytest.raises(UserError, match="the adapter is based on itself"):
+        load_model(str(adapter), torch.float32)
+    based_on(based_on(adapter, str(other)).with_name("other"), str(adapter))
+    for start in (adapter, other):
+        with pytest.raises(UserError, match="based on itself"):
+            load_model(str(start), torch.float32)
+        with pytest.raises(UserError, match="based on itself"):
+            mark_of(str(start))
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("/no/where", "the adapter's base model /no/where is gone"),
+        ("./no-where", "there is no folder ./no-where"),
+        (None, "does not say which model"),
+        (7, "does not say which model"),
+    ],
+)
+def test_an_adapter_without_its_base(adapter: Path, base: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_model(str(based_on(adapter, base)), torch.float32)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "qwen2-tied", "wide", "deep", "shallow"])
+def test_an_adapter_of_another_model(
+    folders: dict[str, Path], adapter: Path, tmp_path: Path, name: str
+) -> None:
+    base = folders.get(name)
+    if name == "qwen2-tied":
+        base = tiny_models.save(name, tmp_path / name)
+    elif base is None:
+        base = tmp_path / name
+        changes = {
+            "wide": {"hidden_size": 32},
+            "deep": {"num_hidden_layers": 3},
+            "shallow": {"num_hidden_layers": 1},
+        }[name]
+        LlamaForCausalLM(LlamaConfig(**(SIZE | GQA | changes))).save_pretrained(base)
+    based_on(adapter, str(base))
+    if name == "qwen2-tied":  # of the same shapes: nothing tells them apart
+        assert load_model(str(adapter), torch.float32)
+        return
+    with pytest.raises(UserError) as caught:
+        load_model(str(adapter), torch.float32)
+    said = str(caught.value)
+    assert said.startswith(f"{adapter}: cannot load the LoRA adapter: ")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("damage", ["kind", "field", "prompt"])
+def test_an_adapter_of_another_kind(folders: dict[str, Path], tmp_path: Path, damage: str) -> None:
+    peft = pytest.importorskip("peft")
+    model = load_model(str(folders["llama"]), torch.float32)
+    if damage == "prompt":
+        settings = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    else:
+        settings = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"])
+    peft.get_peft_model(model, settings).save_pretrained(tmp_path)
+    config = tmp_path / "adapter_config.json"
+    values = json.loads(config.read_text())
+    if damage == "kind":
+        config.write_text(json.dumps(values | {"peft_type": "TELEPATHY"}))
+    if damage == "field":
+        del values["peft_type"]
+        config.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"adapter") as caught:
+        load_model(str(tmp_path), torch.float32)
+    assert "\n" not in str(caught.value)

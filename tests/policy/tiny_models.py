@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
     Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
     GraniteConfig,
@@ -47,6 +48,9 @@ CONFIGS = {
     "neox": lambda: GPTNeoXConfig(**SIZE),
     "gemma2": lambda: Gemma2Config(
         **SIZE, **GQA, head_dim=4, query_pre_attn_scalar=4, final_logit_softcapping=2.0
+    ),
+    "gemma3": lambda: Gemma3TextConfig(
+        **SIZE, **GQA, **TIED, head_dim=4, query_pre_attn_scalar=4, sliding_window=16
     ),
     "cohere": lambda: CohereConfig(**SIZE, **GQA, logit_scale=0.25),
     "granite": lambda: GraniteConfig(**SIZE, **GQA, logits_scaling=3.0),

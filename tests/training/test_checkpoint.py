@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import errno
+import json
 import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from flowbalance.config import HeadConfig
+from flowbalance.cli import main
+from flowbalance.config import HeadConfig, TrainConfig
 from flowbalance.errors import UserError
 from flowbalance.policy.heads import PartitionHead
 from flowbalance.policy.loading import load_model, load_tokenizer
 from flowbalance.policy.policy import Policy
 from flowbalance.training import checkpoint
+from flowbalance.training.run import open_run
+from flowbalance.training.trainer import Trainer
 
 Save = Callable[..., Path]
 
@@ -46,14 +51,14 @@ def test_a_whole_checkpoint(save: Save, tmp_path: Path) -> None:
     assert checkpoint.latest_whole(tmp_path) == folder
     assert checkpoint.load_state(folder)["step"] == 3
     assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 0
-    assert (folder / "partition_head.safetensors").is_file()
+    assert (folder / "parts/partition_head.safetensors").is_file()
 
 
 FILES = [
     "manifest.json",
     "model.safetensors",
     "trainer_state.pt",
-    "partition_head.safetensors",
+    "parts/partition_head.safetensors",
     "config.json",
     "tokenizer.json",
 ]
@@ -161,3 +166,65 @@ def test_a_full_disk_is_one_sentence(
     with pytest.raises(UserError, match=r"checkpoint-000002: the disk is full.* untouched$"):
         save(2, keep=1)
     assert [path.name for path in tmp_path.iterdir()] == [good.name]
+
+
+# --- what could not be saved is found at the start ------------------------------------------------
+
+
+def odd_config(trainer_parts: tuple) -> None:
+    trainer_parts[0].config.odd = {"a", "set"}
+
+
+def odd_generation(trainer_parts: tuple) -> None:
+    trainer_parts[0].generation_config.max_new_tokens = -1
+
+
+def odd_tokenizer(trainer_parts: tuple) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError("this tokenizer cannot be saved")
+
+    trainer_parts[1].save_pretrained = refuse
+
+
+@pytest.mark.parametrize("oddity", [odd_config, odd_generation, odd_tokenizer])
+def test_what_cannot_be_saved_is_refused_before_the_first_step(
+    tiny_model: Path, tmp_path: Path, oddity: Callable[[tuple], None]
+) -> None:
+    model: Any = load_model(str(tiny_model), torch.float32)
+    tokenizer = load_tokenizer(str(tiny_model))
+    checkpoint.try_save(tmp_path, model, tokenizer)
+    assert not list(tmp_path.iterdir())
+    oddity((model, tokenizer))
+    with pytest.raises(UserError, match=r"^model.path: a checkpoint of this model could not be"):
+        checkpoint.try_save(tmp_path, model, tokenizer)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    model, tokenizer = load_model(str(tiny_model), torch.float32), load_tokenizer(str(tiny_model))
+    with pytest.raises(UserError, match="cannot write there"):
+        checkpoint.try_save(tmp_path / "file", model, tokenizer)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"temperature": 0.7, "do_sample": False},
+        {"top_p": 0.5, "top_k": 3},
+        {"eos_token_id": [1, 2, -1, 5000]},
+    ],
+)
+def test_an_odd_generation_config_trains_saves_and_exports(
+    recipe: Callable[..., TrainConfig], tiny_model: Path, tmp_path: Path, values: dict[str, Any]
+) -> None:
+    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    path = base / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    config = recipe(f"model.path={base}", "train.steps=1")
+    saved = Trainer(config, open_run(config, "test")).run()
+    assert main(["export", str(saved), str(tmp_path / "exported")]) == 0
+    exported: Any = load_model(str(tmp_path / "exported"), torch.float32)
+    exported.generation_config.validate(strict=True)

@@ -32,6 +32,7 @@ from flowbalance.policy.loading import (
     load_model,
     load_tokenizer,
     make_room,
+    part_file,
     separator_id,
 )
 from flowbalance.policy.policy import Policy
@@ -109,7 +110,7 @@ def base_model(
     device: torch.device,
 ) -> Policy | None:
     """The recipe's reference, where the run's own is another one by now; else None."""
-    if newest is None or not (newest / REFERENCE_FILE).is_file():
+    if newest is None or not part_file(newest, REFERENCE_FILE).is_file():
         return None
     path = config.model.reference or config.model.path
     compute = compute_dtype(config.model, device)

@@ -90,6 +90,8 @@ class HeldOut:
         assert self.solutions is not None
         ids = {prompt.key: prompt.ids for prompt in self.prompts}
         end: Any = tokenizer.eos_token_id
+        if end is None:  # the generation config or the recipe named one
+            end = self.sampling.stop_ids[0]
         encoded = {
             text: [*tokenizer.encode(text, add_special_tokens=False), end]
             for forms in self.solutions

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model as save_weights
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from flowbalance.config import CriticConfig, HeadConfig, ModelConfig
 from flowbalance.errors import CannotLoad, UserError
-from flowbalance.policy.adapters import base_of, is_adapter, load_adapter, new_adapter
+from flowbalance.policy.adapters import base_of, is_adapter, load_adapter, merged, new_adapter
+from flowbalance.policy.checks import require_json, require_weights, settle_generation_config
 from flowbalance.policy.heads import Critic, PartitionHead
 from flowbalance.policy.policy import Policy, check_projection
 
 BUILTIN = "builtin:"
 ASSETS = Path(str(files("flowbalance"))) / "assets"
-HEAD_FILE = "partition_head.safetensors"
-CRITIC_FILE = "critic.safetensors"
-REFERENCE_FILE = "reference.safetensors"
+# In a folder of their own: what loads models takes every *.safetensors beside the weights for some.
+HEAD_FILE = "parts/partition_head.safetensors"
+CRITIC_FILE = "parts/critic.safetensors"
+REFERENCE_FILE = "parts/reference.safetensors"
 """Only where the reference is not the base model any more."""
 
 
@@ -40,10 +44,13 @@ def resolve(path: str) -> str:
             raise UserError(f"model.path: there is no built-in model {path!r}; there are: {listed}")
         return str(ASSETS / name)
     folder = Path(path).expanduser()
-    if folder.is_dir():
-        return str(folder.resolve())
-    # "org/name" is looked up on the hub, unless it lies in a folder that is here.
-    local = path.startswith((".", "/", "~", "runs/")) or folder.parent.is_dir()
+    try:
+        if folder.is_dir():
+            return str(folder.resolve())
+        # "org/name" is looked up on the hub, unless it lies in a folder that is here.
+        local = path.startswith((".", "/", "~", "runs/")) or folder.parent.is_dir()
+    except OSError as error:
+        raise UserError(f"model.path: cannot read {path}: {error.strerror or error}") from error
     if local or path.count("/") != 1:
         raise UserError(f"model.path: there is no folder {path}")
     return path
@@ -51,36 +58,42 @@ def resolve(path: str) -> str:
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model."""
-    try:
-        return AutoTokenizer.from_pretrained(resolve(path))
-    except UserError:
-        raise
-    except Exception as error:  # the Rust library raises bare Exceptions for a damaged file
-        raise _cannot_load("tokenizer", path, error) from error
+    folder = resolve(path)
+    with _reading("model", path):  # its config.json is read for the tokenizer, too
+        require_json(folder)
+        if (Path(folder) / "config.json").is_file():
+            AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with _reading("tokenizer", path):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
-def load_model(path: str, dtype: torch.dtype, attention: str = "sdpa") -> nn.Module:
-    """A causal language model; a LoRA checkpoint comes as its base with the adapter merged in."""
+def load_model(
+    path: str, dtype: torch.dtype | Literal["auto"], attention: str = "sdpa"
+) -> nn.Module:
+    """A causal language model; a LoRA checkpoint comes as its base with the adapter merged in.
+
+    `dtype` "auto": the type that its config.json names. Raises UserError for a model that cannot be
+    loaded whole.
+    """
     transformers_logging.disable_progress_bar()
     folder = resolve(path)
-    if is_adapter(folder):
-        base = load_model(base_of(folder), dtype, attention)
-        return load_adapter(base, folder).merge_and_unload()
-    load: Any = AutoModelForCausalLM.from_pretrained
-    # Unasked, Transformers takes SDPA for every family that can have it (Gemma 2 cannot).
-    kernel = None if attention == "sdpa" else attention
-    try:
+    with _reading("model", path):
+        require_json(folder)
+        if is_adapter(folder):
+            base: Any = load_model(base_of(folder), dtype, attention)
+            return merged(load_adapter(base, folder))
+        load: Any = AutoModelForCausalLM.from_pretrained
         model, found = load(
-            folder, dtype=dtype, attn_implementation=kernel, output_loading_info=True
+            folder,
+            dtype=dtype,
+            # Unasked, Transformers takes SDPA for every family that can have it (Gemma 2 cannot).
+            attn_implementation=None if attention == "sdpa" else attention,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # `require_weights` says which
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise _cannot_load("model", path, error) from error
-    if missing := sorted(found["missing_keys"]):
-        # Transformers would go on with random numbers in their place.
-        raise UserError(
-            f"model.path: {path} lacks {len(missing)} of the weights that {type(model).__name__} "
-            f"has ({', '.join(missing[:3])} …); is it a whole causal language model?"
-        )
+    require_weights(found, model, path)
+    settle_generation_config(model, path)
     return _own_memory(model)
 
 
@@ -93,9 +106,38 @@ def _own_memory(model: nn.Module) -> nn.Module:
     return model
 
 
-def _cannot_load(what: str, path: str, error: Exception) -> CannotLoad:
-    reason = " ".join(str(error).split())[:300]
-    return CannotLoad(f"model.path: cannot load the {what} {path}: {reason}")
+def stored_dtype(path: str, trained_from: str | None = None) -> torch.dtype:
+    """The type of the weights of the base that a checkpoint was trained from, else of the model's
+    own; float32 where no config.json says."""
+    for each in (trained_from, path):
+        try:
+            folder = resolve(each) if each else ""
+            while is_adapter(folder):
+                folder = resolve(base_of(folder))
+            dtype = AutoConfig.from_pretrained(folder).dtype if folder else None
+        except (UserError, OSError, ValueError):  # the base is gone
+            continue
+        if dtype is not None:
+            return dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype)
+    return torch.float32
+
+
+@contextmanager
+def _reading(what: str, path: str) -> Iterator[None]:
+    """Whatever a file can do to Transformers, as a sentence: configurations that make no sense
+    raise all kinds of errors, and the Rust libraries bare Exceptions."""
+    try:
+        yield
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "trust_remote_code" in reason:
+            reason = "it needs code that it brings itself, which is not run here; take a model of "
+            reason += "an architecture that Transformers knows"
+        elif isinstance(error, KeyError):
+            reason = f"it names {reason}, which Transformers does not know"
+        raise CannotLoad(f"model.path: cannot load the {what} {path}: {reason[:300]}") from error
 
 
 def compute_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
@@ -137,15 +179,15 @@ def build_policy(
         if reference:
             frozen = load_model(config.reference or config.path, torch.float32, config.attention)
             make_room(frozen, separator)
-            if checkpoint is not None and (checkpoint / REFERENCE_FILE).is_file():
-                load_part(frozen, checkpoint / REFERENCE_FILE)
+            if checkpoint is not None and part_file(checkpoint, REFERENCE_FILE).is_file():
+                load_part(frozen, part_file(checkpoint, REFERENCE_FILE))
             halve_matrices(frozen, compute)
     width = model.get_output_embeddings().weight.shape[1]
     partition = None
     if head is not None:
         partition = PartitionHead(width, head)
         if checkpoint is not None:
-            load_part(partition, checkpoint / HEAD_FILE)
+            load_part(partition, part_file(checkpoint, HEAD_FILE))
     judge = None
     if critic is not None:
         trunk = None
@@ -156,7 +198,7 @@ def build_policy(
             trunk = second.base_model
         judge = Critic(width, critic, trunk)
         if checkpoint is not None:
-            load_part(judge, checkpoint / CRITIC_FILE)
+            load_part(judge, part_file(checkpoint, CRITIC_FILE))
     policy = Policy(
         model,
         head=partition,
@@ -267,7 +309,14 @@ def save_parts(policy: Policy, folder: Path, *, reference: bool) -> None:
         parts[REFERENCE_FILE] = policy.reference
     for name, part in parts.items():
         if part is not None:
+            (folder / name).parent.mkdir(exist_ok=True)
             save_weights(part, str(folder / name))
+
+
+def part_file(checkpoint: Path, name: str) -> Path:
+    """Where a part lies; early checkpoints have it beside the model's files."""
+    early = checkpoint / Path(name).name
+    return early if early.is_file() else checkpoint / name
 
 
 def load_part(part: nn.Module, path: Path) -> None:

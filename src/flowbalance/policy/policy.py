@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self, cast
 
@@ -13,6 +14,9 @@ from flowbalance.errors import UserError
 from flowbalance.policy.heads import Critic, PartitionHead
 from flowbalance.policy.logprobs import token_logprobs
 from flowbalance.policy.tokens import Tokens, collate, micro_batches
+
+TOKEN_KINDS = ("token_type_ids", "mm_token_type_ids")
+"""What models call the tensor that tells tokens of text, 0, from marks of images."""
 
 
 class Scores(NamedTuple):
@@ -137,7 +141,7 @@ class Policy(nn.Module):
         """(B, T) V before each token, from the policy's states or the critic's own."""
         assert self.critic is not None
         if self.critic.trunk is not None:
-            trunk = self.critic.trunk(input_ids=tokens.ids, use_cache=False)
+            trunk = self.critic.trunk(**inputs_of(self.critic.trunk, tokens.ids))
             hidden = trunk.last_hidden_state
         elif hidden is None:
             hidden, _ = hidden_states(self.model, tokens.ids)
@@ -244,7 +248,8 @@ def hidden_states(model: nn.Module, ids: Tensor) -> tuple[Tensor, Callable[[Tens
     language_model = cast(Any, model)
     if hasattr(model, "get_base_model"):  # a PEFT model: its layers are adapted in place
         language_model = language_model.get_base_model()
-    hidden = language_model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    trunk = language_model.base_model
+    hidden = trunk(**inputs_of(trunk, ids)).last_hidden_state
     output = language_model.get_output_embeddings()
     config = language_model.config.get_text_config()
     # Three families scale or cap their logits after the projection (Cohere, Granite, Gemma 2).
@@ -261,10 +266,22 @@ def hidden_states(model: nn.Module, ids: Tensor) -> tuple[Tensor, Callable[[Tens
     return hidden, project
 
 
+def inputs_of(trunk: nn.Module, ids: Tensor) -> dict[str, Any]:
+    """What the forward pass of a model's trunk asks for; one that reads images, too, may ask in
+    training which tokens are marks of one: none."""
+    inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
+    config = cast(Any, trunk).config
+    if config.get_text_config() is not config:
+        taken = inspect.signature(trunk.forward).parameters
+        inputs |= {name: torch.zeros_like(ids) for name in TOKEN_KINDS if name in taken}
+    return inputs
+
+
 @torch.no_grad()
 def check_projection(model: nn.Module) -> None:
     """Raise a UserError unless `hidden_states` reproduces the model's own logits."""
-    ids = torch.arange(1, 9, device=next(model.parameters()).device)[None]
+    rows = cast(Any, model).get_input_embeddings().weight.shape[0]
+    ids = torch.arange(1, 9, device=next(model.parameters()).device)[None] % rows
     with evaluating(model):
         hidden, project = hidden_states(model, ids)
         own = cast(Any, model)(input_ids=ids, use_cache=False).logits

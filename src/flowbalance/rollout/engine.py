@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from flowbalance.policy.reach import reach, remark
 from flowbalance.rollout.decoder import Decoder, check_model
 from flowbalance.rollout.sampling import Sampling, draw
 
@@ -162,7 +163,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _vocabulary(model: PreTrainedModel) -> int:
-    return cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    return cast(nn.Embedding, model.get_input_embeddings()).weight.shape[0]
 
 
 def _check_request(
@@ -184,13 +185,20 @@ def _check_request(
     if max_batch < 1:
         raise ValueError(f"max_batch must be at least 1, got {max_batch}")
     longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if positions and len(prompts[longest]) + sampling.max_tokens > positions:
+    limit = reach(model, [len(prompt) for prompt in prompts])
+    if limit and len(prompts[longest]) + sampling.max_tokens > limit:
         raise ValueError(
             f"prompt {longest} has {len(prompts[longest])} tokens, which with max_tokens = "
-            f"{sampling.max_tokens} exceeds the model's {positions} positions: lower max_tokens "
-            f"to at most {positions - len(prompts[longest])} or drop the prompt"
+            f"{sampling.max_tokens} exceeds the model's {limit} positions"
+            f"{remark(model, limit)}: lower max_tokens "
+            f"to at most {limit - len(prompts[longest])} or drop the prompt"
         )
+    for i, prompt in enumerate(prompts):
+        if max(prompt) >= _vocabulary(model):
+            raise ValueError(
+                f"prompt {i} has the token {max(prompt)}, which is not in the model's vocabulary "
+                f"of {_vocabulary(model)} tokens"
+            )
     unknown = [stop for stop in sampling.stop_ids if stop >= _vocabulary(model)]
     if unknown:
         raise ValueError(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from flowbalance.bounds import require_memory
-from flowbalance.config import BenchmarkConfig, ModelConfig, load
+from flowbalance.config import BenchmarkConfig, DataConfig, ModelConfig, load
 from flowbalance.errors import UserError
 from flowbalance.evaluation.benchmarks.answers import (
     ANSWERS,
@@ -54,6 +54,7 @@ from flowbalance.policy.loading import (
     resolve,
 )
 from flowbalance.policy.policy import Policy
+from flowbalance.policy.reach import reach, remark
 from flowbalance.policy.stops import stop_ids
 from flowbalance.policy.weights import mark_of
 from flowbalance.report.display import console
@@ -64,7 +65,8 @@ from flowbalance.rollout.decoder import check_model
 from flowbalance.sandbox import Sandbox
 from flowbalance.training.interrupt import Interrupt
 from flowbalance.training.run import choose_device, own_folder, run_folder
-from flowbalance.training.setup import TOKEN_BYTES, positions
+from flowbalance.training.setup import TOKEN_BYTES
+from flowbalance.training.stopping import chat_ends, require_vocabulary
 
 LONGEST = 8192
 """Tokens of an answer, where the model has room for them: what FlowRL trains with."""
@@ -223,16 +225,21 @@ def sampled(
     if answers.lines:
         there = len(answers.lines) // n
         console.print(f"going on: {there} of {len(keys)} questions are answered", markup=False)
-    policy, tokenizer, ends, reads = loaded(config)
+    policy, tokenizer = loaded(config)
     form = prompt_format(config, questions.benchmark, tokenizer)
     prompts = put(questions.rows, form, tokenizer, sys.maxsize)
-    longest = max(len(prompt.ids) for prompt in prompts)
-    room = (reads or sys.maxsize) - longest
+    require_vocabulary(prompts, tokenizer, policy.model)
+    data = DataConfig(chat=form.chat, chat_template_kwargs=form.arguments)
+    stop_at = [*config.stop, *chat_ends(prompts, data, tokenizer, policy.model)]
+    ends = stop_ids(stop_at, tokenizer, policy.model, "stop")
+    lengths = [len(prompt.ids) for prompt in prompts]
+    reads, longest = reach(policy.model, lengths) or sys.maxsize, max(lengths)
+    room = reads - longest
     limit = config.max_completion_length or min(LONGEST, room)
     if limit > room or room < 1:
         raise UserError(
             f"max_completion_length: the longest question has {longest} tokens and the model reads "
-            f"{reads}, which leaves {max(room, 0)} for an answer"
+            f"{reads}{remark(policy.model, reads)}, which leaves {max(room, 0)} for an answer"
         )
     require_memory(n * limit * TOKEN_BYTES, "num_generations × max_completion_length")
     known = read_facts(answers.folder, SAMPLING)
@@ -262,8 +269,8 @@ def sampled(
     answers.save()
 
 
-def loaded(config: BenchmarkConfig) -> tuple[Any, Any, tuple[int, ...], int | None]:
-    """The policy, its tokenizer, the tokens that end an answer, and how many tokens it reads."""
+def loaded(config: BenchmarkConfig) -> tuple[Any, Any]:
+    """The policy and its tokenizer."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
@@ -275,4 +282,4 @@ def loaded(config: BenchmarkConfig) -> tuple[Any, Any, tuple[int, ...], int | No
         raise UserError(f"model.path: {error}") from error
     dtype = compute_dtype(ModelConfig(dtype=config.model.dtype), device)
     policy = Policy(model, compute_dtype=dtype).to(device).eval()
-    return policy, tokenizer, stop_ids(config.stop, tokenizer, model, "stop"), positions(model)
+    return policy, tokenizer

@@ -82,9 +82,34 @@ def save(
 
 def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load."""
+    # An adapter's base has its embeddings; PEFT would store them once more, and ask the hub first.
+    options = {"save_embedding_layers": False} if hasattr(model, "disable_adapter") else {}
     with _system_errors():
-        model.save_pretrained(folder)  # pyright: ignore[reportCallIssue]
+        model.save_pretrained(folder, **options)  # pyright: ignore[reportCallIssue]
         tokenizer.save_pretrained(folder)
+
+
+def try_save(run: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Save what of a model is no weights, and throw it away: what a release of Transformers refuses
+    to write is found before the first step, rather than after the last."""
+    trial = run / f".{PREFIX}trial.tmp"
+    try:
+        with writing(run):
+            trial.mkdir(parents=True, exist_ok=True)
+            base = model.get_base_model() if hasattr(model, "get_base_model") else model
+            try:
+                base.config.save_pretrained(trial)
+                base.generation_config.save_pretrained(trial)
+                tokenizer.save_pretrained(trial)
+            except OSError:
+                raise
+            except Exception as error:  # JSON's, the Rust library's, those of a tokenizer's own
+                reason = " ".join(str(error).split())[:300] or type(error).__name__
+                raise UserError(
+                    f"model.path: a checkpoint of this model could not be saved: {reason}"
+                ) from error
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
 
 
 def save_state(state: dict[str, Any], folder: Path) -> None:

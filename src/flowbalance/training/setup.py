@@ -19,12 +19,14 @@ from flowbalance.evaluation.heldout import HeldOut
 from flowbalance.objectives import PRESETS, Balance, effective_inverse_temperature
 from flowbalance.policy.loading import build_policy, separator_id
 from flowbalance.policy.policy import Policy
-from flowbalance.policy.stops import stop_ids
+from flowbalance.policy.reach import reach, remark
+from flowbalance.policy.stops import ids_of, stop_ids
 from flowbalance.rewards import Rewards, load_reward
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.decoder import check_model
 from flowbalance.tasks import Task, get_task
 from flowbalance.training.memory import naming_the_field
+from flowbalance.training.stopping import chat_ends, require_vocabulary
 
 TASK_QUESTIONS = 4096  # training questions of a task unless it or the recipe says otherwise
 GIB = 2**30
@@ -40,6 +42,10 @@ class Questions:
     train: list[Prompt]
     test: list[Prompt]
     task: Task | None
+
+    @property
+    def all(self) -> tuple[Prompt, ...]:
+        return (*self.train, *self.test)
 
 
 def needs_reference(config: TrainConfig) -> bool:
@@ -123,16 +129,22 @@ def build_rewards(config: TrainConfig) -> Rewards:
     return Rewards(functions, timeout=config.reward.timeout)
 
 
-def build_sampling(config: TrainConfig, tokenizer: PreTrainedTokenizerBase, model: Any) -> Sampling:
+def build_sampling(
+    config: TrainConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    model: Any,
+    questions: Questions | None = None,
+) -> Sampling:
     """How answers are sampled in training; refuses a model that cannot be sampled from."""
     try:
         check_model(model)
     except ValueError as error:
         raise UserError(f"model.path: {error}") from error
+    ends = chat_ends(questions.all if questions else (), config.data, tokenizer, model)
     return Sampling(
         max_tokens=config.rollout.max_completion_length,
         temperature=config.rollout.temperature,
-        stop_ids=stop_ids(config.rollout.stop, tokenizer, model),
+        stop_ids=stop_ids([*config.rollout.stop, *ends], tokenizer, model),
     )
 
 
@@ -144,6 +156,7 @@ def build_held_out(
     policy: Policy,
 ) -> HeldOut | None:
     """The evaluation of the recipe; None where there are no held-out questions."""
+    require_vocabulary(questions.all, tokenizer, policy.model)
     require_room(config, questions, policy.model)
     evaluation = config.evaluation
     if not questions.test:
@@ -155,7 +168,7 @@ def build_held_out(
         rewards=rewards,
         right=config.reward.right,
         sampling=replace(
-            build_sampling(config, tokenizer, policy.model),
+            build_sampling(config, tokenizer, policy.model, questions),
             temperature=evaluation.temperature,
             top_p=evaluation.top_p,
         ),
@@ -168,16 +181,17 @@ def build_held_out(
 
 
 def require_room(config: TrainConfig, questions: Questions, model: Any) -> None:
-    """Refuse questions whose answers would run beyond the model's last position, and more answers
-    than memory can hold."""
-    limit = positions(model)
-    longest = max(len(prompt.ids) for prompt in (*questions.train, *questions.test))
+    """Refuse questions whose answers would run beyond what the model can be trained on, and more
+    answers than memory can hold."""
+    lengths = [len(prompt.ids) for prompt in questions.all]
+    limit, longest = reach(model, lengths), max(lengths)
     answer = config.rollout.max_completion_length
     if limit is not None and longest + answer > limit:
         raise UserError(
             f"the longest prompt has {longest} tokens and rollout.max_completion_length is "
-            f"{answer}, together more than the model's {limit} positions; lower "
-            "rollout.max_completion_length, or data.max_prompt_length with data.long_prompts=drop"
+            f"{answer}, together more than the model's {limit} positions{remark(model, limit)}; "
+            "lower rollout.max_completion_length, or data.max_prompt_length with "
+            "data.long_prompts=drop"
         )
     rollout, evaluation = config.rollout, config.evaluation
     for section, asked, n in (
@@ -190,13 +204,13 @@ def require_room(config: TrainConfig, questions: Questions, model: Any) -> None:
         )
 
 
-def positions(model: Any) -> int | None:
-    """The longest sequence that a model can read, in tokens; None if it sets no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
-
-
-def facts(config: TrainConfig, policy: Policy, questions: Questions) -> list[tuple[str, str]]:
-    """What a person wants to know before the first step."""
+def facts(
+    config: TrainConfig,
+    policy: Policy,
+    questions: Questions,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> list[tuple[str, str]]:
+    """What a person wants to know before the first step; with a tokenizer, where answers end."""
     parameters = sum(p.numel() for p in policy.model.parameters())
     trained = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
     rows = [
@@ -206,6 +220,8 @@ def facts(config: TrainConfig, policy: Policy, questions: Questions) -> list[tup
         ("questions", f"{len(questions.train):,} to train on, {len(questions.test):,} held out"),
         ("memory", "about " + memory_text(config, policy, questions)),
     ]
+    if tokenizer is not None:
+        rows.append(("answers end", ends_text(config, policy.model, questions, tokenizer)))
     objective = config.build_objective()
     if isinstance(objective, Balance):
         nats, odds = effective_inverse_temperature(objective)
@@ -221,6 +237,22 @@ def facts(config: TrainConfig, policy: Policy, questions: Questions) -> list[tup
     rows += [("no effect", sentence) for sentence in without_effect(config)]
     rows += [("take care", sentence) for sentence in cautions(config)]
     return rows
+
+
+def ends_text(
+    config: TrainConfig, model: Any, questions: Questions, tokenizer: PreTrainedTokenizerBase
+) -> str:
+    """The tokens that end an answer, and whether one of them comes from the chat template alone."""
+    ends = chat_ends(questions.all, config.data, tokenizer, model)
+    found = stop_ids([*config.rollout.stop, *ends], tokenizer, model)
+    names = {end: str(tokenizer.convert_ids_to_tokens(end)) for end in found}
+    named = (tokenizer.eos_token_id, *ids_of(model.generation_config.eos_token_id))
+    added = [
+        f"; {names[end]} is added, because the chat template ends a turn with it"
+        for end in ends
+        if end not in named
+    ]
+    return f"at {', '.join(names.values())}{''.join(added)}"
 
 
 def device_name(device: torch.device) -> str:

@@ -73,9 +73,10 @@ class Trainer:
         self.needs = self.objective.needs
         self.tokenizer = load_tokenizer(str(resume or config.model.path))
         self.policy = policy_to_train(config, self.device, self.tokenizer, resume)
+        checkpoint.try_save(folder, self.policy.model, self.tokenizer)
         self.questions = load_questions(config, self.tokenizer)
         self.rewards = build_rewards(config)
-        self.sampling = build_sampling(config, self.tokenizer, self.policy.model)
+        self.sampling = build_sampling(config, self.tokenizer, self.policy.model, self.questions)
         self.held_out = build_held_out(
             config, self.questions, self.rewards, self.tokenizer, self.policy
         )
@@ -120,7 +121,8 @@ class Trainer:
         total = min(config.train.steps, (config.train.answers or sys.maxsize) // batch)
         point_latest(self.folder)
         show_rows(
-            f"flowbalance train: {config.algorithm}", facts(config, self.policy, self.questions)
+            f"flowbalance train: {config.algorithm}",
+            facts(config, self.policy, self.questions, self.tokenizer),
         )
         log = MetricsLog(
             self.folder,
