@@ -1,13 +1,11 @@
-"""Numbers that a recipe may have: within what PyTorch can hold, and what a machine can."""
+"""Numbers: those that a recipe may have, within what PyTorch and a machine can hold, and when one
+reaches another. It imports nothing of ours, so that everything may import it."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
-
-from flowbalance.errors import UserError
-from flowbalance.machine import memory
 
 LONG = 2**63 - 1
 """The largest whole number that PyTorch takes."""
@@ -53,12 +51,12 @@ TemperatureOrGreedy = Annotated[float, Field(ge=0, le=HOTTEST), AfterValidator(_
 Template = Annotated[str, AfterValidator(_not_blank)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
+TOLERANCE = 1e-6
+"""Of the total asked for: what adding weighted numbers up may lose. 0.7 + 0.2 + 0.1 is
+0.9999999999999999, and a float32 keeps seven digits."""
 
-def require_memory(needed: int, what: str) -> None:
-    """UserError if so many bytes are more than the machine has; `what` names the fields."""
-    there = memory()
-    if needed > there:
-        raise UserError(
-            f"{what}: needs at least {needed / 2**30:,.0f} GiB of memory, and this machine has "
-            f"{there / 2**30:,.0f}; lower it"
-        )
+
+def is_right(total: Any, right: float) -> Any:
+    """Whether a total reward, or each of a tensor of them, reaches `right`, up to rounding; NaN
+    does not. The one comparison for training, evaluation, the objective and the report."""
+    return total >= right - TOLERANCE * max(1.0, abs(right))

@@ -148,8 +148,9 @@ def sample(options: Namespace) -> None:
     """Show answers to questions."""
     import torch
 
-    from flowbalance.bounds import LONG, MANY, require_memory
+    from flowbalance.bounds import LONG, MANY
     from flowbalance.config import DataConfig
+    from flowbalance.machine import require_memory
     from flowbalance.policy.loading import load_model, load_tokenizer
     from flowbalance.policy.policy import Policy
     from flowbalance.policy.reach import reach, remark

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from flowbalance.errors import UserError
+
 
 def cores() -> int:
     """The cores that this process may use."""
@@ -62,3 +64,13 @@ def used() -> int:
     """Bytes of address space that this process has."""
     pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def require_memory(needed: int, what: str) -> None:
+    """UserError if so many bytes are more than the machine has; `what` names the fields."""
+    there = memory()
+    if needed > there:
+        raise UserError(
+            f"{what}: needs at least {needed / 2**30:,.0f} GiB of memory, and this machine has "
+            f"{there / 2**30:,.0f}; lower it"
+        )

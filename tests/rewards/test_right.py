@@ -8,10 +8,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from flowbalance.bounds import is_right
 from flowbalance.config import RewardConfig, TrainConfig, check, dump
 from flowbalance.config.effect import cautions
 from flowbalance.errors import UserError
-from flowbalance.rewards import Rewards, is_right
+from flowbalance.rewards import Rewards
 from flowbalance.rewards.right import checks, right_total
 from flowbalance.training.metrics import rollout_metrics
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase
 
+from flowbalance.bounds import is_right
 from flowbalance.config import EvaluationConfig, HeadConfig, TrainConfig, load
 from flowbalance.data import Prompt
 from flowbalance.errors import UserError
@@ -39,7 +40,6 @@ from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import collate, micro_batches
 from flowbalance.report.files import finite, write_atomic
 from flowbalance.report.lock import only_one
-from flowbalance.rewards import is_right
 from flowbalance.rewards.overlong import overlong_penalty
 from flowbalance.rollout.experience import Experience
 from flowbalance.training import checkpoint

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from flowbalance.bounds import Count, LearningRate, NonNegativeInt, PositiveInt, Threads
+from flowbalance.bounds import TOLERANCE, Count, LearningRate, NonNegativeInt, PositiveInt, Threads
 from flowbalance.config.explain import explain
 from flowbalance.config.sections import (
     ArchitectureConfig,
@@ -27,7 +27,7 @@ from flowbalance.config.sections import (
 )
 from flowbalance.errors import UserError
 from flowbalance.objectives import PRESETS, Balance, Surrogate
-from flowbalance.rewards.right import TOLERANCE, unreachable
+from flowbalance.rewards.right import unreachable
 
 
 class Recipe(Section):

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from flowbalance.bounds import is_right
 from flowbalance.data import Prompt
 from flowbalance.evaluation.diversity import bigram_diversity
 from flowbalance.evaluation.exact import combine, exact_pass_at_k, solution_masses
 from flowbalance.policy.policy import Policy
-from flowbalance.rewards import RewardResult, Rewards, is_right
+from flowbalance.rewards import RewardResult, Rewards
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.experience import Experience, sample
 from flowbalance.rollout.judging import Judging

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from flowbalance.bounds import is_right
 from flowbalance.objectives.answers import Answers, divergences, require_shape
 from flowbalance.objectives.exponentials import LARGEST, exponential_minus_one
 from flowbalance.objectives.groups import group_max
 from flowbalance.objectives.log_z import group_log_z, leave_one_out_log_z
 from flowbalance.objectives.rewards import normalise_rewards
-from flowbalance.rewards import is_right
 
 if TYPE_CHECKING:
     from flowbalance.objectives.choices import Balance

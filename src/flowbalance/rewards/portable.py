@@ -13,8 +13,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flowbalance.bounds import is_right
 from flowbalance.rewards.compose import accepted, is_async
-from flowbalance.rewards.right import is_right
 
 Reward = Callable[..., Any]
 

@@ -1,25 +1,16 @@
-"""From which total on an answer is right, and whether one is."""
+"""From which total on an answer is right, and whether recipes make sense of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
+from flowbalance.bounds import is_right
 from flowbalance.rewards.load import BUILT_IN
 
-TOLERANCE = 1e-6
-"""Of the total asked for: what adding weighted numbers up may lose. 0.7 + 0.2 + 0.1 is
-0.9999999999999999, and a float32 keeps seven digits."""
 CHECKS = frozenset({"code", "countdown", "gsm8k", "math", "programs"})
 """Built-in functions that check whether an answer is right: 1 if it is, 0 if not."""
 PLACES = {BUILT_IN[name] for name in CHECKS}
-
-
-def is_right(total: Any, right: float) -> Any:
-    """Whether a total, or each of a tensor of totals, reaches `right`, up to rounding; NaN does
-    not. The one comparison for training, evaluation, the objective and the report."""
-    return total >= right - TOLERANCE * max(1.0, abs(right))
 
 
 def right_total(functions: Mapping[str, float]) -> float:

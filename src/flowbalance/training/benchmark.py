@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from flowbalance.bounds import require_memory
 from flowbalance.config import BenchmarkConfig, DataConfig, ModelConfig, load
 from flowbalance.errors import UserError
 from flowbalance.evaluation.benchmarks.answers import (
@@ -46,6 +45,7 @@ from flowbalance.evaluation.benchmarks.verdicts import (
     check_tests,
     needs_rows,
 )
+from flowbalance.machine import require_memory
 from flowbalance.policy.loading import (
     BUILTIN,
     compute_dtype,

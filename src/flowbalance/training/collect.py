@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from flowbalance.bounds import is_right
 from flowbalance.config import TrainConfig
 from flowbalance.data import Prompt, question_order
 from flowbalance.errors import UserError
 from flowbalance.policy.policy import Policy
-from flowbalance.rewards import RewardResult, Rewards, is_right
+from flowbalance.rewards import RewardResult, Rewards
 from flowbalance.rewards.overlong import overlong_penalty
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.experience import Experience, Group, merge, sample

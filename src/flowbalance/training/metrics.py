@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flowbalance.bounds import is_right
 from flowbalance.objectives import Balance
 from flowbalance.objectives.log_z import group_log_z
-from flowbalance.rewards import RewardResult, is_right
+from flowbalance.rewards import RewardResult
 from flowbalance.rollout.experience import Experience
 from flowbalance.training.learning import Learned, Objective
 

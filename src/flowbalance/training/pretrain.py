@@ -18,9 +18,9 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from flowbalance.bounds import require_memory
 from flowbalance.config import ArchitectureConfig, PretrainConfig
 from flowbalance.evaluation.exact import exact_scores
+from flowbalance.machine import require_memory
 from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import Tokens, collate
 from flowbalance.report.display import Display, console

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from flowbalance.bounds import require_memory
 from flowbalance.config import DataConfig, HeadConfig, TrainConfig
 from flowbalance.config.effect import cautions, without_effect
 from flowbalance.data import Prompt, build_prompts, load_rows
 from flowbalance.errors import UserError
 from flowbalance.evaluation.heldout import HeldOut
+from flowbalance.machine import require_memory
 from flowbalance.objectives import PRESETS, Balance, effective_inverse_temperature
 from flowbalance.policy.loading import build_policy, separator_id
 from flowbalance.policy.policy import Policy

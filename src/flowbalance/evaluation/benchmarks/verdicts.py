@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from flowbalance.bounds import is_right
 from flowbalance.errors import UserError
-from flowbalance.rewards import Rewards, is_right, load_reward
+from flowbalance.rewards import Rewards, load_reward
 from flowbalance.rewards.code import grade_rows as grade_code
 from flowbalance.rewards.code import parse, published_tests
 from flowbalance.rewards.load import place_of

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flowbalance.bounds import is_right
 from flowbalance.errors import UserError
 from flowbalance.inputs import json_rows
 from flowbalance.report.files import writable
-from flowbalance.rewards import is_right
 
 VERDICTS = {"right": True, "wrong": False, "unknown": None, None: None}
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowbalance.bounds import is_right
 from flowbalance.report.page.reading import Run
-from flowbalance.rewards import is_right
 
 # text, verdict, class or None, whether it came to its end
 Answer = tuple[str, str, str | None, bool]
