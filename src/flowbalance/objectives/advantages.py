@@ -29,7 +29,7 @@ BASELINES: dict[str, Normalisation] = {
 
 def prepare(answers: Answers, choices: Surrogate) -> Answers:
     """Fill `advantages`, and with a critic `returns`."""
-    answers.require_rewards()
+    answers.require_whole()
     if choices.needs.reference and answers.ref_logprobs is None:
         raise ValueError("kl_coefficient above 0 needs `ref_logprobs`; give them or set it to 0")
     rewards = answers.rewards.to(answers.old_logprobs.dtype)  # (N,)

@@ -11,12 +11,14 @@ values of an answer are (N,).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from flowbalance.objectives.answers import Answers, divergences, require_shape
+from flowbalance.objectives.exponentials import LARGEST, exponential_minus_one
 from flowbalance.objectives.groups import group_max
 from flowbalance.objectives.log_z import group_log_z, leave_one_out_log_z
 from flowbalance.objectives.rewards import normalise_rewards
@@ -24,15 +26,15 @@ from flowbalance.objectives.rewards import normalise_rewards
 if TYPE_CHECKING:
     from flowbalance.objectives.choices import Balance
 
-LINEAR_FROM = 20.0
-"""Exponents above this are continued linearly: a float32 overflows at 88."""
-
 
 def prepare(answers: Answers, choices: Balance) -> Answers:
     """Fill `signal` (r̃) and, where the objective has a prior, `prior` (log π_ref, lifted)."""
-    answers.require_rewards()
-    if choices.needs.shares and answers.share is None:
-        raise ValueError("duplicates: once needs `share`, 1 / how often each answer occurs")
+    answers.require_whole()
+    if choices.needs.shares:
+        if answers.share is None:
+            raise ValueError("duplicates: once needs `share`, 1 / how often each answer occurs")
+        if not bool(((answers.share > 0) & (answers.share <= 1)).all()):
+            raise ValueError("share must be 1 / how often an answer occurs: above 0, at most 1")
     rewards = answers.rewards.to(answers.old_logprobs.dtype)
     answers = answers.replace(signal=normalise_rewards(rewards, answers.groups, choices.reward))
     if not choices.needs.reference:
@@ -75,12 +77,13 @@ def length_scale(answers: Answers, choices: Balance) -> Tensor | float:
 def importance(
     logprobs: Tensor, answers: Answers, choices: Balance
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """log w, w and whether w was truncated, all without gradient.
+    """log w before and after truncation, and where that acts, all without gradient.
 
     sequence   w = Π_t π/π_old, one number an answer
     geometric  w = (Π_t π/π_old)^{1/|y|}
     token      w_t = π/π_old, one number a token
 
+    A log w counts as at most 20, whatever the truncation; `none` has nothing to truncate.
     Shapes: (N, T) -> three of (N,), or of (N, T) for token.
     """
     log_ratio = torch.where(answers.mask.bool(), logprobs.detach() - answers.old_logprobs, 0.0)
@@ -90,20 +93,14 @@ def importance(
         "geometric": lambda: log_ratio.sum(-1) / answers.lengths,
         "token": lambda: log_ratio,
     }[choices.importance]()
-    raw = log_w.exp()
-    if choices.truncation == "symmetric":
-        w = raw.clamp(1 - choices.epsilon, 1 + choices.epsilon)
-    elif choices.truncation == "upper":
-        w = raw.clamp(max=choices.cap)
-    else:
-        w = raw
-    return log_w, w, w != raw
-
-
-def exp_minus_one(x: Tensor) -> Tensor:
-    """e^x − 1, continued linearly above 20 with the slope e^20."""
-    slope = torch.tensor(LINEAR_FROM, dtype=x.dtype).exp().to(x.device)
-    return x.clamp(max=LINEAR_FROM).expm1() + slope * (x - LINEAR_FROM).clamp(min=0)
+    truncation = "none" if choices.importance == "none" else choices.truncation
+    low, high = -math.inf, LARGEST
+    if truncation == "symmetric":
+        low, high = math.log1p(-choices.epsilon), math.log1p(choices.epsilon)
+    elif truncation == "upper":
+        high = min(high, math.log(choices.cap))
+    truncated = log_w.clamp(low, high)
+    return log_w.clamp(max=LARGEST), truncated, truncated != log_w
 
 
 def regress(delta: Tensor, regression: str, linex_alpha: float) -> Tensor:
@@ -114,9 +111,10 @@ def regress(delta: Tensor, regression: str, linex_alpha: float) -> Tensor:
     cosh    2(cosh δ − 1)
     """
     if regression == "linex":
-        return 2 * (exp_minus_one(linex_alpha * delta) - linex_alpha * delta) / linex_alpha**2
+        x = linex_alpha * delta
+        return 2 * (exponential_minus_one(x) - x) / linex_alpha**2
     if regression == "cosh":
-        return exp_minus_one(delta) + exp_minus_one(-delta)
+        return exponential_minus_one(delta) + exponential_minus_one(-delta)
     return delta**2
 
 
@@ -128,21 +126,27 @@ def shares(answers: Answers, choices: Balance) -> Tensor:
 
 
 def estimate(logprobs: Tensor, answers: Answers, choices: Balance) -> Answers:
-    """Fill `log_z` with the group's minimiser of Σ ω·g(δ), ω = share·w; whole groups only.
-
-    Token weights act on the gradient alone, so that there ω = share.
-    """
+    """Fill `log_z` with the group's minimiser of Σ ω·g(δ), ω = share·w; whole groups only."""
     if choices.needs.log_z != "group":
         return answers
     own = rest(logprobs.detach(), answers, choices)  # (N,)
     share = shares(answers, choices)
-    w = importance(logprobs, answers, choices)[1]
-    w = torch.ones_like(share) if choices.importance == "token" else w  # (N,)
+    log_w = log_answer_weight(importance(logprobs, answers, choices)[1], choices)
     if choices.log_z == "leave-one-out":
-        log_z = leave_one_out_log_z(own, answers.groups, w, share)
+        log_z = leave_one_out_log_z(own, answers.groups, log_w, share)
     else:
-        log_z = group_log_z(own, answers.groups, share * w, choices.regression, choices.linex_alpha)
+        log_z = group_log_z(
+            own, answers.groups, log_w, choices.regression, choices.linex_alpha, share
+        )
     return answers.replace(log_z=log_z)
+
+
+def log_answer_weight(log_w: Tensor, choices: Balance) -> Tensor:
+    """(N,) the importance weight with which an answer enters the loss's value, as a logarithm.
+
+    Token weights act on the gradient alone, so that there it is 0.
+    """
+    return torch.zeros_like(log_w[:, 0]) if choices.importance == "token" else log_w
 
 
 def loss(
@@ -156,28 +160,30 @@ def loss(
 
     The losses of the micro-batches of a mini-batch add up to its loss when `total` is the
     mini-batch's. `log_z` is the head's value with its gradient; every other log Z comes with the
-    answers. With token weights the value is that of w = 1 and w_t multiplies each ∇log π_t.
+    answers. With token weights the value is that of w = 1 and w_t multiplies each ∇log π_t, and
+    what is said of an answer's weight is the mean over its tokens. `log_omega` is the logarithm of
+    share·w, with which the answer enters the loss.
     """
     require_shape("logprobs", logprobs, tuple(answers.mask.shape))
     z = known_log_z(answers, choices, log_z)  # (N,)
-    log_w, w, truncated = importance(logprobs, answers, choices)
-    row_weight = shares(answers, choices)
+    free, log_w, truncated = importance(logprobs, answers, choices)
+    w = log_w.exp()
+    share, log_answer = shares(answers, choices), log_answer_weight(log_w, choices)
+    row_weight = share * log_answer.exp()
     if choices.importance == "token":
         fixed = logprobs.detach()
         logprobs = fixed + w * (logprobs - fixed)  # (N, T) same value, gradient w_t·∇log π_t
-        log_w, w, truncated = (
-            answers.token_sum(x.to(fixed)) / answers.lengths for x in (log_w, w, truncated)
-        )
-    else:
-        row_weight = row_weight * w
+        free = answers.token_mean(free.expm1()).log1p()  # of the mean weight; 0 without tokens
+        w, truncated = (answers.token_mean(x.to(fixed)) for x in (w, truncated))
     own = rest(logprobs, answers, choices)
     delta = z + own
     value = (row_weight * regress(delta, choices.regression, choices.linex_alpha)).sum() / total
     metrics = {
         "residual": delta.detach(),
-        "log_weight": log_w,
+        "log_weight": free,
         "weight": w,
         "truncated": truncated.to(w),
+        "log_omega": log_answer + share.log(),
         "log_z": z.detach(),
         "log_z_group": -own.detach(),
     }
@@ -186,6 +192,11 @@ def loss(
 
 def known_log_z(answers: Answers, choices: Balance, log_z: Tensor | None) -> Tensor:
     """(N,) the log Z that the choices ask for, or a refusal that says where it should come from."""
+    if log_z is not None and choices.log_z != "head":
+        raise ValueError(
+            f"log_z: {choices.log_z} takes no `log_z` beside the answers' own; leave it out, or "
+            "choose log_z: head"
+        )
     if choices.log_z == "none":
         return torch.zeros_like(answers.old_logprobs[:, 0])
     log_z = answers.log_z if log_z is None else log_z

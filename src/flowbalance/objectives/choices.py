@@ -14,6 +14,9 @@ from torch import Tensor
 from flowbalance.objectives import advantages, balance, surrogate
 from flowbalance.objectives.answers import Answers
 
+LEAST_ALPHA = 1e-3
+"""e^{αδ} − αδ − 1 is about (αδ)²/2, of which a float32 has 1e-7/(αδ) as its relative error."""
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -34,9 +37,11 @@ class Needs:
 
 
 class Choices(BaseModel):
-    """Frozen, and strict about names."""
+    """Frozen, and strict about names; every number is finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class Balance(Choices):
@@ -99,8 +104,11 @@ class Balance(Choices):
             )
         if self.prior_lift > 0 and self.reference_weight == 0:
             raise ValueError("prior_lift above 0 needs reference_weight above 0")
-        if self.linex_alpha == 0:
-            raise ValueError("linex_alpha must not be 0; for its limit use regression: square")
+        if abs(self.linex_alpha) < LEAST_ALPHA:
+            raise ValueError(
+                f"linex_alpha must not be 0, nor nearer to it than {LEAST_ALPHA}, where float32 has "
+                "no digits of it left; for its limit use regression: square"
+            )
         if self.log_z == "none" and self.scale == "mean":
             warnings.warn(
                 "log_z: none with scale: mean moves the fixed point, as log Z is no baseline "

@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from flowbalance.objectives.answers import Answers, divergences, require_shape
+from flowbalance.objectives.exponentials import exponential, exponential_minus_one
 
 if TYPE_CHECKING:
     from flowbalance.objectives.choices import Surrogate
-
-LARGEST_LOG_RATIO = 20.0
-"""exp overflows in float32 at 89; a clipped ∞ has a finite loss, but 0·∞ = NaN as its gradient."""
 
 
 def token_log_ratio(logprobs: Tensor, answers: Answers) -> Tensor:
@@ -62,6 +60,8 @@ def policy_loss(logprobs: Tensor, answers: Answers, choices: Surrogate) -> tuple
     log-token  −A·exp(mean_t m_t), m the tokens' log-ratios, limited            (GMPO)
     weight     −stopgrad(min(ρ, 1 + ε_high))·A·log π: no token loses its gradient (CISPO)
     none       −ρA
+
+    exp is continued linearly above 20: where no limit acts, the gradient goes on as well.
     """
     assert answers.advantages is not None
     advantages, low, high = answers.advantages, choices.epsilon, choices.upper
@@ -70,11 +70,11 @@ def policy_loss(logprobs: Tensor, answers: Answers, choices: Surrogate) -> tuple
         free = token_log_ratio(logprobs, answers)
         per_token, acts = limit_tokens(free, advantages, low, high)
         limited, ratio = (
-            answers.token_mean(part).clamp(max=LARGEST_LOG_RATIO).exp()[:, None].expand_as(part)
+            exponential(answers.token_mean(part))[:, None].expand_as(part)
             for part in (per_token, free)
         )
         return -limited * advantages, ratio, acts
-    ratio = log_ratio(logprobs, answers, choices.ratio).clamp(max=LARGEST_LOG_RATIO).exp()
+    ratio = exponential(log_ratio(logprobs, answers, choices.ratio))
     if choices.clip == "weight":
         return -ratio.detach().clamp(max=1 + high) * advantages * logprobs, ratio, ratio > 1 + high
     if choices.clip == "none":
@@ -89,13 +89,13 @@ def reference_kl(logprobs: Tensor, answers: Answers, estimator: str) -> Tensor:
     """(N, T) an estimate of KL(π ‖ π_ref) at each token, from d = log π_ref − log π.
 
     k2  ½·d²          its gradient is that of the KL on-policy
-    k3  e^d − d − 1   unbiased in value, never negative (http://joschu.net/blog/kl-approx.html)
+    k3  e^d − d − 1   unbiased in value, never negative (http://joschu.net/blog/kl-approx.html);
+                      e^d is continued linearly above d = 20, so that no token loses its gradient
     """
     if answers.ref_logprobs is None:
         raise ValueError("kl_coefficient above 0 needs `ref_logprobs`; give them or set it to 0")
     d = torch.where(answers.mask.bool(), answers.ref_logprobs - logprobs, 0.0)
-    d = d.clamp(max=LARGEST_LOG_RATIO)
-    return d**2 / 2 if estimator == "k2" else d.expm1() - d
+    return d**2 / 2 if estimator == "k2" else exponential_minus_one(d) - d
 
 
 def value_loss(values: Tensor, answers: Answers, epsilon: float | None) -> Tensor:
@@ -119,7 +119,7 @@ def row_scale(answers: Answers, choices: Surrogate) -> Tensor:
 def total(answers: Answers, choices: Surrogate) -> Tensor | float:
     """The mini-batch's denominator: its tokens, its answers, or its answers times L."""
     if choices.aggregation == "token-mean":
-        return answers.lengths.sum()
+        return answers.mask.bool().sum().clamp(min=1).to(answers.old_logprobs.dtype)
     if choices.aggregation == "sequence-mean":
         return float(len(answers))
     if choices.aggregation_length is None:
