@@ -106,8 +106,8 @@ class Balance(Choices):
             raise ValueError("prior_lift above 0 needs reference_weight above 0")
         if abs(self.linex_alpha) < LEAST_ALPHA:
             raise ValueError(
-                f"linex_alpha must not be 0, nor nearer to it than {LEAST_ALPHA}, where float32 has "
-                "no digits of it left; for its limit use regression: square"
+                f"linex_alpha must not be 0, nor nearer to it than {LEAST_ALPHA}, where float32 "
+                "has no digits left; for its limit use regression: square"
             )
         if self.log_z == "none" and self.scale == "mean":
             warnings.warn(

@@ -118,13 +118,10 @@ def _constants(
         raise ValueError(f"mask must be (N, T), not {tuple(mask.shape)}")
     for name, given in (("logprobs", logprobs), ("old_logprobs", old), ("ref_logprobs", ref)):
         _require_tokens(name, given, mask)
-    logprobs, old, ref = (
-        x.float() if x is not None and x.dtype in (torch.float16, torch.bfloat16) else x
-        for x in (logprobs, old, ref)
-    )
-    assert logprobs is not None
-    old = (logprobs if old is None else old).detach()
-    return logprobs, Answers(mask, rewards, groups, old, _detached(ref))
+    if logprobs.dtype in (torch.float16, torch.bfloat16):
+        logprobs = logprobs.float()
+    old = (logprobs if old is None else old).detach().to(logprobs)
+    return logprobs, Answers(mask, rewards, groups, old, None if ref is None else _detached(ref))
 
 
 def _require_tokens(name: str, values: Tensor | None, mask: Tensor) -> None:

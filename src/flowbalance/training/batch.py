@@ -19,7 +19,10 @@ def to_answers(
     ref_logprobs: Tensor | None,
     values: Tensor | None = None,
 ) -> Answers:
-    """The tensors that an objective works on; groups are numbered by question."""
+    """The tensors that an objective works on; groups are numbered by question.
+
+    The log-probs as sampled go beside the old ones, which in lower precision are the trainer's.
+    """
     numbers: dict[str, int] = {}
     groups = [numbers.setdefault(prompt.key, len(numbers)) for prompt in experience.prompts]
     copies = Counter(zip(groups, map(tuple, experience.answers), strict=True))
@@ -36,4 +39,5 @@ def to_answers(
         ref_logprobs=ref_logprobs,
         share=torch.tensor(share, device=device),
         values=values,
+        sampled_logprobs=experience.logprobs,
     )

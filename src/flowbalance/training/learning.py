@@ -112,7 +112,10 @@ class Learner:
             )
             logprobs, log_z, values, entropy = policy(tokens, entropy=self.objective.needs.entropy)
             micro = answers[torch.tensor(rows, device=policy.device)]
-            gap = (logprobs.detach() - micro.old_logprobs).abs() if unmoved else None
+            if unmoved and micro.sampled_logprobs is not None:
+                # Before the first step the two are one policy: what differs is arithmetic.
+                gap = (logprobs.detach() - micro.sampled_logprobs).abs()
+                learned.add({"sampler_gap": gap.masked_fill(~micro.mask.bool(), 0.0).amax(1)})
             if on_policy:
                 # The ratio is exactly 1, whatever the sampler's arithmetic.
                 micro = micro.replace(old_logprobs=logprobs.detach())
@@ -121,11 +124,8 @@ class Learner:
             loss, metrics = self.objective.loss(logprobs, micro, total, log_z, values, entropy)
             loss.backward()
             loss_sum += loss.item()
-            if gap is not None:
-                # Before the first step the two are one policy: what differs is arithmetic.
-                learned.add({"sampler_gap": gap.masked_fill(micro.mask == 0, 0.0).amax(1)})
             # Each optimiser step has its own groups: log Z moves between them.
-            learned.add(metrics | {"group": micro.groups + len(learned.losses) * 1_000_000})
+            learned.add(metrics | {"group": micro.groups + (len(learned.losses) << 32)})
         self._step(loss_sum, learned)
 
     def _step(self, loss: float, learned: Learned) -> None:

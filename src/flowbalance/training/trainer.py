@@ -246,7 +246,7 @@ class Trainer:
         useless = learned.skipped == len(learned.losses)
         self.patience.note(self.step + 1, NOT_FINITE if useless else None)
         self.spent.optimizer_steps += len(learned.losses) - learned.skipped
-        metrics |= learning_metrics(learned)
+        metrics |= learning_metrics(learned, self.objective)
         metrics["learning_rate"] = self.learner.optimizer.param_groups[0]["lr"]
         self._count(batch, metrics)
         self._reset_if_due(metrics)
