@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from building import ANSWERS, CPU, PROMPTS, build, saved, train
-from tiny_models import V, gradients, make
+from tiny_models import CONFIGS, V, gradients, make, save
 from transformers import AutoModelForCausalLM
 
 from flowbalance.config import HeadConfig, ModelConfig
@@ -59,13 +59,51 @@ def test_half_precision_leaves_the_trained_weights_and_the_rotary_angles_alone(
     policy = build(folders["llama"], HeadConfig(), dtype="bfloat16")
     assert {p.dtype for p in policy.model.parameters()} == {torch.float32}
     assert {p.dtype for p in policy.head.parameters()} == {torch.float32}
-    assert {p.dtype for p in policy.reference.parameters()} == {torch.bfloat16}
+    rounded = {n for n, p in policy.reference.named_parameters() if p.dtype == torch.bfloat16}
+    matrices = {n for n, p in policy.model.named_parameters() if "proj" in n or "lm_head" in n}
+    assert rounded == matrices  # not embeddings and norms, which no forward pass would round
     assert policy.compute_dtype == torch.bfloat16
     angles = dict(policy.model.named_buffers())["model.rotary_emb.inv_freq"]
     assert torch.equal(dict(policy.reference.named_buffers())["model.rotary_emb.inv_freq"], angles)
-    own = policy.score(PROMPTS, ANSWERS)
-    reference = policy.score(PROMPTS, ANSWERS, reference=True)
-    torch.testing.assert_close(reference, own, atol=0.2, rtol=0)
+
+
+@pytest.mark.parametrize("reference", [None, "itself"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_in_half_precision_policy_and_reference_are_one_until_the_first_step(
+    tmp_path: Path, name: str, reference: str | None
+) -> None:
+    """Bit for bit, so that the KL is 0, and again once the reference is set to the policy."""
+    folder = save(name, tmp_path / name)
+    policy = build(folder, dtype="bfloat16", reference=str(folder) if reference else None)
+
+    def both() -> list[torch.Tensor]:
+        return [policy.score(PROMPTS, ANSWERS, reference=each) for each in (False, True)]
+
+    assert torch.equal(*both())
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.mul_(1.01)
+    assert not torch.equal(*both())
+    policy.reset_reference()
+    assert torch.equal(*both())
+
+
+def test_tied_embeddings_are_not_rounded(folders: dict[str, Path]) -> None:
+    reference = build(folders["llama-tied"], dtype="bfloat16").reference
+    assert reference.lm_head.weight is reference.model.embed_tokens.weight
+    assert reference.lm_head.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["llama", "llama-tied", "gpt2"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_adapter_begins_as_its_reference(
+    folders: dict[str, Path], name: str, dtype: str
+) -> None:
+    policy = build(folders[name], lora={"rank": 2}, dtype=dtype)
+    own, reference = (
+        policy.score(PROMPTS, ANSWERS, reference=reference) for reference in (False, True)
+    )
+    assert torch.equal(own, reference)
 
 
 def test_the_dtype_is_the_recipes_or_the_devices() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model as save_weights
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from flowbalance.config import CriticConfig, HeadConfig, ModelConfig
@@ -106,8 +108,9 @@ def build_policy(
     tokenizer: PreTrainedTokenizerBase,
     checkpoint: Path | None = None,
 ) -> Policy:
-    """The policy to train: weights (with LoRA: the adapter's) in float32, all that is frozen in the
-    type of the forward pass.
+    """The policy to train: weights (with LoRA: the adapter's) in float32. What is frozen is held so
+    that policy and reference are the same function until the first step: with LoRA one base in the
+    type of the forward pass, else a second model as `halve_matrices` leaves it.
 
     With a `checkpoint` the weights of the policy, the head and the critic come from there, those of
     the reference only where it was reset.
@@ -123,10 +126,11 @@ def build_policy(
         make_room(model, separator)
         _switch_dropout_off(model)
         if reference:
-            frozen = load_model(config.reference or config.path, compute, config.attention)
+            frozen = load_model(config.reference or config.path, torch.float32, config.attention)
             make_room(frozen, separator)
             if checkpoint is not None and (checkpoint / REFERENCE_FILE).is_file():
                 load_part(frozen, checkpoint / REFERENCE_FILE)
+            halve_matrices(frozen, compute)
     width = model.get_output_embeddings().weight.shape[1]
     partition = None
     if head is not None:
@@ -186,6 +190,20 @@ def _adapted(
         )
     _switch_dropout_off(base)
     return new_adapter(base, config.lora) if checkpoint is None else load_adapter(base, checkpoint)
+
+
+def halve_matrices(model: nn.Module, dtype: torch.dtype) -> None:
+    """Hold a frozen model's linear layers in the type of the forward pass, the rest in float32.
+
+    Autocast rounds a linear layer's weights before each product, so that its result is the same
+    bit for bit; embeddings and norms it takes as they are, and rounding those would make another
+    policy of the same weights. A layer that shares its weights with the embeddings stays as well.
+    """
+    users = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if type(module) in (nn.Linear, Conv1D) and all(users[id(p)] == 1 for p in own):
+            module.to(dtype)
 
 
 def _switch_dropout_off(model: nn.Module) -> None:
