@@ -14,6 +14,9 @@ from flowbalance.objectives import PRESETS, Balance, Surrogate
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
+OFF_POLICY = "train.epochs=2"
+
+
 def config(*overrides: str) -> TrainConfig:
     return load(TrainConfig, None, ["data.task=countdown", *overrides])
 
@@ -28,9 +31,47 @@ def config(*overrides: str) -> TrainConfig:
         (["rollout.max_rounds=3"], ["rollout.max_rounds"]),
         (["rollout.max_rounds=3", "rollout.dynamic_sampling=true"], []),
         (["algorithm=flowrl", "objective={cap: 3.0}"], ["objective.cap"]),
-        (["algorithm=flowrl", "objective={cap: 3.0, truncation: upper}"], []),
+        (["algorithm=flowrl", "objective={cap: 3.0, truncation: upper}", OFF_POLICY], []),
         (
-            ["algorithm=flowrl", "objective={cap: 3.0, truncation: upper, importance: none}"],
+            ["algorithm=flowrl", "objective={cap: 3.0, truncation: upper}"],
+            ["objective.truncation", "objective.cap"],
+        ),
+        (["algorithm=flowrl", "objective={cap: 0.5, truncation: upper}"], []),
+        (["algorithm=flowrl", "head.separator=<s>"], ["head.separator"]),
+        (["algorithm=flowrl", "head.separator=<s>", "head.pooling=separator"], []),
+        (["algorithm=flowrl", "head.layers=1", "head.dropout=0.1"], ["head.dropout"]),
+        (["log.project=mine"], ["log.project"]),
+        (["log.project=mine", "log.backends=[tensorboard]"], ["log.project"]),
+        (["log.project=mine", "log.backends=[tensorboard, trackio]"], []),
+        (["algorithm=grpo", "log.reference_kl=false"], ["log.reference_kl"]),
+        (["algorithm=dapo", "log.reference_kl=false"], []),
+        (["train.mini_batch_questions=32"], ["train.mini_batch_questions"]),
+        (["train.mini_batch_questions=16"], []),
+        (["train.answers=25600"], ["train.answers"]),  # 100 steps of 32 · 8
+        (["train.answers=25599"], []),
+        (["train.answers=25600", "rollout.dynamic_sampling=true"], []),
+        (["algorithm=tba", "objective={log_z: offline}", "train.answers=25600"], []),
+        (["train.warmup_steps=100", "train.schedule=linear"], ["train.schedule"]),
+        (["train.warmup_steps=99", "train.schedule=linear"], []),
+        (["data.train_split=test"], ["data.train_split"]),
+        (["data.chat_template_kwargs={thinking: false}"], ["data.chat_template_kwargs"]),
+        (["data.chat_template_kwargs={thinking: false}", "data.chat=true"], []),
+        (["algorithm=rtb", "objective={duplicates: once}"], []),
+        (
+            ["algorithm=rtb", "objective={duplicates: once}", "rollout.num_generations=1"],
+            ["objective.duplicates"],
+        ),
+        (["algorithm=ppo", "objective={value_epsilon: 0.1}"], ["objective.value_epsilon"]),
+        (
+            ["algorithm=ppo", "objective={value_epsilon: 0.1}", "model.lora={dropout: 0.1}"],
+            [],
+        ),
+        (
+            [
+                "algorithm=flowrl",
+                "objective={cap: 3.0, truncation: upper, importance: none}",
+                OFF_POLICY,
+            ],
             ["objective.truncation", "objective.cap"],
         ),
         (["algorithm=grpo", "objective={gae_lambda: 0.9}"], ["objective.gae_lambda"]),
@@ -69,6 +110,13 @@ def test_no_preset_has_an_idle_part(name: str) -> None:
 @pytest.mark.parametrize(("rules", "family"), [(OF_BALANCE, Balance), (OF_SURROGATE, Surrogate)])
 def test_rules_name_fields_that_are_there(rules: list, family: type) -> None:
     assert {name for names, _, _ in rules for name in names} <= set(family.model_fields)
+
+
+def test_a_warm_up_that_never_ends() -> None:
+    (sentence,) = cautions(config("train.steps=3"))
+    assert sentence.startswith("train.warmup_steps: 10 last to the end of 3 steps")
+    assert "0.27 of train.learning_rate" in sentence
+    assert cautions(config("train.steps=11")) == []
 
 
 def test_a_loss_without_ratio_off_policy() -> None:
