@@ -121,7 +121,8 @@ def require_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> N
 
 def require_finite(name: str, values: Tensor, are: str) -> None:
     """Refuse numbers (N,) or (N, T) of which some rows are not finite."""
-    fine = torch.isfinite(values).reshape(len(values), -1).all(-1)
+    fine = torch.isfinite(values)
+    fine = fine.all(-1) if fine.ndim > 1 else fine
     bad = (~fine).nonzero().flatten().tolist()
     if bad:
         raise ValueError(f"{name} must be finite, but rows {bad[:8]} are {are}")

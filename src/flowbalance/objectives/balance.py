@@ -173,7 +173,7 @@ def loss(
     if choices.importance == "token":
         fixed = logprobs.detach()
         logprobs = fixed + w * (logprobs - fixed)  # (N, T) same value, gradient w_t·∇log π_t
-        free = answers.token_mean(free.expm1()).log1p()  # of the mean weight; 0 without tokens
+        free = mean_log_weight(free, answers)
         w, truncated = (answers.token_mean(x.to(fixed)) for x in (w, truncated))
     own = rest(logprobs, answers, choices)
     delta = z + own
@@ -188,6 +188,13 @@ def loss(
         "log_z_group": -own.detach(),
     }
     return value, metrics | divergences(logprobs, answers)
+
+
+def mean_log_weight(log_w: Tensor, answers: Answers) -> Tensor:
+    """The logarithm of an answer's mean weight over its tokens, 0 without any: (N, T) -> (N,)."""
+    mask = answers.mask.bool()
+    mean = torch.where(mask, log_w, -torch.inf).logsumexp(-1) - answers.lengths.log()
+    return torch.where(mask.any(-1), mean, 0.0)
 
 
 def known_log_z(answers: Answers, choices: Balance, log_z: Tensor | None) -> Tensor:
