@@ -119,6 +119,25 @@ def test_a_warm_up_that_never_ends() -> None:
     assert cautions(config("train.steps=11")) == []
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.learning_rate=0",
+        "train.learning_rate=.inf",
+        "train.max_grad_norm=0",
+        "train.max_grad_norm=.inf",
+        "train.max_grad_norm=.nan",
+        "head.learning_rate=0",
+        "train.steps=0",
+        "objective={inverse_temperature: .inf}",
+        "objective={inverse_temperature: 0}",
+    ],
+)
+def test_a_setting_that_could_not_train_is_refused(override: str) -> None:
+    with pytest.raises(UserError, match=override.split("=")[0]):
+        config(override)
+
+
 def test_a_loss_without_ratio_off_policy() -> None:
     assert cautions(config("algorithm=rloo")) == []
     for overrides in (["train.epochs=2"], ["train.mini_batch_questions=8"]):
