@@ -180,6 +180,18 @@ def load_state(folder: Path) -> dict[str, Any]:
     return state
 
 
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """Whatever the state of a checkpoint does to a trainer that it does not fit, as a sentence."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"{folder / STATE}: is not the state of this run's trainer: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
 def random_state(device: torch.device) -> dict[str, Any]:
     """Where PyTorch's generators stand, as a part of the state."""
     cuda = device.type == "cuda"

@@ -9,6 +9,7 @@ bit.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Iterator
@@ -104,13 +105,8 @@ class Trainer:
         if resume is not None:
             state = checkpoint.load_state(resume)
             self.inputs = compared(state.get("inputs"), self.inputs, resume, allowed=changed_inputs)
-            try:
+            with checkpoint.fitting(resume):
                 self._restore(state)
-            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-                raise UserError(
-                    f"{resume / checkpoint.STATE}: is not the state of this run's trainer: "
-                    f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                ) from error
 
     # --- the loop ------------------------------------------------------------------------------
 
@@ -214,14 +210,11 @@ class Trainer:
         config, began = self.config, time.monotonic()
         progress = self.spent.progress(config, self.step)
         self.seconds = {}
-        batch = self.collector.collect(
-            self.step,
-            self.spent.questions,
-            self.spent.left(config),
-            lambda name: self._phase(name, display),
-        )
+        phase = functools.partial(self._phase, display=display)
+        asked, left = self.spent.questions, self.spent.left(config)
+        batch = self.collector.collect(self.step, asked, left, phase)
         if self.memory is not None and batch.experience is not None:
-            with self._phase("log Z", display):
+            with phase("log Z"):
                 batch = batch.without(self.memory.unknown(batch.experience.prompts))
         metrics = batch.metrics
         experience = batch.experience
@@ -231,28 +224,17 @@ class Trainer:
             self._count(batch, metrics)
             self._reset_if_due(metrics)
             return metrics
-        answers = score(
-            experience,
-            batch.rewards,
-            self.policy,
-            self.needs,
-            config,
-            lambda name: self._phase(name, display),
-        )
+        answers = score(experience, batch.rewards, self.policy, self.needs, config, phase)
         answers = self.objective.prepare(answers)
         if self.memory is not None:
-            with self._phase("log Z", display):
+            with phase("log Z"):
                 answers, report = self.memory.fill(answers, experience.prompts)
             metrics |= report
         rate = self.learner.set_rate(self.step, progress)
         self.learning = True
-        with self._phase("learning", display):
-            learned = self.learner.learn(
-                answers,
-                experience.prompt_ids,
-                experience.answers,
-                seed=f"{config.seed}/{self.step}",
-            )
+        with phase("learning"):
+            ids, seed = experience.prompt_ids, f"{config.seed}/{self.step}"
+            learned = self.learner.learn(answers, ids, experience.answers, seed=seed)
         useless = learned.skipped == len(learned.losses)
         self.patience.note(self.step + 1, NOT_FINITE if useless else None)
         self.spent.optimizer_steps += len(learned.losses) - learned.skipped
