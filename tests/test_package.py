@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import flowbalance
+from flowbalance.releases import TESTED
 
 SOURCE = Path(flowbalance.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -113,6 +114,11 @@ def test_with_and_without_a_gpu_the_same_releases_are_installed() -> None:
     cpu, cuda = versions("cpu"), versions("cuda")
     assert cpu.items() <= cuda.items()
     assert all(re.match("nvidia|cuda|triton", name) for name in cuda.keys() - cpu.keys())
+
+
+def test_the_newest_releases_tested_are_those_of_the_constraints() -> None:
+    newest = versions("cpu")
+    assert {name: ".".join(newest[name].split(".")[:2]) for name in TESTED} == TESTED
 
 
 def versions(file: str) -> dict[str, str]:

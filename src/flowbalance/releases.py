@@ -5,9 +5,19 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError, version
 
-TESTED = {"torch": "2.13", "transformers": "5.24", "peft": "0.21"}
-"""Package → newest minor release tested. Newer ones are not refused; where something fails, their
-being newer is the first thing to know."""
+TESTED = {
+    "torch": "2.13",
+    "transformers": "5.24",
+    "tokenizers": "0.23",
+    "safetensors": "0.8",
+    "numpy": "2.4",
+    "pydantic": "2.14",
+    "peft": "0.21",
+    "datasets": "5.2",
+    "math-verify": "0.9",
+}
+"""Package → newest minor release tested, that of constraints/cpu.txt. Newer ones are not refused;
+where something fails, their being newer is the first thing to know."""
 
 
 def newer_than_tested() -> list[str]:
