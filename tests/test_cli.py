@@ -232,6 +232,14 @@ def test_a_full_disk_is_one_sentence(
 # --- resume ----------------------------------------------------------------------------------
 
 
+def test_a_new_run_starts_from_an_earlier_ones_last_checkpoint(
+    written: str, trained: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    assert main(["train", written, f"output={new}", f"model.path={trained}", "train.steps=1"]) == 0
+    assert f"path: {trained / 'checkpoint-000002'}" in (new / "config.yaml").read_text()
+
+
 def test_resume_goes_on_further(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "has all of its 2 steps" in refused(capsys, "train", "--resume", str(run))
     assert main(["train", "--resume", str(run), "train.steps=4", "checkpoint.keep=1"]) == 0

@@ -48,7 +48,7 @@ def train(options: Namespace) -> None:
         raise UserError("--changed-inputs: goes with --resume RUN")
     if options.recipe is None:
         raise UserError("train needs a recipe, e.g. recipes/countdown.yaml, or --resume RUN")
-    config = load(TrainConfig, options.recipe, options.overrides)
+    config = from_checkpoint(load(TrainConfig, options.recipe, options.overrides))
     folder = run_folder(config.output, Path(options.recipe).stem)
     with own_folder(folder):
         begin(config, folder)
@@ -124,9 +124,7 @@ def eval(options: Namespace) -> None:
     from flowbalance.report.files import finite
     from flowbalance.training.evaluate import evaluate
 
-    config = load(TrainConfig, options.recipe, options.overrides)
-    model = config.model.model_copy(update={"path": model_folder(config.model.path)})
-    config = config.model_copy(update={"model": model})
+    config = from_checkpoint(load(TrainConfig, options.recipe, options.overrides))
     print(json.dumps(finite(evaluate(config)), indent=1))
 
 
@@ -336,6 +334,12 @@ def recipe_of(name: str) -> TrainConfig | None:
         if recipe.is_file() and "rollout" in (values := read_yaml(recipe)):
             return check(TrainConfig, values)
     return None
+
+
+def from_checkpoint(config: TrainConfig) -> TrainConfig:
+    """The recipe with the newest checkpoint where `model.path` is the folder of a run."""
+    model = config.model.model_copy(update={"path": model_folder(config.model.path)})
+    return config.model_copy(update={"model": model})
 
 
 def model_folder(name: str) -> str:
