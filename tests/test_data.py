@@ -183,7 +183,7 @@ def test_a_begin_token_stays_where_the_tokenizer_adds_none():
 def test_a_prompt_without_a_token(chat):
     tokenizer = make_tokenizer(single="$A", template="{{ '' }}")
     tokenizer.backend_tokenizer.normalizer = normalizers.Replace("mute", "")
-    with pytest.raises(UserError, match="row 1: the tokenizer makes no token of the prompt"):
+    with pytest.raises(UserError, match="row 1: no token is left of the prompt"):
         build([{"prompt": "mute"}], tokenizer, chat=chat)
 
 

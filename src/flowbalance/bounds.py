@@ -45,6 +45,10 @@ Threads = Annotated[int, Field(gt=0, le=1024)]
 PositiveFloat = Annotated[float, Field(gt=0, le=LARGE), AfterValidator(_not_tiny)]
 NonNegativeFloat = Annotated[float, Field(ge=0, le=LARGE)]
 AnyFloat = Annotated[float, Field(ge=-LARGE, le=LARGE)]
+Seed = Annotated[int, Field(ge=0, le=10**12)]
+"""A step's own seed is a million times as much, and PyTorch takes no more than 2^63."""
+Seconds = Annotated[float, Field(gt=0, le=MANY), AfterValidator(_not_tiny)]
+"""The system's clocks end somewhere beyond."""
 LearningRate = Annotated[float, Field(gt=0, le=100), AfterValidator(_not_tiny)]
 Temperature = Annotated[float, Field(gt=0, le=HOTTEST), AfterValidator(_dividable)]
 TemperatureOrGreedy = Annotated[float, Field(ge=0, le=HOTTEST), AfterValidator(_dividable)]

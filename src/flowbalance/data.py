@@ -265,7 +265,7 @@ def _fill(template: str, row: Row, number: int) -> str:
             f"there are: {', '.join(map(str, row))}"
         ) from None
     except Exception as error:  # also what a column's own type says to a format of numbers
-        reason = error or type(error).__name__
+        reason = str(error) or type(error).__name__
         raise UserError(
             f"row {number}: data.prompt_template cannot be filled: {reason}; "
             "columns are written as {name}, a brace of the text as {{ or }}"

@@ -7,7 +7,7 @@ import resource
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,20 +44,25 @@ def bounded(seconds: float, more: int) -> Iterator[None]:
     if soft == resource.RLIM_INFINITY or limit < soft:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     timed = threading.current_thread() is threading.main_thread()
-    if timed:
+    try:
+        with _timed(seconds) if timed else nullcontext():
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
-        def late(*_: object) -> NoReturn:
-            raise TimeoutError(f"not done within {seconds:g} s")
 
-        handler = signal.signal(signal.SIGALRM, late)
-        timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+@contextmanager
+def _timed(seconds: float) -> Iterator[None]:
+    def late(*_: object) -> NoReturn:
+        raise TimeoutError(f"not done within {seconds:g} s")
+
+    handler = signal.signal(signal.SIGALRM, late)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
-        if timed:
-            signal.setitimer(signal.ITIMER_REAL, *timer)
-            signal.signal(signal.SIGALRM, handler)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def used() -> int:

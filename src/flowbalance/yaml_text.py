@@ -53,7 +53,7 @@ def dump_yaml(value: Any) -> str:
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (the class's own, filled below)
-    yaml_constructors: dict[str | None, Any] = {}  # noqa: RUF012
+    yaml_constructors: dict[Any, Any] = {}  # noqa: RUF012  # pyright: ignore[reportIncompatibleVariableOverride]
     depth = 0
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:

@@ -108,6 +108,13 @@ def test_a_manifest_that_makes_no_sense(save: Save, text: str) -> None:
     assert checkpoint.verify(folder) == "manifest.json is missing or unreadable"
 
 
+def test_a_manifest_that_lists_a_name_too_long(save: Save) -> None:
+    folder = save(1)
+    listed = {"a" * 300: {"bytes": 1, "blake2b": ""}, checkpoint.STATE: {"bytes": 1, "blake2b": ""}}
+    (folder / "manifest.json").write_text(json.dumps({"files": listed}))
+    assert checkpoint.verify(folder) == "a" * 100 + " cannot be read: File name too long"
+
+
 def test_an_interrupted_save_is_ignored_and_cleaned_away(save: Save, tmp_path: Path) -> None:
     folder = save(1)
     leftover = tmp_path / ".checkpoint-000002.tmp"

@@ -10,9 +10,9 @@ from flowbalance.bounds import (
     AnyFloat,
     Count,
     NonNegativeCount,
-    NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
+    Seconds,
+    Seed,
     TemperatureOrGreedy,
     Template,
     Threads,
@@ -81,7 +81,7 @@ class BenchmarkConfig(Section):
     package.module:function; null: the benchmark's own."""
     right: AnyFloat = 1.0
     """Reward from which an answer counts as right, where the grader is a reward function."""
-    grading_timeout: PositiveFloat = 60.0
+    grading_timeout: Seconds = 60.0
     """Seconds that one call of a reward function may take; its answers are unknown after that, and
     are graded again when the evaluation is gone on with."""
     contest_ratings: str | None = None
@@ -89,7 +89,7 @@ class BenchmarkConfig(Section):
     (docs/evaluation.md); null: no rating is computed."""
     user_ratings: str | None = None
     """codeforces: JSON list of all users' ratings, for the percentile; null: none is computed."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of everything random."""
     max_batch: PositiveInt = 512
     """Answers decoded at once; lower it when sampling runs out of memory."""

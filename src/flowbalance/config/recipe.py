@@ -8,7 +8,15 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from flowbalance.bounds import TOLERANCE, Count, LearningRate, NonNegativeInt, PositiveInt, Threads
+from flowbalance.bounds import (
+    TOLERANCE,
+    Count,
+    LearningRate,
+    NonNegativeInt,
+    PositiveInt,
+    Seed,
+    Threads,
+)
 from flowbalance.config.explain import explain
 from flowbalance.config.sections import (
     ArchitectureConfig,
@@ -33,7 +41,7 @@ from flowbalance.rewards.right import unreachable
 class Recipe(Section):
     """Fields that training and pretraining share."""
 
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of everything random."""
     output: str | None = None
     """Folder of the run; null: runs/<recipe>-<time>. runs/latest points to the newest."""

@@ -15,6 +15,7 @@ from flowbalance.bounds import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Seconds,
     Temperature,
     TemperatureOrGreedy,
     Template,
@@ -135,7 +136,7 @@ class RewardConfig(Section):
     overlong_share: BelowOne = 0.0
     """The last share of rollout.max_completion_length, over which a penalty rises linearly from 0
     to 1 (DAPO: 0.2); 0: none. Accuracy does not see it."""
-    timeout: PositiveFloat = 60.0
+    timeout: Seconds = 60.0
     """Seconds one reward call may take; its answers are unknown then, and left out."""
     right: AnyFloat = Field(default="auto", validate_default=True)
     """Total reward from which, up to rounding, an answer counts as right (accuracy, pass@k, dynamic

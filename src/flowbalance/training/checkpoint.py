@@ -146,13 +146,16 @@ def verify(folder: Path) -> str | None:
     if STATE not in files:
         return f"{MANIFEST} does not list {STATE}"
     for name, size, digest in listed:
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes instead of {size}"
-        if _fingerprint(path)[1] != digest:
-            return f"the contents of {name} changed after it was written"
+        path, shown = folder / name, name[:100]
+        try:
+            if not path.is_file():
+                return f"{shown} is missing"
+            if path.stat().st_size != size:
+                return f"{shown} has {path.stat().st_size} bytes instead of {size}"
+            if _fingerprint(path)[1] != digest:
+                return f"the contents of {shown} changed after it was written"
+        except OSError as error:  # not permitted, or a name that is too long
+            return f"{shown} cannot be read: {error.strerror or error}"
     return None
 
 

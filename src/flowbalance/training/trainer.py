@@ -104,8 +104,10 @@ class Trainer:
         self.inputs = marks_of(config, self.questions, again=resume is not None)
         if resume is not None:
             state = checkpoint.load_state(resume)
-            self.inputs = compared(state.get("inputs"), self.inputs, resume, allowed=changed_inputs)
             with checkpoint.fitting(resume):
+                self.inputs = compared(
+                    state.get("inputs"), self.inputs, resume, allowed=changed_inputs
+                )
                 self._restore(state)
 
     # --- the loop ------------------------------------------------------------------------------
