@@ -135,7 +135,7 @@ def test_means_and_deviations_over_seeds() -> None:
     [
         (["--jobs", "0"], "--jobs: must be at least 1"),
         (["--rollouts", "-1"], "--rollouts: must be at least 1"),
-        (["--seeds", "-1"], "--seeds: must not be negative"),
+        (["--seeds", "-1"], "--seeds: must be from 0 to 2^63 - 1"),
         (["--page", "/dev/null"], "/dev/null: is not a regular file"),
         (["--page", "-"], "-: is not a regular file"),
         (["--only", "nonsense"], "no run has 'nonsense'"),

@@ -442,3 +442,21 @@ def test_command_lines(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     tried("line", line_case, tmp_path, 50)
+
+
+# --- what was found --------------------------------------------------------------------------
+
+
+def test_a_reward_that_no_float_can_hold(tmp_path: Path) -> None:
+    row = {"step": 0, "prompt": "1>1:", "answers": ["1", "2"], "rewards": [10**400, float("nan")]}
+    (tmp_path / "f").write_text(json_line(row))
+    (question,) = read_questions(tmp_path / "f")
+    assert [answer.right for answer in question.answers] == [True, None]
+
+
+def test_marks_of_inputs_that_are_none(trained: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    (own,) = checkpoint.checkpoints(run)
+    torch.save(checkpoint.load_state(own) | {"inputs": True}, own / "trainer_state.pt")
+    with pytest.raises(UserError, match="is not the state of this run's trainer"):
+        Trainer(load(TrainConfig, run / "config.yaml", []), run, resume=own)

@@ -50,9 +50,9 @@ def test_run_a_file(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixt
     ("arguments", "says"),
     [
         (["run"], "sandbox run needs a file"),
-        (["run", "nowhere.py"], "cannot read it: "),
-        (["run", __file__, "--cpu", "0"], "--cpu: must be above 0, not 0"),
-        (["run", __file__, "--files", "-1"], "--files: must be at least 0, not -1"),
+        (["run", "nowhere.py"], "nowhere.py: cannot be read: "),
+        (["run", __file__, "--cpu", "0"], "--cpu: must be above 0 and at most 10,000,000, not 0"),
+        (["run", __file__, "--files", "-1"], "--files: must be from 0 to 10,000,000, not -1"),
     ],
 )
 def test_refusals(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,9 @@ import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from flowbalance.bounds import MANY
 from flowbalance.errors import UserError
+from flowbalance.inputs import opened, read_text
 from flowbalance.sandbox.limits import MIB, TIERS, Limits, Result
 
 
@@ -47,17 +49,17 @@ def sandbox(options: Namespace) -> None:
     if options.file is None:
         raise UserError("sandbox run needs a file, e.g. flowbalance sandbox run program.py")
     for name in ("cpu", "wall", "memory", "output"):
-        if getattr(options, name) <= 0:
-            raise UserError(f"--{name}: must be above 0, not {getattr(options, name)}")
-    if options.files < 0:
-        raise UserError(f"--files: must be at least 0, not {options.files}")
+        if not 0 < getattr(options, name) <= MANY:
+            value = getattr(options, name)
+            raise UserError(f"--{name}: must be above 0 and at most {MANY:,}, not {value}")
+    if not 0 <= options.files <= MANY:
+        raise UserError(f"--files: must be from 0 to {MANY:,}, not {options.files}")
     from flowbalance.sandbox.sandbox import Sandbox
 
-    try:
-        code = options.file.read_text()
-        stdin = options.stdin.read_bytes() if options.stdin else b""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read it: {error}") from error
+    code, stdin = read_text(options.file), b""
+    if options.stdin is not None:
+        with opened(options.stdin) as file:
+            stdin = file.read()
     limits = Limits(
         cpu=options.cpu,
         wall=options.wall,

@@ -19,6 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from flowbalance.config import ArchitectureConfig, PretrainConfig
+from flowbalance.errors import UserError
 from flowbalance.evaluation.exact import exact_scores
 from flowbalance.machine import require_memory
 from flowbalance.policy.policy import Policy
@@ -140,6 +141,13 @@ def pretrained(config: PretrainConfig, folder: Path, device: torch.device) -> No
     def score(prompts: Sequence[str], answers: Sequence[str]) -> torch.Tensor:
         return policy.score(*encode(zip(prompts, answers, strict=True)), budget=4096).sum(1)
 
+    first = encode(islice(task.demonstrations(config.seed, config.mistakes), config.batch))
+    longest, limit = collate(*first).ids.shape[1], config.architecture.max_position_embeddings
+    if longest > limit:
+        raise UserError(
+            f"architecture.max_position_embeddings: a demonstration has {longest} tokens, and "
+            f"{limit} are allowed; raise it"
+        )
     point_latest(folder)
     log = MetricsLog(folder, config.log.backends, project=config.log.project)
     stopped_by = 0

@@ -18,7 +18,8 @@ from flowbalance.report.files import write_atomic, writing
 from flowbalance.report.lock import only_one
 
 _made: set[Path] = set()
-"""The folders and recipes that this process was the first to write: all that it may discard."""
+"""The folders, those above them and the recipes that this process was the first to write: all that
+it may discard."""
 
 
 def open_run(config: Recipe, name: str) -> Path:
@@ -62,24 +63,32 @@ def begin(config: Recipe, folder: Path) -> None:
 
 def make_folder(folder: Path) -> None:
     """The folder of a run, made if it is not there."""
-    new = {path for path in (folder, folder / "config.yaml") if not path.exists()}
     with writing(folder):
+        new = _missing(folder)
         folder.mkdir(parents=True, exist_ok=True)
     _made.update(new)
 
 
+def _missing(folder: Path) -> set[Path]:
+    """What of a run's folder, those above it and its recipe is not there."""
+    return {path for path in (folder / "config.yaml", folder, *folder.parents) if not path.exists()}
+
+
 def discard_run(folder: Path) -> None:
-    """Remove the recipe and the folder of a run that never started: what this process made of the
-    two, and only if nothing else lies in the folder."""
+    """Remove the recipe and the folder of a run that never started, and empty folders
+    above it: what this process made of them, and only if nothing else lies in the folder."""
     recipe = folder / "config.yaml"
     with suppress(OSError):
         if not {path.name for path in folder.iterdir()} <= {recipe.name}:
             return
         if recipe in _made:
             recipe.unlink(missing_ok=True)
-        if folder in _made:
-            folder.rmdir()  # refuses if the recipe is still there
-        _made.difference_update((folder, recipe))
+        for path in (folder, *folder.parents):
+            if path not in _made:
+                break
+            path.rmdir()  # refuses if the recipe, or another's run, is there
+            _made.discard(path)
+        _made.discard(recipe)
 
 
 def new_folder(name: str, base: Path) -> Path:
@@ -88,8 +97,9 @@ def new_folder(name: str, base: Path) -> Path:
     while True:
         folder = base / (stamp if count == 1 else f"{stamp}.{count}")
         with writing(folder), suppress(FileExistsError):
+            new = _missing(folder)
             folder.mkdir(parents=True)
-            _made.update((folder, folder / "config.yaml"))
+            _made.update(new)
             return folder
         count += 1
 

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
+
+from flowbalance.bounds import MANY, SMALL
 
 NGRAMS, EMBEDDING = 0.5, 0.2
 """Cosine distance within a cluster of n-gram vectors; of a model's, which are closer together."""
 
 
+def number(text: str) -> float:
+    """A number that is one."""
+    if not math.isfinite(value := float(text)):
+        raise ArgumentTypeError(f"must be a number, not {text}")
+    return value
+
+
 def temperature(text: str) -> float | None:
     """A number, or none: not sent."""
-    return None if text == "none" else float(text)
+    return None if text == "none" else number(text)
 
 
 def count(text: str) -> int:
     """A whole number of at least 1."""
-    if (value := int(text)) < 1:
-        raise ArgumentTypeError(f"must be at least 1, not {value}")
+    if not 1 <= (value := int(text)) <= MANY:
+        raise ArgumentTypeError(f"must be from 1 to {MANY:,}, not {value}")
     return value
 
 
 def amount(text: str) -> float:
     """A number above 0."""
-    if not (value := float(text)) > 0:
-        raise ArgumentTypeError(f"must be above 0, not {text}")
+    if not SMALL <= (value := float(text)) <= MANY:
+        raise ArgumentTypeError(f"must be above 0 and at most {MANY:,}, not {text}")
     return value
 
 
@@ -48,7 +58,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--right-only", action="store_true", help="compare nothing but the right answers"
     )
     parser.add_argument(
-        "--right", type=float, default=1.0, help="reward that is right in samples.jsonl (default 1)"
+        "--right",
+        type=number,
+        default=1.0,
+        help="reward that is right in samples.jsonl (default 1)",
     )
     parser.add_argument(
         "--task", help="built-in task that tells its solutions apart: countdown, programs"

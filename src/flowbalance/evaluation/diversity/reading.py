@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,7 +117,8 @@ def _listed(place: str, row: dict[str, Any], right: float) -> list[Answer]:
     return [
         Answer(
             _text(text, f"{place}: answer {number}"),
-            None if reward is None or math.isnan(reward) else is_right(reward, right),
+            # NaN is unequal to itself; a whole number may be too large for math.isnan.
+            None if reward is None or reward != reward else is_right(reward, right),
             None,
         )
         for number, (text, reward) in enumerate(zip(texts, rewards, strict=True), 1)
