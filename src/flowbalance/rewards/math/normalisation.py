@@ -145,6 +145,7 @@ def normalise(answer: str) -> str:
     """
     if PLAIN_NUMBER.fullmatch(answer):
         return answer
+    answer = " ".join(answer.split())  # long runs of spaces would take patterns long
     text = _apply(COMPILED[0], in_latex(answer))
     text = COMMAND.sub(lambda m: COMMANDS.get(m[0], m[0]), text).strip()
     text = without_lead(text)
