@@ -138,7 +138,10 @@ def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:
         return Verdict("unknown", "the gold's brackets are nested too deep")
     if _depth(said) > DEPTH:
         return Verdict("wrong", "brackets nested too deep for an answer")
-    answer = same(gold, said)
+    try:
+        answer = same(gold, said)
+    except RecursionError:
+        return Verdict("wrong", "nested too deep for an answer")
     if answer is None:
         return _Pending(workers.ask(without_builder(gold), without_builder(said)))
     return Verdict("right", "the same value") if answer else Verdict("wrong", "another value")
