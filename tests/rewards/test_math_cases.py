@@ -50,6 +50,12 @@ def test_a_gold_that_nobody_can_read_is_unknown(gold, said):
     assert verdict(rf"\boxed{{{said}}}", gold).verdict == "unknown"
 
 
+@pytest.mark.parametrize("piece", [r"\sqrt", r"\frac1", "x:", r"\sin"])
+def test_an_answer_that_nests_without_brackets_is_wrong(piece):
+    said = piece * (900 // len(piece)) + "2"
+    assert verdict(rf"\boxed{{{said}}}", "5").verdict == "wrong"
+
+
 def test_real_samples(shared):
     lines = (shared / "cases" / "grading.jsonl").read_text("utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["kind"] == "math"]

@@ -28,6 +28,10 @@ ELEMENT = re.compile(
     r"<code\b(?P<attributes>[^>]{0,200})>(?P<code>[^<]*(?:<(?!/?code\b)[^<]*)*)</code>",
     re.IGNORECASE,
 )
+TAG = re.compile(r"</?(?:span|br|pre|div|font|em|strong)\b[^<>]{0,200}>", re.IGNORECASE)
+"""Of the markup that there may be in an element of code; ``a<b and c>d`` is none."""
+ANSWER = re.compile(r"<answer>\n?(?P<code>.*?)(?:</answer>|\Z)", re.IGNORECASE | re.DOTALL)
+MARKDOWN = ("markdown", "md")
 INLINE = re.compile(r"(?<!`)(`{1,3})(?!`)(?:py(?:thon)?3? +)?(?P<code>[^`\n]+)\1(?!`)")
 CODE = re.compile(r"\w ?\(|=|^\s*(?:import|return|print)\b", re.MULTILINE)
 FUTURE = re.compile(
@@ -46,7 +50,7 @@ def extract(text: str, entry_point: str | None = None) -> str:
     blocks fenced as Python, or without a name, the last that defines the entry point, or that reads
     standard input where there is none; else the last one. What it uses of earlier blocks'
     definitions goes before it. A block that the end of the text cuts off counts as far as it goes.
-    Without blocks: a program in ``<code>`` or inline code, else all of the text.
+    Without blocks: a program in ``<code>``, ``<answer>`` or inline code, else all of the text.
     """
     said = spoken(text)
     if said is None:
@@ -57,10 +61,16 @@ def extract(text: str, entry_point: str | None = None) -> str:
     python = [flush(block.content, name) for block in blocks if block.is_python]
     unnamed = [flush(block.content, name) for block in blocks if not block.language]
     for programs in (python, unnamed):
-        for at in range(len(programs) - 1, -1, -1):
-            code = programs[at]
-            if name in definitions(code) if name else runs_on_input(code):
-                return completed(code, programs[:at])
+        fit = [
+            at
+            for at, code in enumerate(programs)
+            if (name in definitions(code) if name else runs_on_input(code))
+        ]
+        # A usage may import it: "from solution import add".
+        own = [at for at in fit if name and name in definitions(programs[at], imported=False)]
+        if fit:
+            last = (own or fit)[-1]
+            return completed(programs[last], programs[:last])
     if python or unnamed:
         programs = python or unnamed
         # After a stub its body, not the example of how it is called.
@@ -68,6 +78,8 @@ def extract(text: str, entry_point: str | None = None) -> str:
         fit = fit or [at for at, code in enumerate(programs) if CODE.search(code)]
         last = fit[-1] if fit else len(programs) - 1
         return completed(programs[last], programs[:last])
+    tagged = [found["code"] for found in ANSWER.finditer(said) if not blocks]
+    said = tagged[-1] if tagged else said
     return flush(blocks[-1].content if blocks else _inline(said, name), name)
 
 
@@ -84,17 +96,22 @@ def _blocks(said: str) -> list[Block]:
         else:
             return [first, *others]
     if blocks := list(fenced(said)):
-        return blocks
+        return [inner for block in blocks for inner in _within(block)]
     return [
         Block(
             "python" if "py" in found["attributes"].lower() else "",
-            html.unescape(re.sub(r"<[^<>]*>", "", found["code"])),
+            html.unescape(TAG.sub("", found["code"])),
             found.start(),
             found.end(),
         )
         for found in ELEMENT.finditer(said)
         if "\n" in found["code"] or CODE.search(found["code"])
     ]
+
+
+def _within(block: Block) -> list[Block]:
+    """The blocks in one of Markdown; else the block itself."""
+    return (block.language in MARKDOWN and list(fenced(block.content))) or [block]
 
 
 def _inline(said: str, name: str | None) -> str:

@@ -75,9 +75,15 @@ def defined(statement: str) -> set[str]:
     return set()
 
 
-def definitions(code: str) -> set[str]:
-    """The names that a program defines outside functions and classes."""
-    return {name for statement in statements(code) for name in defined(statement)}
+def definitions(code: str, imported: bool = True) -> set[str]:
+    """The names that a program defines outside functions and classes, or only those not
+    `imported`."""
+    return {
+        name
+        for statement in statements(code)
+        if imported or not IMPORT.match(statement)
+        for name in defined(statement)
+    }
 
 
 def used(code: str) -> set[str]:

@@ -7,11 +7,12 @@ that `expressions` does not know.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
 from flowbalance.rewards.math.bases import BASED
-from flowbalance.rewards.math.sets import NoSet, same_sets
+from flowbalance.rewards.math.sets import EMPTY, NoSet, same_sets, without_builder
 from flowbalance.rewards.math.values import is_number, proportional, same_values
 
 THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?%?")
@@ -27,8 +28,13 @@ CONDITION = re.compile(
 )
 INFINITE = re.compile(r"[-+]?\\infty")
 NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+LEADING_ZERO = re.compile(r",0[0-9]")
+CLOCK = re.compile(r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-5][0-9])(?P<second>:[0-5][0-9])?")
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}")
+BEYOND = re.compile(r"\\infty\]|\[-\\infty")
 BETWEEN_INTERVALS = re.compile(r"(?<=[\])]),(?=[(\[])")
 NAME = re.compile(r"[A-Za-z]{1,2}'?(?:_\{?\w+\}?)?(?:\([^()]*\))?|\\[a-z]+|\([a-z](?:,[a-z])*\)")
+ASSIGNED = re.compile(r"([a-z])=([^=]+)")
 LETTER = re.compile(r"[A-Za-z]")
 COMMAND = re.compile(r"\\[A-Za-z]+")
 BEGIN = r"\begin"
@@ -56,7 +62,19 @@ def same(gold: str, said: str) -> bool | None:
 
 
 def _readings(text: str) -> list[str]:
-    return [text, text.replace(",", "")] if THOUSANDS.fullmatch(text) else [text]
+    """A number, and a list where each of its members is written as a number by itself."""
+    if not THOUSANDS.fullmatch(text):
+        return [text]
+    number = text.replace(",", "")
+    return [number] if LEADING_ZERO.search(text) else [text, number]
+
+
+def _is_time(text: str) -> bool:
+    """A time of day, or a date. A ratio would be in lowest terms: 3:30 is none, 2:15 may be."""
+    if found := CLOCK.fullmatch(text):
+        hour, minute = found["hour"], found["minute"]
+        return bool(found["second"]) or minute[0] == "0" or math.gcd(int(hour), int(minute)) > 1
+    return DATE.fullmatch(text) is not None
 
 
 def _same_form(gold: str, said: str) -> bool | None:
@@ -65,6 +83,8 @@ def _same_form(gold: str, said: str) -> bool | None:
         return _same_choices(gold, a, said, b)
     if CONDITION.search(f"{gold}\n{said}"):
         return _same_conditions(gold, said)
+    if _is_time(gold):
+        return gold.lstrip("0") == said.lstrip("0")
     in_words = WORD.fullmatch(gold) and WORD.fullmatch(said)
     if in_words or ("\\" not in gold and LONG_WORD.search(gold)):
         return _letters(gold) == _letters(said)
@@ -95,6 +115,13 @@ def _same_conditions(gold: str, said: str) -> bool | None:
         pass
     if "\\" not in gold and LONG_WORD.search(gold):
         return _letters(gold) == _letters(said)
+    if bool(BEYOND.search(gold)) != bool(BEYOND.search(said)):
+        return False  # infinity does not belong to it
+    if EMPTY.fullmatch(gold):
+        return EMPTY.fullmatch(said) is not None
+    plain = without_builder(gold), without_builder(said)
+    if plain != (gold, said):
+        return same(*plain)
     a, b = _split(gold, (r"\cup",)), _split(said, (r"\cup",))
     if len(a) > 1 or len(b) > 1:
         return None if RELATION.search(gold + said) else _match(a, b)
@@ -112,6 +139,9 @@ def _same_matrices(gold: str, said: str) -> bool | None:
     if "\\begin" in gold and "\\begin" in said and not (a and b):
         return None
     if not (a and b):
+        if (cells := _nested(said if a else gold)) and (a or b):
+            gold, said = (gold, cells) if a else (cells, said)
+            return _same_matrices(gold, said)
         matrix = a or b
         if matrix is None:  # 2\\begin{pmatrix}…
             return None
@@ -125,6 +155,17 @@ def _same_matrices(gold: str, said: str) -> bool | None:
     if [len(row) for row in left] != [len(row) for row in right]:
         return False
     return _each([c for row in left for c in row], [c for row in right for c in row])
+
+
+def _nested(text: str) -> str | None:
+    """``[[1,2],[3,4]]`` as a matrix."""
+    if not (text.startswith("[[") and text.endswith("]]")):
+        return None
+    rows = _split(text[1:-1], (",",))
+    if not all(row[:1] == "[" and row[-1:] == "]" for row in rows):
+        return None
+    cells = r"\\".join("&".join(_split(row[1:-1], (",",))) for row in rows)
+    return rf"\begin{{pmatrix}}{cells}\end{{pmatrix}}"
 
 
 def _rows(inside: str) -> list[list[str]]:
@@ -192,9 +233,17 @@ def _same_collections(gold: tuple[str, list[str]], said: tuple[str, list[str]]) 
         return _match(a, b, repeats="set" not in (kind, other))
     if kind == other:
         return _each(a, b)
+    if kind == "()" and other == "list" and (values := _by_names(b)):  # x=1, y=2
+        return _each(a, values)
     if "list" in (kind, other) and any(len(x) == 1 and RELATION.search(x[0]) for x in (a, b)):
         return None  # an interval and an inequality
     return False
+
+
+def _by_names(members: Sequence[str]) -> list[str]:
+    """The values of ``x=1`` and ``y=2``, by the names' order; none where others are among them."""
+    named = dict(m.groups() for m in map(ASSIGNED.fullmatch, members) if m)
+    return [named[name] for name in sorted(named)] if len(named) == len(members) > 1 else []
 
 
 def _each(gold: Sequence[str], said: Sequence[str]) -> bool | None:
@@ -274,7 +323,8 @@ def _same_equations(gold: list[str], said: list[str]) -> bool | None:
         return same_values(gold[0], said[0])
     if len(gold) == 1:
         equation = said[-1] == "0" and not NAME.fullmatch(said[0])  # x + y = 0 is not 0
-        return False if equation else same(gold[0], said[-1])
+        backwards = len(said) == 2 and NAME.fullmatch(said[1]) and is_number(said[0])  # 5 = x
+        return False if equation else same(gold[0], said[0 if backwards else -1])
     if NAME.fullmatch(gold[0]):
         return same(gold[-1], said[0])
     if any(LETTER.search(COMMAND.sub("", side)) for side in gold):

@@ -231,7 +231,12 @@ class _Reader:
             self.bars -= 1
             return mapped(lambda x: abs(x), value)
         if kind == "command":
-            return self.command(token)
+            self.depth += 1  # \sqrt\sqrt\sqrt…
+            if self.depth > DEPTH:
+                raise Unreadable("too deep")
+            value = self.command(token)
+            self.depth -= 1
+            return value
         if token.isalpha() and token.isascii():
             return self.name(token)
         raise Unreadable(f"{token!r}")

@@ -25,18 +25,20 @@ BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 TOKEN = re.compile(r"[^\s{}$]{1,40}")
 TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
-MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")
+MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")  # and the marks that close a heading
 # A heading: words, or a number of a section and words. "5 apples" is none.
 HEADING = re.compile(
     r"[*_\s]*(?:[^\W\d_]{2,}(?![^\W\d_]|[/(^*+=])|[0-9]{1,2}[.):][\s*]*[^\W\d_]{2,}|[A-Z][.:)]?\s+[^\W\d_]{2,})"
 )
-# Between two answers that are one: nothing but signs, "and", a name that is given a value.
+# Between two answers that are one: nothing but signs, "and", "or", a name that is given a value.
 BESIDE = re.compile(
-    r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\]|\band\b|\b[a-z]\s*=)*",
+    r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\]|\band\b|\bor\b|\b[a-z]\s*=)*",
     re.IGNORECASE,
 )
 EITHER = re.compile(
-    r"(?:\bor\b|\balternatively\b|\bmaybe\b|\bperhaps\b|\\lor\b|\\vee\b)", re.IGNORECASE
+    r"(?:\bor\b|\balternatively\b|\bmaybe\b|\bperhaps\b|\botherwise\b|\belse\b"
+    r"|\b(?:could|might|may|can)\s+(?:also|equally|well)\b|\\lor\b|\\vee\b)",
+    re.IGNORECASE,
 )
 NEXT_SENTENCE = re.compile(r"[.!?]\s|\n\s*\n|\bnot?\b", re.IGNORECASE)
 MOST = 20
@@ -75,7 +77,7 @@ def extract(text: str) -> str | None:
     found = committed(said if tagged is None else tagged)
     if found is None:
         found = _stated(said) if tagged is None else tagged
-    return found.strip().strip("*") or None if found else None
+    return found.strip().strip("*`") or None if found else None
 
 
 def committed(said: str) -> str | None:
@@ -171,7 +173,7 @@ def _marked(text: str) -> str | None:
         return None
     marks = list(MARK.finditer(text))
     for number, mark in enumerate(reversed(marks)):
-        said = mark[1].strip()
+        said = mark[1].rstrip("# \t").strip()
         last = number == 0 and not text[mark.end() :].strip()
         if said and (last or not HEADING.match(said)):
             return said

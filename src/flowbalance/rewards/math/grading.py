@@ -15,6 +15,7 @@ from flowbalance.rewards.math.expressions import DEPTH
 from flowbalance.rewards.math.extraction import LONGEST, extract
 from flowbalance.rewards.math.normalisation import normalise
 from flowbalance.rewards.math.presets import PRESETS, boxed_right, dapo_right
+from flowbalance.rewards.math.sets import without_builder
 from flowbalance.rewards.math.workers import TIMEOUT, Workers, shared
 from flowbalance.rewards.thoughts import spoken, whole_of
 
@@ -137,9 +138,12 @@ def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:
         return Verdict("unknown", "the gold's brackets are nested too deep")
     if _depth(said) > DEPTH:
         return Verdict("wrong", "brackets nested too deep for an answer")
-    answer = same(gold, said)
+    try:
+        answer = same(gold, said)
+    except RecursionError:
+        return Verdict("wrong", "nested too deep for an answer")
     if answer is None:
-        return _Pending(workers.ask(gold, said))
+        return _Pending(workers.ask(without_builder(gold), without_builder(said)))
     return Verdict("right", "the same value") if answer else Verdict("wrong", "another value")
 
 

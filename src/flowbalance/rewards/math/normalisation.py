@@ -16,6 +16,7 @@ GROUPED = re.compile(r"-?[0-9]{1,3}(?:\s+[0-9]{3})+(?:\.[0-9]+)?")  # 10 000
 COMMAND = re.compile(r"(?<!\\)\\[A-Za-z]+")
 DROPPED = (
     "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr bigm Bigm"
+    " boldsymbol bm underline therefore implies checkmark blacksquare"
     " USD rm bf it small large Large LARGE huge Huge"
 )
 COMMANDS = {
@@ -40,14 +41,29 @@ COMMANDS = {
     r"\percent": "%",
     r"\dpercent": "%",
 }
+
+
+def _repeating(found: re.Match[str]) -> str:
+    """The digits after the point, of which the last ones repeat."""
+    once, *again = found.groups()
+    return rf".{once}\overline{{{next(filter(None, again))}}}"
+
+
 # (what must be there, pattern, replacement), in this order; every pattern takes time linear in the
 # length.
 RULES = [
-    ("", r"\\\$|(?<!\\)\$|€|£|¥|₹|(?:\bUSD|\bRs\.?)(?=\s*[0-9])", ""),
+    ("", r"\\\$|(?<!\\)\$|€|£|¥|₹|¢|(?:\bUSD|\bRs\.?)(?=\s*[0-9])", ""),
     ("\\", r"(?<!\\)\\[()\[\]]", ""),
     ("%", r"\\?%", "%"),
     ("p", r"(?<=[0-9])\s*(?:percent(?:age)?|per cent|pct)\b", "%"),
     (",", r"(?<=[0-9])\s*(?:\{,\}|,\s*\\!)\s*(?=[0-9]{3})", ""),  # 1{,}000, 1,\!000
+    ("{", r"\{:\}", ":"),  # 3{:}30
+    (".", r"(?<=[0-9])\.([0-9]*)(?:\(([0-9]+)\)|\\dot\s*\{?([0-9])\}?)(?![0-9])", _repeating),
+    (
+        ".",
+        r"(?<=[0-9])\.([0-9]{0,9}?)([0-9]{1,6})\2{2,9}\s*(?:\.\.\.|…|\\[lc]?dots(?![a-z]))",
+        _repeating,
+    ),
     ("\\", r"(?<!\\)\\(?:[!,;:> ]|$)", " "),
     ("~", "~", " "),
     ("\\\\", r"\\\\\s*\[[^\[\]]*\]", r"\\\\"),  # \\[4pt] between rows
@@ -81,7 +97,7 @@ TEXT_RULES = [
 ]
 OR = re.compile(r"(?<=[0-9A-Za-z)}\]])\s*,?\s+or\s+(?=[-0-9A-Za-z(\[\\])")
 CONDITION = re.compile(
-    r"[<>]|\\[lgn]eq(?![A-Za-z])|[\])]\s*,?\s+or\s+[\[(].*\\infty|\\infty.*[\])]\s*,?\s+or\s+[\[(]"
+    r"[<>]|\\[lgn]eq(?![A-Za-z])|\\mid(?![a-z])|\{\s*[a-zA-Z]\s*[:|]|[\])]\s*,?\s+or\s+[\[(].*\\infty|\\infty.*[\])]\s*,?\s+or\s+[\[(]"
 )
 SHORT_RULES = [
     ("\\frac", r"\\frac\s*([0-9A-Za-z])\s*([0-9A-Za-z])", r"\\frac{\1}{\2}"),
@@ -107,6 +123,8 @@ ASSIGNED = re.compile(
     r"\(?[A-Za-z]{1,2}'?(?:_\{?\w+\}?)?(?:\([A-Za-z0-9,]*\))?\)?(?==)=(?P<value>[^=<>]+)"
 )
 NAMES = re.compile(r"\\[A-Za-z]+|(?P<name>[A-Za-z])")
+IN_WORDS = "zero one two three four five six seven eight nine ten eleven twelve"
+FIGURES = {word: str(number) for number, word in enumerate(IN_WORDS.split())}
 COMPILED = [
     [(needle, re.compile(pattern).sub, by) for needle, pattern, by in rules]
     for rules in (RULES, TEXT_RULES, SHORT_RULES)
@@ -127,6 +145,7 @@ def normalise(answer: str) -> str:
     """
     if PLAIN_NUMBER.fullmatch(answer):
         return answer
+    answer = " ".join(answer.split())  # long runs of spaces would take patterns long
     text = _apply(COMPILED[0], in_latex(answer))
     text = COMMAND.sub(lambda m: COMMANDS.get(m[0], m[0]), text).strip()
     text = without_lead(text)
@@ -147,7 +166,7 @@ def normalise(answer: str) -> str:
         text = assigned["value"]
     if len(text) == 3 and text[0] == "(" and text[1].isupper() and text[2] == ")":
         return text[1]
-    return in_base(text) or text
+    return in_base(text) or FIGURES.get(text.casefold(), text)
 
 
 def _apply(rules: list[tuple[str, Callable, str | Callable]], text: str) -> str:

@@ -16,12 +16,12 @@ from flowbalance.rewards.math.expressions import Unreadable, read
 from flowbalance.rewards.math.values import same_values
 
 REALS = r"\mathbb{R}"
-EMPTY = re.compile(r"\\emptyset|\\varnothing|\\\{\\\}|emptyset|nosolutions?|norealsolutions?")
-ALL_REALS = re.compile(r"\\mathbb\{?R\}?|allreal(?:number)?s?(?:x)?|R")
+EMPTY = re.compile(r"\\emptyset|\\varnothing|\\\{\\\}|emptyset|nosolutions?|norealsolutions?|none")
+ALL_REALS = re.compile(r"\\mathbb\{?R\}?|[Aa]llreal(?:number)?s?(?:x)?|R")
 # \{x \mid …\}, \{x \in R : …\}; normalisation has taken the x off "x \in".
 BUILDER = re.compile(
     r"(?:\\\{)?\(?(?:[a-zA-Z]|\\[a-z]+|(?P<within>\\mathbb\{?[A-Z]\}?))\)?"
-    r"(?:\\mid|\\vert|\\colon|[|:])(?P<condition>.+?)(?:\\\})?"
+    r"(?:\\mid|\\vert|\\colon|[|:]|suchthat)(?P<condition>.+?)(?:\\\})?"
 )
 RELATION = re.compile(r"\\leq|\\geq|\\neq|<|>|=")
 FLIPPED = {"<": ">", ">": "<", r"\leq": r"\geq", r"\geq": r"\leq", r"\neq": r"\neq", "=": "="}
@@ -78,6 +78,14 @@ def same_sets(gold: str, said: str, split: Split) -> bool:
     )
 
 
+def without_builder(text: str) -> str:
+    """The condition in ``\\{x \\mid …\\}`` on real numbers; any other text as it is."""
+    found = BUILDER.fullmatch(text)
+    within = found and (not found["within"] or ALL_REALS.fullmatch(found["within"]))
+    braces = text.startswith(r"\{") and text.endswith(r"\}") and text.count(r"\{") == 1
+    return found["condition"] if found and within and braces else text
+
+
 class _Reader:
     """`names` gathers the variables that conditions are on, unless they are bound."""
 
@@ -87,7 +95,8 @@ class _Reader:
 
     def union(self, text: str) -> list[Interval]:
         text = re.sub(r"^[A-Z]=", "", text.strip())  # S = …
-        builder = BUILDER.fullmatch(text)
+        parts = self.split(text, (r"\cup",))
+        builder = BUILDER.fullmatch(text) if len(parts) == 1 else None
         if builder and text.startswith(r"\{") == text.endswith(r"\}"):
             if builder["within"] and not ALL_REALS.fullmatch(builder["within"]):
                 raise NoSet("numbers of another kind")

@@ -40,7 +40,7 @@ FUNCTION = (
 CONSTANT = "pi|theta|alpha|beta|gamma|delta|epsilon|lambda|rho|sigma|tau|phi|omega"
 WORDS = re.compile(
     r"(?<![A-Za-z\\])(?:"
-    rf"(?P<function>{FUNCTION})(?:\s*_?\s*(?=[({{^])|(?=\s*_)|\s*(?P<number>[0-9]+(?:\.[0-9]+)?)|(?![A-Za-z]))"
+    rf"(?P<function>{FUNCTION})(?:\s*(?=[({{^])|(?=\s*_)|\s*(?P<number>[0-9]+(?:\.[0-9]+)?)|(?![A-Za-z]))"
     rf"|(?P<constant>{CONSTANT})(?![A-Za-z])"
     r"|(?P<infinity>[Ii]nfinity|[Ii]nf|oo)(?![A-Za-z])"
     r"|(?P<binomial>binom|comb)\s*\(\s*(?P<above>[^(),]+),\s*(?P<below>[^(),]+)\)"
@@ -49,6 +49,8 @@ WORDS = re.compile(
 )
 LATEX = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 SIGNED = [
+    (re.compile(r"\+/-|^\s*\+-"), r"\\pm "),
+    (re.compile(r"(?<=[)\]])\s*U\s*(?=[(\[])"), r"\\cup "),
     (re.compile(r"<=|=<"), r"\\leq "),
     (re.compile(r">=|=>"), r"\\geq "),
     (re.compile(r"(?<![0-9)])\s*!=|<>"), r"\\neq "),  # 5!=120 is an equation
@@ -58,7 +60,7 @@ SIGNED = [
     ),
     (re.compile(r"(?<=[0-9])'(?=[0-9]{3}(?![0-9]))|(?<=[0-9])_(?=[0-9]{3}(?![0-9]))"), ""),
 ]
-PLAIN = re.compile(r"[A-Za-z]{2}|[<>!]=|=[<>]|<>|[0-9]\s*[xX'_]")
+PLAIN = re.compile(r"[A-Za-z]{2}|[<>!]=|=[<>]|<>|[0-9]\s*[xX'_]|\+/?-|[)\]]\s*U")
 
 
 def in_latex(text: str) -> str:

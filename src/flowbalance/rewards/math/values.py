@@ -168,10 +168,12 @@ def _rounded(
     for text, shown, other in ((said, b, a), (gold, a, b)):
         number = DECIMAL.fullmatch(text)
         if number and len((number["whole"] + number["part"]).lstrip("0")) >= DIGITS:
-            half = 0.5 * 10.0 ** -len(number["part"])
+            half = Fraction(1, 2 * 10 ** len(number["part"]))
             try:
-                gap = abs(complex(shown.at(reading)) - complex(other.at(reading)))
-                return gap <= half * (1 + 1e-9)
+                x, y = shown.at(reading), other.at(reading)
+                if isinstance(x, Fraction) and isinstance(y, Fraction):
+                    return abs(x - y) <= half
+                return abs(complex(x) - complex(y)) <= float(half) * (1 + 1e-9)
             except (OutOfRange, OverflowError):  # an exact number of hundreds of digits
                 return False
     return False

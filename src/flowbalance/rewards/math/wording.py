@@ -8,29 +8,41 @@ TEXT = r"\\(?:text|mbox|textnormal|textrm|textbf|textit|mathrm|mathbf|mathit|ope
 
 # --- units -------------------------------------------------------------------------------------
 
+# What makes another number of it, or takes it back.
+PARTS = "hal(?:f|ves)|thirds?|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand|million)ths?"
+CHANGED = (
+    rf"(?:{PARTS}|squared|cubed|factorial)\b"
+    r"|[^{}]{0,40}\b(?:not|never|wrong|incorrect|impossible|at\s+(?:most|least))\b"
+)
 # A clause of a list, a number's word, a base, and a time of day, are no units.
 KEPT = (
-    r"(?!\s*(?:,|;|(?:and|or|thousand|million|billion|trillion|hundred|dozen)\b"
+    r"(?!\s*(?:,|;|(?:and|or|thousand|million|billion|trillion|hundred|dozen)\b|k\s*\}"
+    rf"|{CHANGED}"
     r"|\(?\s*(?:in\s+)?base\b"
     r"|[apAP]\.?\s?[mM]\b|\\pi|i\s*\}))"
 )
 POWER = r"(?:\s*\^\s*(?:\{\s*-?\s*[0-9]\s*\}|-?[0-9]))?"
 INSIDE = r"(?:[^{}]|\{[^{}]*\})*"
+JOINED = r"(?:\s*\\cdot)?\s*"
 WORD = rf"{TEXT}\{{{KEPT}(?=[^{{}}]*[A-Za-zΩ]){INSIDE}\}}{POWER}"
 # Letters that are units only beside others: 5m may be a product, 5 m/s is none.
 SYMBOL = r"(?:[kcmn]?m|[km]?g|m?s|hr?|min|m?L|[kM]?[NJWV]|A|K|k?mol|[kM]?Pa|[kM]?Hz|ft|mi|yd|lb|in)"
 SYMBOLS = rf"{SYMBOL}{POWER}(?:\s*(?:\\cdot|\*|\s)\s*{SYMBOL}{POWER})*"
 BELOW = rf"\s*/\s*(?:{SYMBOLS}|\(\s*{SYMBOLS}\s*\))"
 FRACTION = (
-    rf"\\[dt]?frac\s*\{{\s*(?:(?:{WORD}\s*)+|{SYMBOLS})\s*\}}"
-    rf"\s*\{{\s*(?:(?:{WORD}\s*)+|{SYMBOLS})\s*\}}"
+    rf"\\[dt]?frac\s*\{{\s*(?:{WORD}(?:{JOINED}{WORD})*|{SYMBOLS})\s*\}}"
+    rf"\s*\{{\s*(?:{WORD}(?:{JOINED}{WORD})*|{SYMBOLS})\s*\}}"
 )
 UNIT = rf"(?:{WORD}|{FRACTION})"
+VALUE = r"(?:(?<=[0-9}])|(?<=\\pi)(?=\s))"
 END = r"(?=\s*[.,;]*\s*$)"
 COUNTED = (
-    r"(?!(?:and|or|base|million|billion|trillion|thousand|hundred|dozen|percent|times|approx\w*)\b)"
+    r"(?!(?:and|or|base|million|billion|trillion|thousand|hundred|dozen|percent|times|approx\w*)\b"
+    rf"|{CHANGED})"
 )
 UNITS = [
+    # 5\,\Omega, 5\ \mu\text{m}
+    re.compile(rf"(?<=[0-9}}])\s*(?:(?:{TEXT}\{{\s*[kM]\s*\}}\s*)?\\Omega|\\mu\s*{WORD}){END}"),
     # 5 \text{ cm}^2, 9.8 \frac{\text{m}}{\text{s}^2}, 3\,\mathrm{m}\cdot\mathrm{s}^{-1}
     re.compile(rf"(?<=[0-9A-Za-z)}}\]])\s*{UNIT}(?:\s*(?:/|\\cdot)?\s*{UNIT})*{END}"),
     # 9.8 m/s^2, 60 km/h, 5 m s^{-1}, 3 kg m^2/s
@@ -39,11 +51,11 @@ UNITS = [
     ),
     # 5 apples, 60 miles per hour, 3 square feet
     re.compile(
-        rf"(?<=[0-9}}])\s+{COUNTED}(?:[A-Za-z]{{3,}}|{SYMBOL}(?=\s+per\b))\.?(?:\s+[A-Za-z]+\.?|\s*/\s*[A-Za-z]{{2,}})*{POWER}{END}"
+        rf"{VALUE}\s+{COUNTED}(?:[A-Za-z]{{3,}}|{SYMBOL}(?=\s+per\b))\.?(?:\s+[A-Za-z]+\.?|\s*/\s*[A-Za-z]{{2,}})*{POWER}{END}"
     ),
     # 5cm, 12 ft, 5 m
     re.compile(
-        r"(?<=[0-9}])(?:\s*(?:cm|km|mm|kg|mg|ft|mph|kph|hrs?|mins?|ml|mL|lbs?|oz|sq|USD|degrees?|deg"
+        rf"{VALUE}(?:\s*(?:cm|km|mm|kg|mg|ft|mph|kph|hrs?|mins?|ml|mL|lbs?|oz|sq\b\.?(?:\s*[A-Za-z]+)?|USD|degrees?|deg"
         rf"|dollars?|cents?|[kM]?Hz|k?Pa)|(?<=[0-9])\s+[mgshLNJW]){POWER}{END}"
     ),
 ]
@@ -88,7 +100,7 @@ LEAD = re.compile(
     rf"|{TEXT}\{{(?![^{{}}]*\b(?:{DENIED})\b)[^{{}}0-9]*"
     r"(?:\b(?:is|are|equals|was|were)|[:=])\s*\}"
     rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+\}}"
-    rf"|(?:{IDLE}\b[\s:,]*)+(?=[-0-9(\[\\$]|[A-J]\W*$)"
+    rf"|(?:{IDLE}\b[\s:,]*)+(?=[-0-9(\[\\$]|[A-J](?:\W*$|\s*[).:]))"
     rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+(?=[-0-9$]|[A-J]\W*$))\s*[:=]?\s*(?=\S)",
     re.IGNORECASE,
 )
