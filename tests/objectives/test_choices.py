@@ -181,6 +181,8 @@ def test_effective_inverse_temperature() -> None:
     assert effective_inverse_temperature(plain) == (2.0, math.exp(2.0))
     long = Balance(scale="constant", scale_length=50, reward="raw", inverse_temperature=0.1)
     assert effective_inverse_temperature(long)[0] == pytest.approx(5.0)
+    assert effective_inverse_temperature(plain, right=0.5) == (1.0, math.exp(1.0))
+    assert effective_inverse_temperature(Balance(), right=0.5)[0] == 30.0  # normalised: no matter
     paper = Balance()  # 15 · 200 tokens · 1/√(¼·¾)
     nats, odds = effective_inverse_temperature(paper, length=200, accuracy=0.25)
     assert nats == pytest.approx(15 * 200 / math.sqrt(3 / 16))

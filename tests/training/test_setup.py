@@ -172,6 +172,25 @@ def test_facts(recipe: Make) -> None:
     assert "target" not in dict(facts(surrogate, *parts(surrogate)[:2]))
 
 
+def test_the_target_counts_the_weight_of_what_checks_answers(recipe: Make) -> None:
+    tba = ("algorithm=tba", "objective={inverse_temperature: 6, scale: sum}")
+    shared = parts(recipe(*tba))[:2]
+
+    def target(*overrides: str) -> str:
+        return dict(facts(recipe(*tba, *overrides), *shared))["target"]
+
+    assert target("reward.functions={countdown: 1}").startswith("β/s = 6 nats: right : wrong = 403")
+    half = target("reward.functions={countdown: 0.5}")
+    assert half.startswith("β·0.5/s = 3 nats: right : wrong = 20.1 : 1")
+    more = target("reward.functions={countdown: 1, stories: 0.5}", "reward.right=1.2")
+    assert more.startswith("β/s = 6 nats")  # a bonus is not what right answers are above wrong ones
+    own = target("reward.functions={mine:reward: 2}", "reward.right=2")
+    assert own.startswith("β·2/s = 12 nats")
+    assert target("reward.functions={mine:reward: 1}", "reward.right=0").startswith("β/s = 6 nats")
+    spread = "objective={inverse_temperature: 6, scale: sum, reward: group}"
+    assert target("reward.functions={countdown: 0.5}", spread).startswith("β/s = 12 nats")
+
+
 def test_skip_leaves_out_the_first_held_out_questions(recipe: Make, tmp_path: Path) -> None:
     def held_out(*overrides: str) -> list[str]:
         config = recipe("evaluation.every=1", *overrides)

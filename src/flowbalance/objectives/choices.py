@@ -263,15 +263,16 @@ class Surrogate(Choices):
 
 
 def effective_inverse_temperature(
-    choices: Balance, length: float = 1.0, accuracy: float = 0.5
+    choices: Balance, length: float = 1.0, accuracy: float = 0.5, right: float = 1.0
 ) -> tuple[float, float]:
-    """β/s in nats, and the odds right : wrong e^{β/s} that it asks for, on top of the reference's.
+    """β·r/s in nats, and the odds right : wrong e^{β·r/s} that it asks for, on top of the
+    reference's.
 
-    For two answers of `length` tokens with rewards 1 and 0. `length` matters for `scale: mean`
-    only, whose tilt grows with it; `accuracy` p for `reward: group` only, where the normalised
-    rewards are 1/√(p(1 − p)) apart instead of 1.
+    For two answers of `length` tokens with rewards r = `right` and 0. `length` matters for `scale:
+    mean` only, whose tilt grows with it; `accuracy` p for `reward: group` only, where the
+    normalised rewards are 1/√(p(1 − p)) apart, whatever r is.
     """
     s = {"mean": 1 / length, "sum": 1.0}.get(choices.scale, 1 / (choices.scale_length or 1.0))
-    gap = 1 / math.sqrt(accuracy * (1 - accuracy)) if choices.reward == "group" else 1.0
+    gap = 1 / math.sqrt(accuracy * (1 - accuracy)) if choices.reward == "group" else right
     nats = choices.inverse_temperature * gap / s
     return nats, math.exp(nats) if nats < 700 else math.inf

@@ -20,6 +20,15 @@ def right_total(functions: Mapping[str, float]) -> float:
     return math.fsum(weights) if weights else 1.0
 
 
+def advantage(functions: Mapping[str, float], right: float) -> float:
+    """By how much a right answer's total exceeds that of one that earns nothing: what the
+    `functions` that check answers give, else `right` where that says so (0 or less tells nothing of
+    a wrong answer's total: 1)."""
+    if any(map(checks, functions)):
+        return right_total(functions)
+    return right if right > 0 else 1.0
+
+
 def checks(name: str) -> bool:
     """Whether a reward is built in and says 1 of right answers and 0 of wrong ones."""
     return name in CHECKS or name in PLACES

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from flowbalance.config import DataConfig, HeadConfig, TrainConfig
+from flowbalance.config import DataConfig, HeadConfig, RewardConfig, TrainConfig
 from flowbalance.config.effect import cautions, without_effect
 from flowbalance.data import Prompt, build_prompts, load_rows
 from flowbalance.errors import UserError
@@ -22,6 +22,7 @@ from flowbalance.policy.policy import Policy
 from flowbalance.policy.reach import reach, remark
 from flowbalance.policy.stops import ids_of, stop_ids
 from flowbalance.rewards import Rewards, load_reward
+from flowbalance.rewards.right import advantage
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.decoder import check_model
 from flowbalance.tasks import Task, get_task
@@ -224,19 +225,24 @@ def facts(
         rows.append(("answers end", ends_text(config, policy.model, questions, tokenizer)))
     objective = config.build_objective()
     if isinstance(objective, Balance):
-        nats, odds = effective_inverse_temperature(objective)
-        unit = " per token of the answer" if objective.scale == "mean" else ""
-        asked = f"{odds:,.3g} : 1" if math.isfinite(odds) else "beyond e^700 : 1"
-        rows.append(
-            (
-                "target",
-                f"β/s = {nats:.3g} nats{unit}: right : wrong = {asked}, times the reference's odds"
-                + (" (one token, half the group right)" if objective.scale == "mean" else ""),
-            )
-        )
+        rows.append(("target", target_text(objective, config.reward)))
     rows += [("no effect", sentence) for sentence in without_effect(config)]
     rows += [("take care", sentence) for sentence in cautions(config)]
     return rows
+
+
+def target_text(objective: Balance, reward: RewardConfig) -> str:
+    """How much likelier a right answer is to become than a wrong one."""
+    right, of_token = advantage(reward.functions, reward.right), objective.scale == "mean"
+    nats, odds = effective_inverse_temperature(objective, right=right)
+    # Rewards normalised by their spread in the group have lost their weights.
+    weight = "" if objective.reward == "group" or right == 1 else f"·{right:g}"
+    asked = f"{odds:,.3g} : 1" if math.isfinite(odds) else "beyond e^700 : 1"
+    return (
+        f"β{weight}/s = {nats:.3g} nats{' per token of the answer' if of_token else ''}: "
+        f"right : wrong = {asked}, times the reference's odds"
+        f"{' (one token, half the group right)' if of_token else ''}"
+    )
 
 
 def ends_text(
