@@ -107,7 +107,7 @@ def test_the_base_model(recipe: Make, tmp_path: Path) -> None:
 def test_a_reset_reference_is_not_what_is_compared_with(trained) -> None:  # type: ignore[no-untyped-def]
     """Reset after the last step, the run's own reference is the policy: its KL would be 0."""
     folder, config = trained("algorithm=grpo", "reset.every=2")
-    assert (latest_whole(folder) / "reference.safetensors").is_file()
+    assert (latest_whole(folder) / "parts/reference.safetensors").is_file()
     assert measure(folder, asked(config))["sets"]["test"]["scores"]["kl_reference"] > 0.01
 
 

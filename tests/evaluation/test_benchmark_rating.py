@@ -96,7 +96,7 @@ CONTEST_TEXT = '{"1": {"problems": {"A": %s}, "participants": [{"rating": %s, "p
     ("text", "says"),
     [
         ("[]", "must hold a JSON dict"),
-        ("{", "cannot read"),
+        ("{", "is not JSON"),
         ('{"1": {"problems": {"A": 500}}}', "participants"),
         ('{"1": {"problems": {"A": 500}, "participants": []}}', "no participants"),
         ('{"1": {"problems": {"A": 500}, "participants": [{"rating": 3}]}}', "points"),

@@ -10,7 +10,7 @@ import pytest
 import tiny_models
 import torch
 from building import ANSWERS, PROMPTS, build, saved, train
-from flowbalance.evaluation.benchmarks.weights import mark_of
+from flowbalance.policy.weights import mark_of
 from safetensors import safe_open
 from tiny_models import GQA, SIZE, gradients, make
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM

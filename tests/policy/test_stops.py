@@ -85,15 +85,15 @@ def test_refusals_name_the_field(llama_like: Any) -> None:
         generation_config = SimpleNamespace(eos_token_id=None)
 
         def get_input_embeddings(self) -> Any:
-            return SimpleNamespace(num_embeddings=11)
+            return SimpleNamespace(weight=SimpleNamespace(shape=(11, 4)))
 
     end = llama_like.eos_token_id
     assert set(stop_ids([".", 6], llama_like, Model())) == {2, 4, 5, 6, end}
     for stop, says in [
         ("", "'' is 0 tokens"),
         ("a.a", r"'a\.a' is \d tokens"),
-        (-1, "there is no token -1; the model has 0 to 10"),
-        (11, "there is no token 11"),
+        (-1, "-1 has the id -1, and the model knows the 11 tokens from 0 to 10"),
+        (11, "11 has the id 11"),
     ]:
         with pytest.raises(UserError, match=f"--stop: {says}"):
             stop_ids([stop], llama_like, Model(), "--stop")

@@ -159,4 +159,4 @@ def test_impossible_resets(recipe: Make, overrides: tuple[str, ...], message: st
 def test_no_reference_file_without_a_reset(recipe: Make) -> None:
     config = recipe("algorithm=grpo", "reset.every=9", "train.steps=1")
     saved: Path = Trainer(config, open_run(config, "test")).run()
-    assert not (saved / "reference.safetensors").exists()
+    assert not (saved / "parts").exists()
