@@ -408,12 +408,12 @@ def line_case(draw: random.Random, place: Path) -> None:
     [
         ("recipe", recipe_case, 30),
         ("override", override_case, 40),
-        ("questions", questions_case, 80),
-        ("diversity", diversity_case, 80),
-        ("grade", grade_case, 120),
+        ("questions", questions_case, 40),
+        ("diversity", diversity_case, 40),
+        ("grade", grade_case, 60),
         ("evaluation", evaluation_case, 30),
-        ("rating", rating_case, 120),
-        ("page", page_case, 20),
+        ("rating", rating_case, 60),
+        ("page", page_case, 12),
     ],
 )
 def test_files_of_every_kind(kind: str, case: Case, times: int, tmp_path: Path) -> None:
@@ -421,15 +421,15 @@ def test_files_of_every_kind(kind: str, case: Case, times: int, tmp_path: Path) 
 
 
 def test_data(tokenizer: Any, tmp_path: Path) -> None:
-    tried("data", data_case(tokenizer), tmp_path, 120)
+    tried("data", data_case(tokenizer), tmp_path, 60)
 
 
 def test_parquet(tokenizer: Any, tmp_path: Path) -> None:
-    tried("parquet", parquet_case(tokenizer), tmp_path, 40)
+    tried("parquet", parquet_case(tokenizer), tmp_path, 20)
 
 
 def test_checkpoints(trained: Path, tmp_path: Path) -> None:
-    tried("checkpoint", checkpoint_case(trained), tmp_path, 10)
+    tried("checkpoint", checkpoint_case(trained), tmp_path, 6)
 
 
 def test_states(trained: Path, tmp_path: Path) -> None:
@@ -441,7 +441,7 @@ def test_command_lines(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    tried("line", line_case, tmp_path, 50)
+    tried("line", line_case, tmp_path, 30)
 
 
 # --- what was found --------------------------------------------------------------------------
