@@ -139,7 +139,7 @@ def benchmark(options: Namespace) -> None:
     for key in ("model.path", "benchmark"):
         if not any(text.startswith(f"{key}=") for text in overrides):
             raise UserError(f"eval needs a recipe, or model.path=… benchmark=…; {key}=… is missing")
-    command.evaluate(overrides, model_folder)
+    command.evaluate(overrides)
 
 
 def sample(options: Namespace) -> None:
@@ -156,6 +156,7 @@ def sample(options: Namespace) -> None:
     from flowbalance.report.display import console
     from flowbalance.rollout import Sampling
     from flowbalance.rollout.experience import sample as sample_answers
+    from flowbalance.training.checkpoint import model_folder
     from flowbalance.training.run import choose_device
     from flowbalance.training.setup import TOKEN_BYTES, tokenize
     from flowbalance.training.stopping import chat_ends, require_vocabulary
@@ -230,7 +231,7 @@ def export(options: Namespace) -> None:
 
     from flowbalance.policy.loading import load_model, load_tokenizer, stored_dtype
     from flowbalance.report.files import writing
-    from flowbalance.training.checkpoint import save_model
+    from flowbalance.training.checkpoint import model_folder, save_model
 
     folder: Path = options.folder
     if folder.exists():
@@ -338,15 +339,7 @@ def recipe_of(name: str) -> TrainConfig | None:
 
 def from_checkpoint(config: TrainConfig) -> TrainConfig:
     """The recipe with the newest checkpoint where `model.path` is the folder of a run."""
+    from flowbalance.training.checkpoint import model_folder
+
     model = config.model.model_copy(update={"path": model_folder(config.model.path)})
     return config.model_copy(update={"model": model})
-
-
-def model_folder(name: str) -> str:
-    """A run's newest checkpoint, or the model it pretrained; any other model's name as it is."""
-    from flowbalance.training.checkpoint import checkpoints, latest_whole
-
-    if checkpoints(Path(name)):
-        return str(latest_whole(Path(name)))
-    pretrained = Path(name) / "model"
-    return str(pretrained) if (pretrained / "config.json").is_file() else name

@@ -247,7 +247,10 @@ def test_bad_input_is_a_sentence(tmp_path, capsys, monkeypatch):
         ([file, "--out", str(tmp_path)], "is a folder"),
         ([file, "--task", "chess"], "chess tells no solutions apart"),
         ([file, "--task", "countdown"], "'0?' is not a question of the task"),
-        ([file, "--task", "countdown", "--task-options", "[]"], "--task-options: is list, not an obj"),
+        (
+            [file, "--task", "countdown", "--task-options", "[]"],
+            "is list, not an object",
+        ),
         ([blind, "--task", "countdown"], "question '1' has no prompt"),
         ([file, "--judge", "m"], "name a server with --base-url, or set OPENAI_API_KEY"),
         ([file, "--judge", "m", "--base-url", "localhost:8000"], "begins with http:// or https://"),

@@ -10,7 +10,6 @@ import pytest
 import tiny_models
 import torch
 from building import ANSWERS, PROMPTS, build, saved, train
-from flowbalance.policy.weights import mark_of
 from safetensors import safe_open
 from tiny_models import GQA, SIZE, gradients, make
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
@@ -22,6 +21,7 @@ from flowbalance.policy import loading
 from flowbalance.policy.loading import load_model, load_tokenizer
 from flowbalance.policy.policy import Policy
 from flowbalance.policy.tokens import collate
+from flowbalance.policy.weights import mark_of
 from flowbalance.rollout import Sampling, generate
 from flowbalance.training.checkpoint import save_model
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from flowbalance.bounds import LONG
 from flowbalance.errors import UserError
 from flowbalance.machine import cores
 
@@ -57,6 +56,8 @@ def exact(options: Namespace) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name}: must be at least 1, not {value}")
+    from flowbalance.bounds import LONG
+
     if min(options.seeds) < 0 or max(options.seeds) > LONG:
         raise UserError("--seeds: must be from 0 to 2^63 - 1")
     settings = Settings() if options.rollouts is None else Settings(rollouts=options.rollouts)

@@ -6,7 +6,6 @@ import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from flowbalance.bounds import MANY
 from flowbalance.errors import UserError
 from flowbalance.inputs import opened, read_text
 from flowbalance.sandbox.limits import MIB, TIERS, Limits, Result
@@ -48,14 +47,15 @@ def sandbox(options: Namespace) -> None:
         return
     if options.file is None:
         raise UserError("sandbox run needs a file, e.g. flowbalance sandbox run program.py")
+    from flowbalance.bounds import MANY
+    from flowbalance.sandbox.sandbox import Sandbox
+
     for name in ("cpu", "wall", "memory", "output"):
         if not 0 < getattr(options, name) <= MANY:
             value = getattr(options, name)
             raise UserError(f"--{name}: must be above 0 and at most {MANY:,}, not {value}")
     if not 0 <= options.files <= MANY:
         raise UserError(f"--files: must be from 0 to {MANY:,}, not {options.files}")
-    from flowbalance.sandbox.sandbox import Sandbox
-
     code, stdin = read_text(options.file), b""
     if options.stdin is not None:
         with opened(options.stdin) as file:

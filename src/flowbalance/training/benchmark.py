@@ -63,6 +63,7 @@ from flowbalance.report.page.rows import is_number
 from flowbalance.rollout import Sampling
 from flowbalance.rollout.decoder import check_model
 from flowbalance.sandbox import Sandbox
+from flowbalance.training.checkpoint import model_folder
 from flowbalance.training.interrupt import Interrupt
 from flowbalance.training.run import choose_device, own_folder, run_folder
 from flowbalance.training.setup import TOKEN_BYTES
@@ -74,8 +75,8 @@ OF_SAMPLING = {"device", "threads", "max_batch"}
 """Options that change no answer, and mean nothing where none is sampled."""
 
 
-def evaluate(overrides: Sequence[str], model_folder: Callable[[str], str]) -> None:
-    """Sample, or go on sampling, then grade and count. `model_folder`: a run → its model."""
+def evaluate(overrides: Sequence[str]) -> None:
+    """Sample, or go on sampling, then grade and count."""
     here = Path.cwd()  # a reward function may go elsewhere when it is imported
     config = load(BenchmarkConfig, None, overrides)
     name = find(config)[0]

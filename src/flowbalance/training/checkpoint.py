@@ -171,6 +171,14 @@ def latest_whole(run: Path) -> Path:
     raise UserError(f"{run}: holds no whole checkpoint; {again}")
 
 
+def model_folder(name: str) -> str:
+    """A run's newest checkpoint, or the model it pretrained; any other model's name as it is."""
+    if checkpoints(Path(name)):
+        return str(latest_whole(Path(name)))
+    pretrained = Path(name) / "model"
+    return str(pretrained) if (pretrained / "config.json").is_file() else name
+
+
 def load_state(folder: Path) -> dict[str, Any]:
     """The trainer's state of a verified checkpoint, on the CPU."""
     try:

@@ -6,8 +6,6 @@ import math
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 
-from flowbalance.bounds import MANY, SMALL
-
 NGRAMS, EMBEDDING = 0.5, 0.2
 """Cosine distance within a cluster of n-gram vectors; of a model's, which are closer together."""
 
@@ -26,6 +24,8 @@ def temperature(text: str) -> float | None:
 
 def count(text: str) -> int:
     """A whole number of at least 1."""
+    from flowbalance.bounds import MANY
+
     if not 1 <= (value := int(text)) <= MANY:
         raise ArgumentTypeError(f"must be from 1 to {MANY:,}, not {value}")
     return value
@@ -33,6 +33,8 @@ def count(text: str) -> int:
 
 def amount(text: str) -> float:
     """A number above 0."""
+    from flowbalance.bounds import MANY, SMALL
+
     if not SMALL <= (value := float(text)) <= MANY:
         raise ArgumentTypeError(f"must be above 0 and at most {MANY:,}, not {text}")
     return value
