@@ -246,7 +246,7 @@ def _same_collections(gold: tuple[str, list[str]], said: tuple[str, list[str]]) 
 
 def _by_names(members: Sequence[str]) -> list[str]:
     """The values of ``x=1`` and ``y=2``, by the names' order; none where others are among them."""
-    named = dict(m.groups() for m in map(ASSIGNED.fullmatch, members) if m)
+    named = {m[1]: m[2] for m in map(ASSIGNED.fullmatch, members) if m}
     return [named[name] for name in sorted(named)] if len(named) == len(members) > 1 else []
 
 
