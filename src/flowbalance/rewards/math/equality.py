@@ -230,9 +230,8 @@ def _same_collections(gold: tuple[str, list[str]], said: tuple[str, list[str]]) 
     if kind in ("list", "set") and other in ("list", "set"):
         if len(a) == 1 == len(b):
             return _same_atoms(a[0], b[0]) if (kind, other) != ("set", "set") else same(a[0], b[0])
-        if (
-            kind == other and len(a) == 1 and len(set(b)) == len(b) > 1
-        ):  # one value in two spellings
+        spelt = kind == other and len(a) == 1 and len(set(b)) == len(b) > 1
+        if spelt and not any("=" in member for member in b):  # one value in two spellings
             return all(same(a[0], member) is True for member in b)
         return _match(a, b, repeats="set" not in (kind, other))
     if kind == other:
