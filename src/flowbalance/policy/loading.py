@@ -24,6 +24,7 @@ from flowbalance.policy.adapters import base_of, is_adapter, load_adapter, merge
 from flowbalance.policy.checks import require_json, require_weights, settle_generation_config
 from flowbalance.policy.heads import Critic, PartitionHead
 from flowbalance.policy.policy import Policy, check_projection
+from flowbalance.policy.stops import vocabulary
 
 BUILTIN = "builtin:"
 ASSETS = Path(str(files("flowbalance"))) / "assets"
@@ -232,7 +233,7 @@ def _adapted(
             "another; merge it first with flowbalance export"
         )
     base: Any = load_model(config.path, dtype, config.attention)
-    if separator is not None and separator >= _vocabulary(base):
+    if separator is not None and separator >= vocabulary(base):
         # Nothing but our own loader would know of a row added beneath an adapter.
         raise UserError(
             f"head.separator: the embeddings of {config.path} have no room for a new token, and a "
@@ -290,16 +291,12 @@ def separator_id(head: HeadConfig | None, tokenizer: PreTrainedTokenizerBase) ->
 def make_room(model: Any, token: int | None) -> None:
     """Give a token an embedding if it has none: the mean of all others, so that a policy, its
     reference and a resumed run agree on it."""
-    rows = _vocabulary(model)
+    rows = vocabulary(model)
     if token is None or token < rows:
         return
     model.resize_token_embeddings(token + 1, mean_resizing=False)
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
         layer.weight[rows:] = layer.weight[:rows].mean(0)
-
-
-def _vocabulary(model: Any) -> int:
-    return model.get_input_embeddings().weight.shape[0]
 
 
 def save_parts(policy: Policy, folder: Path, *, reference: bool) -> None:

@@ -29,6 +29,8 @@ def stop_ids(
     for number in (token for token in stop if isinstance(token, int)):
         found.add(_known(number, rows, f"{field}: {number}"))
     texts = [token for token in stop if isinstance(token, str)]
+    if bad := [text for text in texts if not is_text(text)]:
+        raise UserError(f"{field}: {bad[0]!a} is not UTF-8 text")
     for text, ids in tokens_of(texts, tokenizer).items():
         if not ids:
             count = len(tokenizer.encode(text, add_special_tokens=False))
@@ -72,8 +74,6 @@ def tokens_of(texts: list[str], tokenizer: Any) -> dict[str, set[int]]:
     How a text is encoded does not say: SentencePiece puts a space before what begins a text, so
     that "." becomes "▁." or two tokens, while answers hold the token "." that follows a word.
     """
-    if bad := [text for text in texts if not is_text(text)]:
-        raise UserError(f"rollout.stop: {bad[0]!a} is not UTF-8 text")
     known = tokenizer.get_vocab()
     added = tokenizer.get_added_vocab()
     found: dict[str, set[int]] = {text: {added[text]} for text in texts if text in added}
