@@ -30,7 +30,7 @@ help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 train: $(INSTALLED) ## train FlowRL on Countdown from the built-in base model (SEED=0)
-	$(BIN)/flowbalance train recipes/countdown.yaml seed=$(SEED)
+	$(BIN)/evenflow train recipes/countdown.yaml seed=$(SEED)
 
 test: $(DEVELOPED) ## run the tests
 	$(TEST)
@@ -41,7 +41,7 @@ test-lowest: ## the tests with the lowest releases that pyproject.toml allows
 # Without constraints, but for PyTorch: any but this release would bring gigabytes of CUDA here.
 test-newest: ## the tests, and two steps of training, with the newest releases there are
 	$(MAKE) test VENV=$(VENV)-newest CONSTRAINTS=constraints/newest.txt
-	$(VENV)-newest/bin/flowbalance train recipes/countdown.yaml train.steps=2 \
+	$(VENV)-newest/bin/evenflow train recipes/countdown.yaml train.steps=2 \
 		output=$(VENV)-newest/run
 
 test-browser: $(DEVELOPED) ## the tests of the page in chromium (apt-get install chromium chromium-driver)
@@ -65,7 +65,7 @@ clean: ## remove the environments
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "flowbalance needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
+		{ echo "evenflow needs Python 3.11 or newer; try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 

@@ -18,8 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from flowbalance.machine import cores
-from flowbalance.rewards.code import grade_rows
+from evenflow.machine import cores
+from evenflow.rewards.code import grade_rows
 
 
 def processor_seconds() -> float:

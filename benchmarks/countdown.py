@@ -3,7 +3,7 @@
     python benchmarks/countdown.py                  all recipes, seeds 0, 1, 2
     python benchmarks/countdown.py --seeds 0 --recipes countdown grpo
 
-Runs one after another, each a `flowbalance train` in runs/results/; what is finished is kept,
+Runs one after another, each a `evenflow train` in runs/results/; what is finished is kept,
 so that it can be stopped and started. All finished runs are then written to
 docs/results/countdown.md and countdown.svg.
 """
@@ -19,8 +19,8 @@ from statistics import fmean
 
 from rich.console import Console
 
-from flowbalance.config import TrainConfig, load
-from flowbalance.report.files import read_jsonl
+from evenflow.config import TrainConfig, load
+from evenflow.report.files import read_jsonl
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "results"
@@ -46,9 +46,9 @@ def run(name: str, seed: int) -> None:
             raise SystemExit(f"{folder} is of another recipe; remove it")
         arguments = ["--resume", str(folder)]
     if not (folder / "summary.json").is_file():
-        console.print(f"{name}, seed {seed}: flowbalance train {' '.join(arguments)}")
+        console.print(f"{name}, seed {seed}: evenflow train {' '.join(arguments)}")
         subprocess.run(
-            [sys.executable, "-m", "flowbalance", "train", *arguments], cwd=ROOT, check=True
+            [sys.executable, "-m", "evenflow", "train", *arguments], cwd=ROOT, check=True
         )
 
 

@@ -16,11 +16,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from flowbalance.machine import cores
-from flowbalance.rewards.math import grade_rows, normalise
-from flowbalance.rewards.math.expressions import read
-from flowbalance.rewards.math.grading import _gold
-from flowbalance.rewards.math.workers import TIMEOUT, shared
+from evenflow.machine import cores
+from evenflow.rewards.math import grade_rows, normalise
+from evenflow.rewards.math.expressions import read
+from evenflow.rewards.math.grading import _gold
+from evenflow.rewards.math.workers import TIMEOUT, shared
 
 SAID = "We set up the equations and solve them step by step. " * 20
 HOSTILE = (r"9^{9^{9^9}}", r"\int_0^1 9^{9^{9^9}} dx", r"\log 9^{9^{9^9}}")

@@ -18,12 +18,12 @@ from statistics import median
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from flowbalance.data import Prompt
-from flowbalance.rewards import Rewards
-from flowbalance.rewards.code import code
-from flowbalance.rollout import Sampling, generate
-from flowbalance.rollout.experience import Group
-from flowbalance.rollout.judging import Judging
+from evenflow.data import Prompt
+from evenflow.rewards import Rewards
+from evenflow.rewards.code import code
+from evenflow.rollout import Sampling, generate
+from evenflow.rollout.experience import Group
+from evenflow.rollout.judging import Judging
 
 VOCABULARY, STOP = 512, 1
 TESTS = {"entry_point": "f", "inputs": [[3], [4]], "outputs": [9, 16]}

@@ -1,4 +1,4 @@
-"""Completion tokens per CPU-second: `flowbalance.rollout.generate` against `model.generate`.
+"""Completion tokens per CPU-second: `evenflow.rollout.generate` against `model.generate`.
 
 Both engines sample the same number of answers to the same prompts, with the same model, stop tokens
 and limit, one thread each, in turns, so that what else runs on the machine meets both. What counts
@@ -26,10 +26,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from flowbalance.rollout import Sampling, generate
-from flowbalance.tasks.countdown import Countdown
+from evenflow.rollout import Sampling, generate
+from evenflow.tasks.countdown import Countdown
 
-BUILT_IN = Path(str(files("flowbalance"))) / "assets" / "countdown"
+BUILT_IN = Path(str(files("evenflow"))) / "assets" / "countdown"
 
 
 def arguments() -> argparse.Namespace:
@@ -124,7 +124,7 @@ def main() -> None:
 
     engines = {
         "transformers": transformers_engine(model, prompts, options.generations, sampling),
-        "flowbalance": ours,
+        "evenflow": ours,
     }
     speeds: dict[str, list[float]] = {name: [] for name in engines}
     lengths = torch.zeros(0)
@@ -146,7 +146,7 @@ def main() -> None:
     print(f"{'engine':14}{'tokens / CPU-second':>22}{'slowest':>10}{'fastest':>10}")
     for name, values in speeds.items():
         print(f"{name:14}{median(values):22.0f}{min(values):10.0f}{max(values):10.0f}")
-    print(f"ratio of medians: {median(speeds['flowbalance']) / median(speeds['transformers']):.2f}")
+    print(f"ratio of medians: {median(speeds['evenflow']) / median(speeds['transformers']):.2f}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/step.py                        the built-in recipe on this machine
     python benchmarks/step.py recipes/gsm8k.yaml model.path=MODEL data.train=FILE
 
-Phases run as in `flowbalance train`; the first step (allocation, warm caches) is left out. Memory
+Phases run as in `evenflow train`; the first step (allocation, warm caches) is left out. Memory
 is the largest resident size of the process so far (CPU) or the peak allocation of the phase (GPU).
 """
 
@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from flowbalance.config import TrainConfig, load
-from flowbalance.report.display import Display, console
-from flowbalance.training.trainer import Trainer
+from evenflow.config import TrainConfig, load
+from evenflow.report.display import Display, console
+from evenflow.training.trainer import Trainer
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "countdown.yaml"
 MIB = 2**20

@@ -10,7 +10,7 @@ import copy
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from flowbalance.objectives import Balance, balance_loss
+from evenflow.objectives import Balance, balance_loss
 
 torch.manual_seed(0)
 BOS, LENGTH, GROUP = 10, 3, 128

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowbalance.config import ArchitectureConfig, TrainConfig, load
-from flowbalance.tasks.countdown import Countdown
-from flowbalance.training.pretrain import build_model, word_tokenizer
+from evenflow.config import ArchitectureConfig, TrainConfig, load
+from evenflow.tasks.countdown import Countdown
+from evenflow.training.pretrain import build_model, word_tokenizer
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 torch.set_num_threads(1)
 # A job in the background ignores SIGINT, and so would every process that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SHARED = Path(os.environ.get("FLOWBALANCE_SHARED", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("EVENFLOW_SHARED", Path(__file__).parents[2] / "shared"))
 
 TINY = ArchitectureConfig(
     hidden_size=16,
@@ -84,7 +84,7 @@ def recipe(tiny_model: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real data and models (FLOWBALANCE_SHARED); the test is skipped without it."""
+    """The folder with real data and models (EVENFLOW_SHARED); the test is skipped without it."""
     if not SHARED.is_dir():
-        pytest.skip(f"no real data here: {SHARED} (set FLOWBALANCE_SHARED) does not exist")
+        pytest.skip(f"no real data here: {SHARED} (set EVENFLOW_SHARED) does not exist")
     return SHARED

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowbalance.config import TrainConfig, load
-from flowbalance.policy.loading import load_model, load_tokenizer, resolve
-from flowbalance.report.metrics import read_jsonl
-from flowbalance.training.evaluate import evaluate
+from evenflow.config import TrainConfig, load
+from evenflow.policy.loading import load_model, load_tokenizer, resolve
+from evenflow.report.metrics import read_jsonl
+from evenflow.training.evaluate import evaluate
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 BASES = ("countdown", "programs")

@@ -17,9 +17,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from flowbalance import machine
-from flowbalance.cli import main
-from flowbalance.config import TrainConfig, dump
+from evenflow import machine
+from evenflow.cli import main
+from evenflow.config import TrainConfig, dump
 
 Make = Callable[..., TrainConfig]
 Say = Callable[..., str]
@@ -298,7 +298,7 @@ def test_ctrl_c_in_the_middle(
 
     (place / "old").write_text("as it was")
     before = sorted(place.iterdir())
-    monkeypatch.setattr(f"flowbalance.{where}", interrupted)
+    monkeypatch.setattr(f"evenflow.{where}", interrupted)
     assert main([word.replace("MODEL", str(tiny_model)) for word in words]) == 128 + signal.SIGINT
     assert "Traceback" not in capsys.readouterr().err
     assert sorted(place.iterdir()) == before
@@ -322,7 +322,7 @@ PRINTS = [
 def test_a_reader_that_has_gone(
     place: Path, tiny_model: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """flowbalance … | true"""
+    """evenflow … | true"""
     reader, writer = os.pipe()
     os.close(reader)
     with monkeypatch.context() as patch, os.fdopen(writer, "w") as pipe:
@@ -340,7 +340,7 @@ def test_no_room_for_what_is_printed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """flowbalance … > /dev/full"""
+    """evenflow … > /dev/full"""
     with monkeypatch.context() as patch, open("/dev/full", "w") as full:
         patch.setattr(sys, "stdout", full)
         assert main([word.replace("MODEL", str(tiny_model)) for word in words]) == 2
@@ -349,7 +349,7 @@ def test_no_room_for_what_is_printed(
 
 def test_variables_of_the_environment_that_make_no_sense(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "flowbalance", "config", "train", "threads"],
+        [sys.executable, "-m", "evenflow", "config", "train", "threads"],
         env=os.environ | {"OMP_NUM_THREADS": "abc", "COLUMNS": "x", "TERM": "", "LC_ALL": "xx"},
         cwd=tmp_path,
         capture_output=True,

@@ -17,12 +17,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from flowbalance.cli import main
-from flowbalance.config import TrainConfig, dump
-from flowbalance.report.metrics import read_jsonl
-from flowbalance.training import checkpoint
-from flowbalance.training.run import open_run
-from flowbalance.training.trainer import Trainer
+from evenflow.cli import main
+from evenflow.config import TrainConfig, dump
+from evenflow.report.metrics import read_jsonl
+from evenflow.training import checkpoint
+from evenflow.training.run import open_run
+from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
 COMMANDS = [
@@ -132,7 +132,7 @@ def test_config_searches(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_reader_that_has_seen_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """flowbalance config | head -1"""
+    """evenflow config | head -1"""
     reader, writer = os.pipe()
     os.close(reader)
     with monkeypatch.context() as patch, os.fdopen(writer, "w") as pipe:
@@ -417,7 +417,7 @@ def test_export_refuses(trained: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "flowbalance", *arguments],
+        [sys.executable, "-m", "evenflow", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -443,7 +443,7 @@ def test_ctrl_c_then_resume_then_kill_then_resume(
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, said
-    assert f"go on with: flowbalance train --resume {run}" in said.replace("\n", " ")
+    assert f"go on with: evenflow train --resume {run}" in said.replace("\n", " ")
     saved = checkpoint.latest_whole(run)
     step = int(saved.name.removeprefix("checkpoint-"))
     assert len(read_jsonl(run / "metrics.jsonl")) == step

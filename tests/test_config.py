@@ -10,11 +10,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-import flowbalance
-from flowbalance.config import LoraConfig, PretrainConfig, TrainConfig, dump, fields, load
-from flowbalance.config.explain import type_name
-from flowbalance.errors import UserError
-from flowbalance.objectives import PRESETS, Balance
+import evenflow
+from evenflow.config import LoraConfig, PretrainConfig, TrainConfig, dump, fields, load
+from evenflow.config.explain import type_name
+from evenflow.errors import UserError
+from evenflow.objectives import PRESETS, Balance
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -225,7 +225,7 @@ def test_every_field_is_read_somewhere() -> None:
     """By attribute access in the package's sources; `architecture` is handed on as a whole."""
     read_names = {
         node.attr
-        for path in Path(flowbalance.__file__).parent.rglob("*.py")
+        for path in Path(evenflow.__file__).parent.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
     }

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.config import TrainConfig, load
-from flowbalance.config.effect import OF_BALANCE, OF_SURROGATE, cautions, without_effect
-from flowbalance.errors import UserError
-from flowbalance.objectives import PRESETS, Balance, Surrogate
+from evenflow.config import TrainConfig, load
+from evenflow.config.effect import OF_BALANCE, OF_SURROGATE, cautions, without_effect
+from evenflow.errors import UserError
+from evenflow.objectives import PRESETS, Balance, Surrogate
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 

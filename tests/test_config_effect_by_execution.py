@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowbalance.config import TrainConfig, load
-from flowbalance.config.effect import without_effect
-from flowbalance.errors import UserError
-from flowbalance.objectives import PRESETS, Answers, Balance, RunningLogZ, Surrogate
+from evenflow.config import TrainConfig, load
+from evenflow.config.effect import without_effect
+from evenflow.errors import UserError
+from evenflow.objectives import PRESETS, Answers, Balance, RunningLogZ, Surrogate
 
 N, T = 12, 4
 Objective = Balance | Surrogate

@@ -9,9 +9,9 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from flowbalance import data
-from flowbalance.data import build_prompts, load_rows, question_order
-from flowbalance.errors import UserError
+from evenflow import data
+from evenflow.data import build_prompts, load_rows, question_order
+from evenflow.errors import UserError
 
 TEMPLATE = (
     "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} {% endfor %}"
@@ -131,7 +131,7 @@ def test_a_failing_hub_says_what_was_tried(monkeypatch):
 def test_missing_packages_name_the_extra(monkeypatch, source):
     for package in ("datasets", "pyarrow.parquet"):
         monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=r"pip install flowbalance\[data\]"):
+    with pytest.raises(UserError, match=r"pip install evenflow\[data\]"):
         load_rows(source)
 
 
@@ -361,7 +361,7 @@ def test_order_depends_on_seed_and_step_alone():
 
 
 def test_order_is_the_same_in_another_process():
-    code = "from flowbalance.data import question_order as q; print(q(50, 3, 96, 8))"
+    code = "from evenflow.data import question_order as q; print(q(50, 3, 96, 8))"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.inputs import DEEPEST, json_rows, parse_json, read_json, read_text
-from flowbalance.machine import bounded
-from flowbalance.report.files import json_line
+from evenflow.errors import UserError
+from evenflow.inputs import DEEPEST, json_rows, parse_json, read_json, read_text
+from evenflow.machine import bounded
+from evenflow.report.files import json_line
 
 WHOLE = gzip.compress(b'{"a": 1}\n' * 100, mtime=0)
 

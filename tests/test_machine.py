@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from flowbalance.machine import cores
+from evenflow.machine import cores
 
 
 def test_cores_are_those_that_the_process_may_use() -> None:

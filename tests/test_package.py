@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-import flowbalance
-from flowbalance.releases import TESTED
+import evenflow
+from evenflow.releases import TESTED
 
-SOURCE = Path(flowbalance.__file__).parent
+SOURCE = Path(evenflow.__file__).parent
 ROOT = Path(__file__).parents[1]
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOOR = {"errors", "bounds", "machine", "inputs", "yaml_text", "terminal", "releases"}
@@ -67,7 +67,7 @@ def files_of(part: str) -> list[Path]:
 @pytest.mark.parametrize("part", BELOW)
 def test_arrows_point_down(part: str) -> None:
     for path in files_of(part):
-        ours = {name.split(".")[1] for name in imports(path) if name.startswith("flowbalance.")}
+        ours = {name.split(".")[1] for name in imports(path) if name.startswith("evenflow.")}
         allowed = BELOW[part] | FLOOR
         assert ours <= allowed, f"{path.name} imports {ours - allowed}"
 
@@ -91,7 +91,7 @@ def test_everything_imported_is_declared() -> None:
     outer = {name.split(".")[0] for path in FILES for name in imports(path)}
     declared = {requirement.split(">=")[0] for requirement in required()}
     brought_by = packages_distributions()
-    for name in sorted(outer - sys.stdlib_module_names - {"flowbalance", "__future__"}):
+    for name in sorted(outer - sys.stdlib_module_names - {"evenflow", "__future__"}):
         assert name in brought_by, f"{name} is imported and not installed"
         ours = {distribution.lower().replace("_", "-") for distribution in brought_by[name]}
         assert ours & declared, f"{name} is imported and not declared"
@@ -107,7 +107,7 @@ def test_the_floors_are_the_lowest_releases_that_are_tested() -> None:
 @pytest.mark.parametrize("file", ["cpu", "cuda", "lowest", "trl"])
 def test_the_environments_are_installed_from_exact_versions(file: str) -> None:
     assert {"torch", "transformers", "numpy", "pytest", "hatchling"} <= versions(file).keys()
-    assert "flowbalance" not in versions(file)
+    assert "evenflow" not in versions(file)
 
 
 def test_with_and_without_a_gpu_the_same_releases_are_installed() -> None:
@@ -137,15 +137,15 @@ def modules_after(code: str) -> set[str]:
 
 def test_help_does_not_wait_for_torch() -> None:
     loaded = modules_after(
-        "from flowbalance.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+        "from evenflow.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     )
-    assert "flowbalance.cli" in loaded
+    assert "evenflow.cli" in loaded
     assert not loaded & {"torch", "transformers", "pydantic", "yaml", "rich"}
 
 
 def test_objectives_alone_import_nothing_else_of_ours() -> None:
-    loaded = modules_after("import flowbalance.objectives")
-    ours = {name for name in loaded if name.startswith("flowbalance.")}
+    loaded = modules_after("import evenflow.objectives")
+    ours = {name for name in loaded if name.startswith("evenflow.")}
     assert {name.split(".")[1] for name in ours} <= {"objectives", *FLOOR}
     assert "transformers" not in loaded
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowbalance.config import TrainConfig, load
-from flowbalance.objectives import PRESETS, Balance, balance_loss, offline_log_z
-from flowbalance.objectives.balance import regress
+from evenflow.config import TrainConfig, load
+from evenflow.objectives import PRESETS, Balance, balance_loss, offline_log_z
+from evenflow.objectives.balance import regress
 
 PAGE = Path(__file__).parents[1] / "docs" / "related.md"
 TEXT = PAGE.read_text(encoding="utf-8")

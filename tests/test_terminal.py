@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from flowbalance import commands, releases
-from flowbalance.cli import main
-from flowbalance.errors import CannotLoad
-from flowbalance.report.display import Terminal, show_rows
-from flowbalance.terminal import printable
+from evenflow import commands, releases
+from evenflow.cli import main
+from evenflow.errors import CannotLoad
+from evenflow.report.display import Terminal, show_rows
+from evenflow.terminal import printable
 
 
 def test_control_characters_are_spelled_out() -> None:
@@ -53,7 +53,7 @@ def test_errors_and_wrong_arguments_are_quoted_without_commands(
 
 def run(words: list[str], redirect: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command with its streams as a shell redirects them."""
-    line = f'"{sys.executable}" -m flowbalance {" ".join(words)} {redirect}'
+    line = f'"{sys.executable}" -m evenflow {" ".join(words)} {redirect}'
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {line}"],
         env=os.environ | environment,

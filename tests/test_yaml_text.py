@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from flowbalance.yaml_text import DEEPEST, dump_yaml, parse_yaml
+from evenflow.yaml_text import DEEPEST, dump_yaml, parse_yaml
 
 LAUGHS = "a0: &a0 [x, y]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)

@@ -19,8 +19,8 @@ from trl.experimental.ppo.ppo_trainer import PPOTrainer
 from trl_code import loss as trl_loss
 from trl_code import section
 
-from flowbalance.objectives import PRESETS, Answers, Surrogate
-from flowbalance.objectives.advantages import gae, whiten
+from evenflow.objectives import PRESETS, Answers, Surrogate
+from evenflow.objectives.advantages import gae, whiten
 
 # TRL's G/(G − 1) is a quotient in float32: 5/4 is exact.
 QUESTIONS, G, T = 3, 5, 7

@@ -12,12 +12,12 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from flowbalance.rewards.code import code
-from flowbalance.rewards.math import math
-from flowbalance.tasks.countdown import Countdown
-from flowbalance.tasks.countdown import reward as countdown
+from evenflow.rewards.code import code
+from evenflow.rewards.math import math
+from evenflow.tasks.countdown import Countdown
+from evenflow.tasks.countdown import reward as countdown
 
-BUILT_IN = Path(str(files("flowbalance"))) / "assets" / "countdown"
+BUILT_IN = Path(str(files("evenflow"))) / "assets" / "countdown"
 # A chain such as 3*7=21,21+9=30 is no program: the sandbox runs, and says that it is wrong.
 TESTS = json.dumps({"inputs": [""], "outputs": [""]})
 CHAT = "{% for message in messages %}{{ message.content }}{% endfor %}"

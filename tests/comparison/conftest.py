@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.cli import main
-from flowbalance.comparison import measure, pool
-from flowbalance.comparison.pool import Job, Pool, Step
+from evenflow.cli import main
+from evenflow.comparison import measure, pool
+from evenflow.comparison.pool import Job, Pool, Step
 
 
 @pytest.fixture

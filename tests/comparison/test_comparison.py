@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from flowbalance.cli import main
-from flowbalance.comparison.command import parse
-from flowbalance.comparison.comparison import Comparison
-from flowbalance.config import TrainConfig, load
-from flowbalance.errors import UserError
-from flowbalance.report.metrics import read_jsonl
+from evenflow.cli import main
+from evenflow.comparison.command import parse
+from evenflow.comparison.comparison import Comparison
+from evenflow.config import TrainConfig, load
+from evenflow.errors import UserError
+from evenflow.report.metrics import read_jsonl
 
 Calls = Callable[..., list[tuple[str, str]]]
 FAR = "ood={far: {targets: [41, 60]}}"

@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowbalance.comparison import measure as module
-from flowbalance.comparison.measure import head_log_z, measure, sampled_scores, score_twice
-from flowbalance.config import TrainConfig, dump
-from flowbalance.objectives import Balance
-from flowbalance.policy.loading import build_policy, load_model, load_tokenizer
-from flowbalance.policy.policy import Policy
-from flowbalance.policy.tokens import collate
-from flowbalance.rollout.experience import Experience, sample
-from flowbalance.training.checkpoint import latest_whole
-from flowbalance.training.evaluate import evaluate
-from flowbalance.training.run import open_run
-from flowbalance.training.setup import build_sampling, load_questions
-from flowbalance.training.trainer import Trainer
+from evenflow.comparison import measure as module
+from evenflow.comparison.measure import head_log_z, measure, sampled_scores, score_twice
+from evenflow.config import TrainConfig, dump
+from evenflow.objectives import Balance
+from evenflow.policy.loading import build_policy, load_model, load_tokenizer
+from evenflow.policy.policy import Policy
+from evenflow.policy.tokens import collate
+from evenflow.rollout.experience import Experience, sample
+from evenflow.training.checkpoint import latest_whole
+from evenflow.training.evaluate import evaluate
+from evenflow.training.run import open_run
+from evenflow.training.setup import build_sampling, load_questions
+from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
@@ -54,7 +54,7 @@ def test_a_trained_run(trained) -> None:  # type: ignore[no-untyped-def]
     assert result["checkpoint"] == "checkpoint-000002"
     test, small = result["sets"]["test"], result["sets"]["small"]
     assert (test["questions"], small["questions"]) == (6, 3)
-    # The exact scores are those of `flowbalance eval`, and follow from the masses.
+    # The exact scores are those of `evenflow eval`, and follow from the masses.
     evaluation = config.evaluation.model_copy(update={"questions": 6})
     model = config.model.model_copy(update={"path": str(latest_whole(folder))})
     expected = evaluate(config.model_copy(update={"evaluation": evaluation, "model": model}))
@@ -73,7 +73,7 @@ def test_a_trained_run(trained) -> None:  # type: ignore[no-untyped-def]
 def test_entropy_and_kl_of_the_very_answers(trained, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     folder, config = trained("algorithm=grpo", "evaluation.temperature=0.7")
     drawn: list[Experience] = []
-    from flowbalance.evaluation import heldout
+    from evenflow.evaluation import heldout
 
     def spy(*arguments: Any, **options: Any) -> Experience:
         drawn.append(sample(*arguments, **options))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.comparison import pool
-from flowbalance.comparison.pool import Job, Pool, Step, last_words
-from flowbalance.report.lock import only_one
+from evenflow.comparison import pool
+from evenflow.comparison.pool import Job, Pool, Step, last_words
+from evenflow.report.lock import only_one
 
 WAITS = """
 import pathlib, signal, sys, time
@@ -105,8 +105,8 @@ def test_a_killed_comparison_leaves_no_process_behind(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from flowbalance.comparison.pool import Job, Pool, Step
-from flowbalance.report.lock import only_one
+from evenflow.comparison.pool import Job, Pool, Step
+from evenflow.report.lock import only_one
 folder = Path({str(tmp_path)!r})
 step = Step("working", (sys.executable, "-S", "-c", {WAITS!r}, str(folder / "a")))
 with only_one(folder) as lock:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flowbalance.comparison import progress
-from flowbalance.comparison.command import parse
-from flowbalance.comparison.comparison import Comparison
-from flowbalance.comparison.progress import Progress, last_row
+from evenflow.comparison import progress
+from evenflow.comparison.command import parse
+from evenflow.comparison.comparison import Comparison
+from evenflow.comparison.progress import Progress, last_row
 
 
 def test_the_last_whole_line(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.comparison.command import parse
-from flowbalance.comparison.comparison import Comparison
-from flowbalance.comparison.search import choose
-from flowbalance.errors import UserError
+from evenflow.comparison.command import parse
+from evenflow.comparison.comparison import Comparison
+from evenflow.comparison.search import choose
+from evenflow.errors import UserError
 
 SEARCH = ["search=train.learning_rate=1e-3,2e-3,4e-3", "search=importance=none,sequence"]
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from flowbalance.comparison.statistics import (
+from evenflow.comparison.statistics import (
     estimate,
     estimate_of_share,
     paired,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowbalance.comparison.tables import (
+from evenflow.comparison.tables import (
     BASE,
     Results,
     number,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowbalance.comparison.variants import parse_search, parse_variants, split
-from flowbalance.errors import UserError
+from evenflow.comparison.variants import parse_search, parse_variants, split
+from evenflow.errors import UserError
 
 
 def test_bare_names_are_the_objective_s() -> None:

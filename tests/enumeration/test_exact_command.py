@@ -1,4 +1,4 @@
-"""`flowbalance exact`: results on disk, going on, the page."""
+"""`evenflow exact`: results on disk, going on, the page."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Self
 
 import pytest
 
-from flowbalance.cli import main
-from flowbalance.enumeration import pages, runner
-from flowbalance.enumeration.experiments import all_runs
-from flowbalance.enumeration.runner import execute, path_of, result_of, specification
-from flowbalance.enumeration.training import Settings
+from evenflow.cli import main
+from evenflow.enumeration import pages, runner
+from evenflow.enumeration.experiments import all_runs
+from evenflow.enumeration.runner import execute, path_of, result_of, specification
+from evenflow.enumeration.training import Settings
 
 
 class InLine:

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowbalance.enumeration.fixed_points import (
+from evenflow.enumeration.fixed_points import (
     DRAWS,
     fixed_point,
     normalised_in_groups,
     normaliser,
 )
-from flowbalance.objectives import Balance, balance_loss, normalise_rewards
+from evenflow.objectives import Balance, balance_loss, normalise_rewards
 
 REWARDS = torch.tensor([1.0, 0.0, 0.5, 1.0], dtype=torch.float64)
 LENGTHS = torch.tensor([1, 2, 3, 2])

@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from flowbalance.enumeration.experiments import full_problems
-from flowbalance.enumeration.listing import Listing
-from flowbalance.enumeration.measures import kl, measures
-from flowbalance.enumeration.problems import MODES_APART, Problem, centres_of, differ
-from flowbalance.policy.policy import Policy
+from evenflow.enumeration.experiments import full_problems
+from evenflow.enumeration.listing import Listing
+from evenflow.enumeration.measures import kl, measures
+from evenflow.enumeration.problems import MODES_APART, Problem, centres_of, differ
+from evenflow.policy.policy import Policy
 
 SINGLE = Problem("single", 3, 3, False, "unimodal", True, 2.0)
 MIXED = Problem("mixed", 2, 3, True, "plateau", True, 2.0)
@@ -56,7 +56,7 @@ def test_the_listing_is_the_policys_own_distribution(problem: Problem) -> None:
 def test_listing_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     model, listing = random_model(MIXED), Listing.of(MIXED)
     whole = listing.token_logprobs(model)
-    monkeypatch.setattr("flowbalance.enumeration.listing.CHUNK", 5)
+    monkeypatch.setattr("evenflow.enumeration.listing.CHUNK", 5)
     torch.testing.assert_close(listing.token_logprobs(model), whole, rtol=0, atol=1e-6)
 
 

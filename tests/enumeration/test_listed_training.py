@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flowbalance.enumeration.experiments import (
+from evenflow.enumeration.experiments import (
     ALGORITHMS,
     CHOICES,
     algorithm_runs,
     fixed_point_runs,
     for_problem,
 )
-from flowbalance.enumeration.fixed_points import fixed_point
-from flowbalance.enumeration.problems import Problem
-from flowbalance.enumeration.training import (
+from evenflow.enumeration.fixed_points import fixed_point
+from evenflow.enumeration.problems import Problem
+from evenflow.enumeration.training import (
     Listed,
     Run,
     Settings,
@@ -25,7 +25,7 @@ from flowbalance.enumeration.training import (
     build_policy,
     train,
 )
-from flowbalance.objectives import PRESETS, Balance, Surrogate
+from evenflow.objectives import PRESETS, Balance, Surrogate
 
 SINGLE = Problem("single", 3, 3, False, "unimodal", True, 3.0, hidden_size=16, layers=1)
 MIXED = replace(SINGLE, name="mixed", letters=2, mixed=True, shape="plateau", prior=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowbalance.config import BenchmarkConfig, load
-from flowbalance.evaluation.benchmarks.effect import without_effect
+from evenflow.config import BenchmarkConfig, load
+from evenflow.evaluation.benchmarks.effect import without_effect
 
 TEXT = [{"prompt": "1+1?"}]
 MESSAGES = [{"prompt": [{"role": "user", "content": "1+1?"}]}]

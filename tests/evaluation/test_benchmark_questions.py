@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from flowbalance.config import BenchmarkConfig, check
-from flowbalance.errors import UserError
-from flowbalance.evaluation.benchmarks.questions import (
+from evenflow.config import BenchmarkConfig, check
+from evenflow.errors import UserError
+from evenflow.evaluation.benchmarks.questions import (
     PromptFormat,
     find,
     load_questions,
@@ -22,9 +22,9 @@ from flowbalance.evaluation.benchmarks.questions import (
     refuse_others,
     short,
 )
-from flowbalance.evaluation.benchmarks.registry import BENCHMARKS, FUNCTION
-from flowbalance.evaluation.benchmarks.verdicts import grade
-from flowbalance.policy.loading import load_tokenizer
+from evenflow.evaluation.benchmarks.registry import BENCHMARKS, FUNCTION
+from evenflow.evaluation.benchmarks.verdicts import grade
+from evenflow.policy.loading import load_tokenizer
 
 PROGRAM = "print(int(input()) + 1)"
 CASES = json.dumps([{"input": "1\n", "output": "2\n", "testtype": "stdin"}])

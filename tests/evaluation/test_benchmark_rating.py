@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.evaluation.benchmarks.rating import (
+from evenflow.errors import UserError
+from evenflow.evaluation.benchmarks.rating import (
     BOUNDS,
     Contest,
     contest_rating,

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import pytest
 
-from flowbalance.evaluation.benchmarks.scores import (
+from evenflow.evaluation.benchmarks.scores import (
     Tally,
     ks_of_majority,
     majority,

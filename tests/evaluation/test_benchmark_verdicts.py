@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from flowbalance.data import Prompt
-from flowbalance.errors import UserError
-from flowbalance.evaluation.benchmarks.sampling import lines_of
-from flowbalance.evaluation.benchmarks.verdicts import (
+from evenflow.data import Prompt
+from evenflow.errors import UserError
+from evenflow.evaluation.benchmarks.sampling import lines_of
+from evenflow.evaluation.benchmarks.verdicts import (
     NOT_YET,
     check_grader,
     check_tests,
@@ -21,8 +21,8 @@ from flowbalance.evaluation.benchmarks.verdicts import (
     has_votes,
     needs_rows,
 )
-from flowbalance.rollout.experience import Group
-from flowbalance.tasks.countdown import Countdown
+from evenflow.rollout.experience import Group
+from evenflow.tasks.countdown import Countdown
 
 
 def answers(*responses: str, gold: object = "1/2", key: str = "q") -> list[dict]:
@@ -101,13 +101,13 @@ def test_tasks_list_their_solutions_with_the_options_of_the_questions() -> None:
 
 
 def _question(row: dict):  # type: ignore[no-untyped-def]
-    from flowbalance.tasks.countdown import Question
+    from evenflow.tasks.countdown import Question
 
     return Question(tuple(row["numbers"]), row["target"])
 
 
 def test_equal_programs_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flowbalance.evaluation.benchmarks import verdicts
+    from evenflow.evaluation.benchmarks import verdicts
 
     ran: list[str] = []
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from flowbalance.evaluation.bootstrap import interval, share_interval, wilson
+from evenflow.evaluation.bootstrap import interval, share_interval, wilson
 
 NAN = math.nan
 

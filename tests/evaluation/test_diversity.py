@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from flowbalance.evaluation.diversity import bigram_diversity as diversity
+from evenflow.evaluation.diversity import bigram_diversity as diversity
 
 
 def test_diversity_on_paper():

@@ -12,7 +12,7 @@ pytest.importorskip("openai")
 
 from chat_server import KEY, Response, Seen, serving
 
-from flowbalance.evaluation.diversity.client import Client, Reply, RequestFailed, Server
+from evenflow.evaluation.diversity.client import Client, Reply, RequestFailed, Server
 
 MESSAGES = [{"role": "user", "content": "?"}]
 

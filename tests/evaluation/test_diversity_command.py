@@ -1,4 +1,4 @@
-"""`flowbalance diversity` from the command line, the judge at a real server."""
+"""`evenflow diversity` from the command line, the judge at a real server."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from chat_server import KEY, Response, serving
 
-from flowbalance.cli import main
-from flowbalance.errors import UserError
-from flowbalance.evaluation.diversity.command import outputs
+from evenflow.cli import main
+from evenflow.errors import UserError
+from evenflow.evaluation.diversity.command import outputs
 
 ROWS = [
     {"id": str(q), "sample": s, "prompt": f"{q}?", "response": f"way {s % ways} to {q}",
@@ -219,7 +219,7 @@ def test_ctrl_c_keeps_what_was_judged(tmp_path):
     file = written(tmp_path / "answers.jsonl", ROWS)
     with serving(lambda _, number: Response(score=3, wait=90 if number >= 2 else 0)) as server:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flowbalance", "diversity", file, "--judge", "m",
+            [sys.executable, "-m", "evenflow", "diversity", file, "--judge", "m",
              "--base-url", server.url, "--parallel", "1"],
             env=os.environ | {"OPENAI_API_KEY": KEY},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -272,7 +272,7 @@ def test_a_missing_package_is_named(tmp_path, capsys, monkeypatch, module, optio
     arguments = [f"--{option}", "m", "--base-url", "http://127.0.0.1:1/v1"]
     assert main(["diversity", file, *arguments]) == 2
     extra = {"judge": "judge", "embed": "diversity"}[option]
-    assert f"pip install 'flowbalance[{extra}]'" in capsys.readouterr().err
+    assert f"pip install 'evenflow[{extra}]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("key", ["sk-a\nb", "sk-ü"])

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.evaluation.diversity.measure import Measures, mean, means, right_only
-from flowbalance.evaluation.diversity.reading import Answer, Question, read_questions
-from flowbalance.evaluation.diversity.solutions import (
+from evenflow.errors import UserError
+from evenflow.evaluation.diversity.measure import Measures, mean, means, right_only
+from evenflow.evaluation.diversity.reading import Answer, Question, read_questions
+from evenflow.evaluation.diversity.solutions import (
     canonical_of,
     distinct_right,
     for_diversity,
     told_apart,
 )
-from flowbalance.evaluation.diversity.vectors import NgramVectors
+from evenflow.evaluation.diversity.vectors import NgramVectors
 
 
 def written(path: Path, rows: list) -> Path:

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from flowbalance.evaluation.diversity.agreement import agreement, krippendorff
-from flowbalance.evaluation.diversity.rubric import (
+from evenflow.evaluation.diversity.agreement import agreement, krippendorff
+from evenflow.evaluation.diversity.rubric import (
     NoScore,
     counts,
     parse,

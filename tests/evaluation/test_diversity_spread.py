@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.evaluation.diversity.spread import cluster_entropy, clusters, vendi_score
-from flowbalance.evaluation.diversity.vectors import ModelVectors, NgramVectors, load_model
+from evenflow.errors import UserError
+from evenflow.evaluation.diversity.spread import cluster_entropy, clusters, vendi_score
+from evenflow.evaluation.diversity.vectors import ModelVectors, NgramVectors, load_model
 
 WORDS = ["the", "cat", "sat", "on", "mat", "dog", "ran", "far"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowbalance.evaluation.diversity.table import notes
+from evenflow.evaluation.diversity.table import notes
 
 
 def result(name: str, unknown: int = 0, **how: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from itertools import permutations
 
 import pytest
 
-from flowbalance.evaluation.diversity.texts import distinct_n, grams, self_bleu, tokens
+from evenflow.evaluation.diversity.texts import distinct_n, grams, self_bleu, tokens
 
 
 def test_tokens():

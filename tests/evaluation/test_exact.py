@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from flowbalance.evaluation.exact import combine, exact_pass_at_k, exact_scores, solution_masses
-from flowbalance.evaluation.heldout import pass_at_k
+from evenflow.evaluation.exact import combine, exact_pass_at_k, exact_scores, solution_masses
+from evenflow.evaluation.heldout import pass_at_k
 
 
 def test_hand_made_masses() -> None:

@@ -12,14 +12,14 @@ from statistics import fmean
 import pytest
 import torch
 
-from flowbalance.config import TrainConfig
-from flowbalance.data import Prompt
-from flowbalance.evaluation.heldout import HeldOut, sample_row
-from flowbalance.policy.loading import load_model, load_tokenizer
-from flowbalance.policy.policy import Policy
-from flowbalance.rollout.experience import Experience
-from flowbalance.tasks.countdown import Countdown, Question
-from flowbalance.training.setup import build_held_out, build_rewards, load_questions
+from evenflow.config import TrainConfig
+from evenflow.data import Prompt
+from evenflow.evaluation.heldout import HeldOut, sample_row
+from evenflow.policy.loading import load_model, load_tokenizer
+from evenflow.policy.policy import Policy
+from evenflow.rollout.experience import Experience
+from evenflow.tasks.countdown import Countdown, Question
+from evenflow.training.setup import build_held_out, build_rewards, load_questions
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Damaged input of every kind ends well or in a sentence, and soon.
 
-Cases are made by mutation of valid ones with fixed seeds; FLOWBALANCE_FUZZ=20000 tries so many of
+Cases are made by mutation of valid ones with fixed seeds; EVENFLOW_FUZZ=20000 tries so many of
 each kind. A failure names its kind and seed: what was found that way is in the tests of its reader.
 """
 
@@ -23,26 +23,26 @@ import pytest
 import torch
 import yaml
 
-from flowbalance.cli import main
-from flowbalance.config import BenchmarkConfig, PretrainConfig, TrainConfig, dump, load
-from flowbalance.data import build_prompts, load_rows
-from flowbalance.errors import UserError
-from flowbalance.evaluation.benchmarks.answers import Answers, read_facts, saved_config
-from flowbalance.evaluation.benchmarks.questions import load_questions
-from flowbalance.evaluation.benchmarks.rating import read_contests, read_users
-from flowbalance.evaluation.diversity.measure import Measures, means
-from flowbalance.evaluation.diversity.reading import read_questions
-from flowbalance.evaluation.diversity.vectors import NgramVectors
-from flowbalance.grading.command import read
-from flowbalance.policy.loading import load_tokenizer
-from flowbalance.report.files import json_line
-from flowbalance.report.metrics import MetricsLog
-from flowbalance.report.page.page import make_page
-from flowbalance.training import checkpoint
-from flowbalance.training.trainer import Trainer
+from evenflow.cli import main
+from evenflow.config import BenchmarkConfig, PretrainConfig, TrainConfig, dump, load
+from evenflow.data import build_prompts, load_rows
+from evenflow.errors import UserError
+from evenflow.evaluation.benchmarks.answers import Answers, read_facts, saved_config
+from evenflow.evaluation.benchmarks.questions import load_questions
+from evenflow.evaluation.benchmarks.rating import read_contests, read_users
+from evenflow.evaluation.diversity.measure import Measures, means
+from evenflow.evaluation.diversity.reading import read_questions
+from evenflow.evaluation.diversity.vectors import NgramVectors
+from evenflow.grading.command import read
+from evenflow.policy.loading import load_tokenizer
+from evenflow.report.files import json_line
+from evenflow.report.metrics import MetricsLog
+from evenflow.report.page.page import make_page
+from evenflow.training import checkpoint
+from evenflow.training.trainer import Trainer
 from tests.fuzz.mutations import NASTY, YAML_TEXTS, damaged, json_lines, mutated, packed
 
-TIMES = int(os.environ.get("FLOWBALANCE_FUZZ", "0"))
+TIMES = int(os.environ.get("EVENFLOW_FUZZ", "0"))
 SECONDS = 20  # for one case, on a machine at work
 Case = Callable[[random.Random, Path], object]
 

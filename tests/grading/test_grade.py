@@ -1,4 +1,4 @@
-"""`flowbalance grade`: every line comes back with a verdict, bad input is a sentence."""
+"""`evenflow grade`: every line comes back with a verdict, bad input is a sentence."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.cli import main
+from evenflow.cli import main
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ROWS = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowbalance.objectives import PRESETS, Surrogate
+from evenflow.objectives import PRESETS, Surrogate
 
 L = 8.0
 

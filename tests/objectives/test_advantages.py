@@ -16,8 +16,8 @@ from tiny_policy import (
 )
 from torch import Tensor
 
-from flowbalance.objectives import Answers, Surrogate, surrogate_loss
-from flowbalance.objectives.advantages import at_last_token, gae, kl_penalty, to_go, whiten
+from evenflow.objectives import Answers, Surrogate, surrogate_loss
+from evenflow.objectives.advantages import at_last_token, gae, kl_penalty, to_go, whiten
 
 NAN = float("nan")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowbalance.objectives import PRESETS, Balance, balance_loss
+from evenflow.objectives import PRESETS, Balance, balance_loss
 
 # Two answers to one question, of 2 and 1 tokens; what the mask covers is never read.
 LOG_PI = torch.tensor([[-1.0, -2.0], [-0.5, 9.0]], dtype=torch.float64)

@@ -7,7 +7,7 @@ import torch
 from surrogate_rows import SURROGATES, L
 from torch import Tensor
 
-from flowbalance.objectives import PRESETS, Answers, Surrogate, surrogate_loss
+from evenflow.objectives import PRESETS, Answers, Surrogate, surrogate_loss
 
 # Two answers to one question, of 2 and 1 tokens; what the mask covers is never read.
 RATIO = [[1.1, 1.5], [0.7]]

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from surrogate_rows import SURROGATES, complete
 
-from flowbalance.objectives import (
+from evenflow.objectives import (
     PRESETS,
     Answers,
     Balance,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from surrogate_rows import SURROGATES
 from torch import Tensor
 
-from flowbalance.objectives import (
+from evenflow.objectives import (
     PRESETS,
     Answers,
     Balance,
@@ -21,8 +21,8 @@ from flowbalance.objectives import (
     balance_loss,
     surrogate_loss,
 )
-from flowbalance.objectives.log_z import group_log_z, leave_one_out_log_z
-from flowbalance.objectives.surrogate import reference_kl
+from evenflow.objectives.log_z import group_log_z, leave_one_out_log_z
+from evenflow.objectives.surrogate import reference_kl
 
 Log = list[float]
 REFERENCE = {"log_z": "group", "scale": "sum", "reward": "raw", "inverse_temperature": 1.0}

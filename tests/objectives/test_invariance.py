@@ -5,7 +5,7 @@ import torch
 from surrogate_rows import SURROGATES
 from torch import Tensor
 
-from flowbalance.objectives import Answers, Balance, Surrogate
+from evenflow.objectives import Answers, Balance, Surrogate
 
 N, T = 12, 5
 

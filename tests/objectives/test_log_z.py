@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny_policy import REWARDS, log_prob, random_logits
 
-from flowbalance.objectives import Answers, Balance, RunningLogZ, balance_loss, offline_log_z
-from flowbalance.objectives.balance import regress
-from flowbalance.objectives.log_z import group_log_z, leave_one_out_log_z
+from evenflow.objectives import Answers, Balance, RunningLogZ, balance_loss, offline_log_z
+from evenflow.objectives.balance import regress
+from evenflow.objectives.log_z import group_log_z, leave_one_out_log_z
 
 REST = torch.tensor([0.3, -1.2, 2.0, 0.5, 0.7], dtype=torch.float64)
 WEIGHT = torch.tensor([1.0, 0.8, 1.2, 2.0, 1.0], dtype=torch.float64)

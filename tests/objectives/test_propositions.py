@@ -15,7 +15,7 @@ from tiny_policy import (
 )
 from torch import Tensor
 
-from flowbalance.objectives import PRESETS, Balance, balance_loss, surrogate_loss
+from evenflow.objectives import PRESETS, Balance, balance_loss, surrogate_loss
 
 BETA, GAMMA, L = 1.7, 0.6, 3.0
 POLICY, REFERENCE = random_logits(0), random_logits(1)

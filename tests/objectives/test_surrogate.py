@@ -9,8 +9,8 @@ from tiny_policy import gradient as flat_gradient
 from tiny_policy import log_prob, random_logits, token_logprobs
 from torch import Tensor
 
-from flowbalance.objectives import Answers, Surrogate, normalise_rewards, surrogate_loss
-from flowbalance.objectives.surrogate import (
+from evenflow.objectives import Answers, Surrogate, normalise_rewards, surrogate_loss
+from evenflow.objectives.surrogate import (
     limit_tokens,
     log_ratio,
     reference_kl,

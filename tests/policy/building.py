@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from tiny_models import make_rows
 
-from flowbalance.config import ModelConfig
-from flowbalance.policy.loading import build_policy, load_tokenizer, save_parts
-from flowbalance.policy.policy import Policy
-from flowbalance.policy.tokens import collate
-from flowbalance.training.checkpoint import save_model
+from evenflow.config import ModelConfig
+from evenflow.policy.loading import build_policy, load_tokenizer, save_parts
+from evenflow.policy.policy import Policy
+from evenflow.policy.tokens import collate
+from evenflow.training.checkpoint import save_model
 
 PROMPTS, ANSWERS = make_rows()
 CPU = torch.device("cpu")

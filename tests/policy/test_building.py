@@ -11,13 +11,13 @@ from building import ANSWERS, CPU, PROMPTS, build, saved, train
 from tiny_models import CONFIGS, V, gradients, make, save
 from transformers import AutoModelForCausalLM
 
-from flowbalance.config import HeadConfig, ModelConfig
-from flowbalance.errors import UserError
-from flowbalance.policy.loading import build_policy, compute_dtype, load_tokenizer, save_parts
-from flowbalance.policy.policy import Policy
-from flowbalance.policy.tokens import collate
-from flowbalance.rollout import Sampling, generate
-from flowbalance.training.checkpoint import save_model
+from evenflow.config import HeadConfig, ModelConfig
+from evenflow.errors import UserError
+from evenflow.policy.loading import build_policy, compute_dtype, load_tokenizer, save_parts
+from evenflow.policy.policy import Policy
+from evenflow.policy.tokens import collate
+from evenflow.rollout import Sampling, generate
+from evenflow.training.checkpoint import save_model
 
 # --- the policy and its reference ---------------------------------------------------------------
 

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig
 
-from flowbalance.errors import UserError
-from flowbalance.policy.checks import settle_generation_config
-from flowbalance.policy.loading import load_model, load_tokenizer, resolve
+from evenflow.errors import UserError
+from evenflow.policy.checks import settle_generation_config
+from evenflow.policy.loading import load_model, load_tokenizer, resolve
 
 Change = Callable[[Path], Any]
 

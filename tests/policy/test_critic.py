@@ -8,12 +8,12 @@ import pytest
 import torch
 from tiny_models import make, make_rows
 
-from flowbalance.config import CriticConfig
-from flowbalance.policy.heads import Critic
-from flowbalance.policy.loading import CRITIC_FILE, load_part, save_parts
-from flowbalance.policy.logprobs import token_logprobs
-from flowbalance.policy.policy import Policy
-from flowbalance.policy.tokens import collate
+from evenflow.config import CriticConfig
+from evenflow.policy.heads import Critic
+from evenflow.policy.loading import CRITIC_FILE, load_part, save_parts
+from evenflow.policy.logprobs import token_logprobs
+from evenflow.policy.policy import Policy
+from evenflow.policy.tokens import collate
 
 PROMPTS, ANSWERS = make_rows()
 

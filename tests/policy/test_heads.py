@@ -7,10 +7,10 @@ import torch
 from tiny_models import gradients, make, make_rows
 from torch import Tensor
 
-from flowbalance.config import HeadConfig
-from flowbalance.policy.heads import PartitionHead
-from flowbalance.policy.policy import Policy
-from flowbalance.policy.tokens import collate
+from evenflow.config import HeadConfig
+from evenflow.policy.heads import PartitionHead
+from evenflow.policy.policy import Policy
+from evenflow.policy.tokens import collate
 
 PROMPTS, ANSWERS = make_rows()
 

@@ -10,11 +10,11 @@ import torch
 from building import build, saved
 from tiny_models import make
 
-from flowbalance.cli import main
-from flowbalance.config import DataConfig, HeadConfig, ModelConfig, TrainConfig, dump
-from flowbalance.errors import UserError
-from flowbalance.policy import loading
-from flowbalance.policy.loading import (
+from evenflow.cli import main
+from evenflow.config import DataConfig, HeadConfig, ModelConfig, TrainConfig, dump
+from evenflow.errors import UserError
+from evenflow.policy import loading
+from evenflow.policy.loading import (
     HEAD_FILE,
     load_model,
     load_part,
@@ -22,7 +22,7 @@ from flowbalance.policy.loading import (
     resolve,
     stored_dtype,
 )
-from flowbalance.training.checkpoint import save_model
+from evenflow.training.checkpoint import save_model
 
 
 def copied(folders: dict[str, Path], tmp_path: Path) -> Path:

@@ -13,9 +13,9 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from flowbalance.errors import UserError
-from flowbalance.policy.policy import Policy, check_projection, inputs_of
-from flowbalance.policy.tokens import collate, micro_batches
+from evenflow.errors import UserError
+from evenflow.policy.policy import Policy, check_projection, inputs_of
+from evenflow.policy.tokens import collate, micro_batches
 
 PROMPTS, ANSWERS = make_rows()
 M = sum(map(len, ANSWERS))

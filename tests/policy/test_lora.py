@@ -14,16 +14,16 @@ from safetensors import safe_open
 from tiny_models import GQA, SIZE, gradients, make
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from flowbalance.cli import main
-from flowbalance.config import HeadConfig, dump
-from flowbalance.errors import UserError
-from flowbalance.policy import loading
-from flowbalance.policy.loading import load_model, load_tokenizer
-from flowbalance.policy.policy import Policy
-from flowbalance.policy.tokens import collate
-from flowbalance.policy.weights import mark_of
-from flowbalance.rollout import Sampling, generate
-from flowbalance.training.checkpoint import save_model
+from evenflow.cli import main
+from evenflow.config import HeadConfig, dump
+from evenflow.errors import UserError
+from evenflow.policy import loading
+from evenflow.policy.loading import load_model, load_tokenizer
+from evenflow.policy.policy import Policy
+from evenflow.policy.tokens import collate
+from evenflow.policy.weights import mark_of
+from evenflow.rollout import Sampling, generate
+from evenflow.training.checkpoint import save_model
 
 
 @pytest.mark.parametrize("name", ["llama", "llama-tied", "gpt2"])

@@ -9,9 +9,9 @@ import torch
 from tiny_models import GQA, SIZE
 from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
 
-from flowbalance.policy.policy import Policy
-from flowbalance.policy.reach import border, positions, reach
-from flowbalance.rollout import Sampling, generate
+from evenflow.policy.policy import Policy
+from evenflow.policy.reach import border, positions, reach
+from evenflow.rollout import Sampling, generate
 
 BORDER, LONGEST = 16, 64
 KINDS: dict[str, dict[str, Any]] = {

@@ -10,9 +10,9 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from flowbalance.errors import UserError
-from flowbalance.policy.loading import load_tokenizer
-from flowbalance.policy.stops import stop_ids, tokens_of
+from evenflow.errors import UserError
+from evenflow.policy.loading import load_tokenizer
+from evenflow.policy.stops import stop_ids, tokens_of
 
 
 def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from flowbalance.policy import weights
-from flowbalance.policy.weights import mark_of
+from evenflow.policy import weights
+from evenflow.policy.weights import mark_of
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.report.files import (
+from evenflow.errors import UserError
+from evenflow.report.files import (
     file_at,
     finite,
     keep_rows,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.report.lock import only_one
+from evenflow.errors import UserError
+from evenflow.report.lock import only_one
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from flowbalance.report.lock import only_one
+from evenflow.report.lock import only_one
 with only_one(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -59,7 +59,7 @@ def test_a_file_that_was_taken_away_is_no_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Between opening and locking, who held the folder before may remove the file.
-    from flowbalance.report import lock
+    from evenflow.report import lock
 
     real, gone = lock.fcntl.flock, []
 
@@ -84,7 +84,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_a_file_system_without_locks_lets_everybody_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flowbalance.report import lock
+    from evenflow.report import lock
 
     def none(handle: int, how: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from flowbalance.cli import main
-from flowbalance.report.page import command
-from flowbalance.report.page.page import asset, inline_json, make_page
-from flowbalance.report.page.tables import benchmark_cells
+from evenflow.cli import main
+from evenflow.report.page import command
+from evenflow.report.page.page import asset, inline_json, make_page
+from evenflow.report.page.tables import benchmark_cells
 
 Make = Callable[..., Path]
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- <script> &amp; \u2028 \ud800"
@@ -245,8 +245,8 @@ def test_a_finished_run_does_not_fail_by_its_page(
     def broken(*_: object) -> None:
         raise RuntimeError("no template")
 
-    monkeypatch.setattr("flowbalance.report.page.page.make_page", broken)
-    assert command.page_of_run(run).startswith("none: no template; flowbalance report ")
+    monkeypatch.setattr("evenflow.report.page.page.make_page", broken)
+    assert command.page_of_run(run).startswith("none: no template; evenflow report ")
 
 
 def test_an_evaluation_in_part_says_so() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.report.page import cases
-from flowbalance.report.page.cases import (
+from evenflow.report.page import cases
+from evenflow.report.page.cases import (
     case_study,
     choose,
     effective_number,
@@ -17,7 +17,7 @@ from flowbalance.report.page.cases import (
     shortened,
     spread,
 )
-from flowbalance.report.page.reading import read_run
+from evenflow.report.page.reading import read_run
 
 Make = Callable[..., Path]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.report.page.reading import names, read_run, read_runs
+from evenflow.errors import UserError
+from evenflow.report.page.reading import names, read_run, read_runs
 
 Make = Callable[..., Path]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from flowbalance.inputs import is_shallow
-from flowbalance.report.files import flat
-from flowbalance.report.page.page import make_page
-from flowbalance.report.page.reading import read_run
-from flowbalance.report.page.rows import (
+from evenflow.inputs import is_shallow
+from evenflow.report.files import flat
+from evenflow.report.page.page import make_page
+from evenflow.report.page.reading import read_run
+from evenflow.report.page.rows import (
     DEEPEST,
     is_number,
     is_prompt,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from flowbalance.report.page.reading import Run, read_run
-from flowbalance.report.page.sections import DRAWN, SECTIONS
-from flowbalance.report.page.series import (
+from evenflow.report.page.reading import Run, read_run
+from evenflow.report.page.sections import DRAWN, SECTIONS
+from evenflow.report.page.series import (
     BINS,
     POINTS,
     axes,

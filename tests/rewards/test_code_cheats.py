@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowbalance.rewards.code import code, judge, parse
-from flowbalance.sandbox import Sandbox, SandboxError
+from evenflow.rewards.code import code, judge, parse
+from evenflow.sandbox import Sandbox, SandboxError
 
 TESTS = {"entry_point": "double", "inputs": [[1], [21], [0]], "outputs": [2, 42, 0]}
 FLOATS = {"entry_point": "double", "inputs": [[0.5], [1.5]], "outputs": [1.0, 3.0]}

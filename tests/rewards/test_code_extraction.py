@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from flowbalance.rewards.code import extract
-from flowbalance.rewards.code.extract import joined
-from flowbalance.rewards.code.names import definitions, statements, tidied
-from flowbalance.rewards.fences import fenced
+from evenflow.rewards.code import extract
+from evenflow.rewards.code.extract import joined
+from evenflow.rewards.code.names import definitions, statements, tidied
+from evenflow.rewards.fences import fenced
 
 ADD = "def add(a, b):\n    return a + b\n"
 STUB = 'def add(a, b):\n    """The sum."""\n'

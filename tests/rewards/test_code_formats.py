@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.rewards.code import (
+from evenflow.errors import UserError
+from evenflow.rewards.code import (
     codeforces,
     grade_rows,
     humaneval,
     livecodebench,
     published_tests,
 )
-from flowbalance.rewards.code.formats import without_tests, written_tests
+from evenflow.rewards.code.formats import without_tests, written_tests
 
 
 def packed(value: Any) -> str:

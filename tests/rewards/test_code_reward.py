@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.rewards import Rewards, load_reward
-from flowbalance.rewards.code import code, extract, grade_rows, judge, parse
-from flowbalance.rewards.code.compare import lines, numbers, polynomial_root, same, tokens
-from flowbalance.rewards.code.extract import joined
-from flowbalance.rewards.code.reward import ordered
-from flowbalance.sandbox import Sandbox, SandboxError
-from flowbalance.sandbox import sandbox as way_in
-from flowbalance.sandbox.limits import Result
-from flowbalance.sandbox.probing import Probe
+from evenflow.errors import UserError
+from evenflow.rewards import Rewards, load_reward
+from evenflow.rewards.code import code, extract, grade_rows, judge, parse
+from evenflow.rewards.code.compare import lines, numbers, polynomial_root, same, tokens
+from evenflow.rewards.code.extract import joined
+from evenflow.rewards.code.reward import ordered
+from evenflow.sandbox import Sandbox, SandboxError
+from evenflow.sandbox import sandbox as way_in
+from evenflow.sandbox.limits import Result
+from evenflow.sandbox.probing import Probe
 
 DOUBLE = {"entry_point": "double", "inputs": [[1], [4]], "outputs": [2, 8]}
 SUM = {"inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.data import load_rows
-from flowbalance.rewards.math import final_number, gsm8k
+from evenflow.data import load_rows
+from evenflow.rewards.math import final_number, gsm8k
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.rewards.math import final_number, verdict
-from flowbalance.rewards.math.workers import Workers
+from evenflow.rewards.math import final_number, verdict
+from evenflow.rewards.math.workers import Workers
 
 CASES = [
     json.loads(line)

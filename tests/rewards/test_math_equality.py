@@ -5,9 +5,9 @@ from fractions import Fraction
 
 import pytest
 
-from flowbalance.rewards.math.equality import same
-from flowbalance.rewards.math.expressions import Unreadable, read
-from flowbalance.rewards.math.normalisation import normalise
+from evenflow.rewards.math.equality import same
+from evenflow.rewards.math.expressions import Unreadable, read
+from evenflow.rewards.math.normalisation import normalise
 
 EQUAL = [
     # spelling

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from flowbalance.rewards.math import extract
+from evenflow.rewards.math import extract
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.rewards import Rewards, load_reward
-from flowbalance.rewards.math import (
+from evenflow.errors import UserError
+from evenflow.rewards import Rewards, load_reward
+from evenflow.rewards.math import (
     boxed_strict,
     dapo,
     grade_rows,
@@ -22,7 +22,7 @@ from flowbalance.rewards.math import (
     verdict,
     verdicts,
 )
-from flowbalance.rewards.math.workers import Process, Workers
+from evenflow.rewards.math.workers import Process, Workers
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 FILES = ["aime24", "aime25", "amc23", "math500", "math_train", "gsm8k_test", "gsm8k_train"]
@@ -161,7 +161,7 @@ def test_order_is_kept_around_one_that_hangs():
 
 
 def test_many_that_hang_do_not_hold_a_batch(monkeypatch):
-    monkeypatch.setattr("flowbalance.rewards.math.grading.LIMIT", 1.5)
+    monkeypatch.setattr("evenflow.rewards.math.grading.LIMIT", 1.5)
     answers = [rf"\boxed{{{SLOW}+{n}}}" for n in range(20)]
     began = time.monotonic()
     scores = math(["1", *answers, "2"], ["1"] * 22)
@@ -203,7 +203,7 @@ def test_a_process_that_nobody_waits_for_ends_itself():
 def test_without_math_verify(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert Workers(1).ask("2", r"\log 100").result() == (
-        "needs math-verify: pip install 'flowbalance[math]'"
+        "needs math-verify: pip install 'evenflow[math]'"
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowbalance.rewards.overlong import overlong_penalty
+from evenflow.rewards.overlong import overlong_penalty
 
 
 @pytest.mark.parametrize(

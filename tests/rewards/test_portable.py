@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.rewards.code import code
-from flowbalance.rewards.math import boxed_strict, dapo, gsm8k, math, math_verify
-from flowbalance.rewards.portable import portable
+from evenflow.errors import UserError
+from evenflow.rewards.code import code
+from evenflow.rewards.math import boxed_strict, dapo, gsm8k, math, math_verify
+from evenflow.rewards.portable import portable
 
 TESTS = json.dumps({"entry_point": "f", "inputs": [[3]], "outputs": [9]})
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.rewards import Rewards, load_reward, text_of
+from evenflow.errors import UserError
+from evenflow.rewards import Rewards, load_reward, text_of
 
 
 def score(*functions, prompts=("p", "q"), completions=("one", "two"), timeout=5.0, **columns):
@@ -212,7 +212,7 @@ def test_closed_streams_are_opened_again(what, when, tmp_path):
         + "    return [1.0]\n"
     )
     code = (
-        "from flowbalance.rewards import Rewards, load_reward\n"
+        "from evenflow.rewards import Rewards, load_reward\n"
         "f = load_reward('closes:f')\n"
         "r = Rewards([('f', f, 1.0)])(['p'], ['c'], {}, completion_ids=[[1]], finished=[True])\n"
         "print(r.total, flush=True)"
@@ -351,7 +351,7 @@ def test_rewards_that_are_let_go_leave_no_loop_open():
 def test_a_hanging_function_does_not_keep_the_process():
     code = (
         "import time\n"
-        "from flowbalance.rewards import Rewards\n"
+        "from evenflow.rewards import Rewards\n"
         "def hangs(completions): time.sleep(600)\n"
         "print(Rewards([('hangs', hangs, 1.0)], timeout=0.1)"
         "(['p'], ['c'], {}, completion_ids=[[1]], finished=[True]).total)"

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from flowbalance.bounds import is_right
-from flowbalance.config import RewardConfig, TrainConfig, check, dump
-from flowbalance.config.effect import cautions
-from flowbalance.errors import UserError
-from flowbalance.rewards import Rewards
-from flowbalance.rewards.right import checks, right_total
-from flowbalance.training.metrics import rollout_metrics
+from evenflow.bounds import is_right
+from evenflow.config import RewardConfig, TrainConfig, check, dump
+from evenflow.config.effect import cautions
+from evenflow.errors import UserError
+from evenflow.rewards import Rewards
+from evenflow.rewards.right import checks, right_total
+from evenflow.training.metrics import rollout_metrics
 
 Make = Callable[..., TrainConfig]
 THREE = {"a": 0.7, "b": 0.2, "c": 0.1}
@@ -45,7 +45,7 @@ def test_tensors_of_either_precision_agree_with_numbers() -> None:
 def test_the_total_of_a_right_answer() -> None:
     assert right_total({}) == right_total({"mine:f": 0.5}) == right_total({"stories": 0.5}) == 1.0
     assert right_total({"countdown": 0.5}) == 0.5
-    assert right_total({"flowbalance.rewards.math:math": 2.0, "mine:brief": 0.2}) == 2.0
+    assert right_total({"evenflow.rewards.math:math": 2.0, "mine:brief": 0.2}) == 2.0
     assert right_total({"math": 0.1, "gsm8k": 0.2, "code": 0.7}) == 1.0
     assert checks("math")
     assert not checks("mine:math")

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.rewards import Rewards
-from flowbalance.rewards.code import code
-from flowbalance.rewards.code import grade_rows as grade_code
-from flowbalance.rewards.math import boxed_strict, dapo, gsm8k, math, math_verify
-from flowbalance.rewards.math import grade_rows as grade_math
-from flowbalance.rewards.thoughts import MARKS, opened_by, spoken, whole
+from evenflow.errors import UserError
+from evenflow.rewards import Rewards
+from evenflow.rewards.code import code
+from evenflow.rewards.code import grade_rows as grade_code
+from evenflow.rewards.math import boxed_strict, dapo, gsm8k, math, math_verify
+from evenflow.rewards.math import grade_rows as grade_math
+from evenflow.rewards.thoughts import MARKS, opened_by, spoken, whole
 
 TESTS = {"entry_point": "f", "inputs": [[3]], "outputs": [9]}
 SAID = {

@@ -9,8 +9,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from flowbalance.policy.loading import load_tokenizer
-from flowbalance.rollout.decoding import AnswerDecoder, decoder_of
+from evenflow.policy.loading import load_tokenizer
+from evenflow.rollout.decoding import AnswerDecoder, decoder_of
 
 SPECIAL = ("<s>", "</s>", "[/INST]")
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]

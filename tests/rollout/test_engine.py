@@ -19,8 +19,8 @@ from transformers import (
     Qwen2Config,
 )
 
-from flowbalance.rollout import Rollout, Sampling, generate
-from flowbalance.rollout.cache import RolloutLayer
+from evenflow.rollout import Rollout, Sampling, generate
+from evenflow.rollout.cache import RolloutLayer
 
 V, STOP, OTHER_STOP, MAX_TOKENS, G = 24, 1, 2, 12, 4
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -125,7 +125,7 @@ def test_prompts_whose_answers_have_all_ended_leave_too(llama, prompts, monkeypa
 def test_long_answers_outgrow_the_first_buffers(prompts, monkeypatch):
     model = make("sliding")
     rollout = generate(model, prompts, G, Sampling(max_tokens=50), seed=0)
-    monkeypatch.setattr("flowbalance.rollout.cache.FIRST_CAPACITY", 3)
+    monkeypatch.setattr("evenflow.rollout.cache.FIRST_CAPACITY", 3)
     again = generate(model, prompts, G, Sampling(max_tokens=50), seed=0)
     assert rollout.tokens.shape == (len(prompts) * G, 50)
     assert torch.equal(rollout.tokens, again.tokens)

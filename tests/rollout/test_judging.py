@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from flowbalance.data import Prompt
-from flowbalance.errors import UserError
-from flowbalance.rewards import RewardResult, Rewards
-from flowbalance.rollout.experience import Group
-from flowbalance.rollout.judging import Judging
+from evenflow.data import Prompt
+from evenflow.errors import UserError
+from evenflow.rewards import RewardResult, Rewards
+from evenflow.rollout.experience import Group
+from evenflow.rollout.judging import Judging
 
 
 def prompts(count: int) -> list[Prompt]:

@@ -15,7 +15,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from flowbalance.rollout import Sampling, generate
+from evenflow.rollout import Sampling, generate
 
 V = 24
 REQUEST = Sampling(max_tokens=5, stop_ids=(1,))

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from flowbalance.rollout.sampling import Sampling, draw, keep_top_k, keep_top_p
+from evenflow.rollout.sampling import Sampling, draw, keep_top_k, keep_top_p
 
 PROBS = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15])
 LOGITS = PROBS.log()[None] + 3.0  # logits are log-probs up to a constant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowbalance.sandbox import Sandbox, SandboxError
+from evenflow.sandbox import Sandbox, SandboxError
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`flowbalance sandbox`, and what each tier is found to hold."""
+"""`evenflow sandbox`, and what each tier is found to hold."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.cli import main
-from flowbalance.sandbox import Sandbox, probe
-from flowbalance.sandbox.probing import FROM, attack, examine
+from evenflow.cli import main
+from evenflow.sandbox import Sandbox, probe
+from evenflow.sandbox.probing import FROM, attack, examine
 
 
 def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
@@ -83,7 +83,7 @@ def test_the_tier_is_the_strongest_that_holds(monkeypatch: pytest.MonkeyPatch) -
         return {name: name != "connect" or tier == "bubblewrap" for name in FROM}, ""
 
     monkeypatch.setattr("shutil.which", lambda _: None)
-    monkeypatch.setattr("flowbalance.sandbox.probing.attack", attacked)
+    monkeypatch.setattr("evenflow.sandbox.probing.attack", attacked)
     found = examine()
     assert found.tier == "rlimits"
     assert found.weaker == {

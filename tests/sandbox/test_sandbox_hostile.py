@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.sandbox import Limits, Result, Sandbox
+from evenflow.sandbox import Limits, Result, Sandbox
 
 QUICK = Limits(cpu=2, wall=3.0, memory=256 << 20, files=8, file_size=1 << 20)
 
@@ -116,7 +116,7 @@ def test_it_does_not_outlive_its_parent(sandbox: Sandbox, tmp_path: Path) -> Non
     """The process that runs the sandbox is killed without a chance to clean up."""
     code = (
         "import sys, threading\n"
-        "from flowbalance.sandbox import Sandbox, Limits\n"
+        "from evenflow.sandbox import Sandbox, Limits\n"
         "sandbox = Sandbox()\n"
         "run = lambda: sandbox.script('import time; time.sleep(60)', limits=Limits(wall=60))\n"
         "threading.Thread(target=run).start()\n"
@@ -330,7 +330,7 @@ def test_nothing_is_written_unless_it_may(sandbox: Sandbox) -> None:
 def test_the_folder_is_removed(sandbox: Sandbox) -> None:
     code = "os.umask(0o777); os.mkdir('a'); print(os.getcwd())"
     folder = attack(sandbox, code).stdout.decode().strip()
-    assert "flowbalance-" in folder
+    assert "evenflow-" in folder
     assert not Path(folder).exists()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowbalance.sandbox import Sandbox
+from evenflow.sandbox import Sandbox
 
 READS = "a, b = map(int, input().split())\n"
 ENDS = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flowbalance.sandbox.plain import Other, decode, encode
+from evenflow.sandbox.plain import Other, decode, encode
 
 
 class Level(enum.IntEnum):

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from flowbalance.sandbox.seccomp import (
+from evenflow.sandbox.seccomp import (
     ALLOW,
     ALLOWED,
     AUDIT_ARCH,

@@ -6,8 +6,8 @@ from itertools import permutations, product
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.tasks.countdown import STEP, Countdown, Question, combine, effort, reward
+from evenflow.errors import UserError
+from evenflow.tasks.countdown import STEP, Countdown, Question, combine, effort, reward
 
 TASK = Countdown()
 QUESTION = Question((9, 6, 3, 9), 33)

@@ -8,10 +8,10 @@ from statistics import fmean
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.tasks.programs import Language, Programs, Question, evaluate, parse, reward
-from flowbalance.tasks.programs.grammar import OPERATORS, Expression, count_leaves, write
-from flowbalance.tasks.programs.search import right_programs
+from evenflow.errors import UserError
+from evenflow.tasks.programs import Language, Programs, Question, evaluate, parse, reward
+from evenflow.tasks.programs.grammar import OPERATORS, Expression, count_leaves, write
+from evenflow.tasks.programs.search import right_programs
 
 TASK = Programs()
 QUESTION = Question((((1, 2), 0), ((1, 1), 1), ((3, 0), 6)))

@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from flowbalance.tasks.programs.grammar import (
+from evenflow.tasks.programs.grammar import (
     OPERATORS,
     Expression,
     Language,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from flowbalance.errors import UserError
-from flowbalance.rewards import Rewards
-from flowbalance.tasks import stories
-from flowbalance.tasks.stories import Stories, measure, reward
+from evenflow.errors import UserError
+from evenflow.rewards import Rewards
+from evenflow.tasks import stories
+from evenflow.tasks.stories import Stories, measure, reward
 
 rows = Stories().rows
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from flowbalance.config import TrainConfig
-from flowbalance.report.metrics import read_jsonl
-from flowbalance.training import checkpoint
-from flowbalance.training.run import open_run
-from flowbalance.training.trainer import Trainer
+from evenflow.config import TrainConfig
+from evenflow.report.metrics import read_jsonl
+from evenflow.training import checkpoint
+from evenflow.training.run import open_run
+from evenflow.training.trainer import Trainer
 
 CLOCKS = ("seconds", "tokens_per_second", "cpu_seconds")
 

@@ -1,4 +1,4 @@
-"""`flowbalance eval … benchmark=…` from the command line: whole, interrupted, graded again."""
+"""`evenflow eval … benchmark=…` from the command line: whole, interrupted, graded again."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-import flowbalance
-from flowbalance.cli import main
-from flowbalance.evaluation.benchmarks.answers import Answers
-from flowbalance.evaluation.benchmarks.registry import BENCHMARKS
-from flowbalance.evaluation.benchmarks.sampling import question_seed
+import evenflow
+from evenflow.cli import main
+from evenflow.evaluation.benchmarks.answers import Answers
+from evenflow.evaluation.benchmarks.registry import BENCHMARKS
+from evenflow.evaluation.benchmarks.sampling import question_seed
 
 Run = Callable[..., Path]
 FIELDS = ["id", "sample", "prompt", "gold", "response", "tokens", "finished", "verdict", "reason"]
@@ -153,7 +153,7 @@ def test_what_is_complete_needs_no_model(run: Run, monkeypatch: pytest.MonkeyPat
     def refuse(*_: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("flowbalance.training.benchmark.loaded", refuse)
+    monkeypatch.setattr("evenflow.training.benchmark.loaded", refuse)
     run("a")
     assert (folder / "answers.jsonl").read_bytes() == before
     assert result(folder)["questions"] == 6
@@ -166,7 +166,7 @@ def test_a_folder_without_answers_takes_other_options(
         raise torch.OutOfMemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("flowbalance.evaluation.benchmarks.sampling.sample", too_much)
+        patch.setattr("evenflow.evaluation.benchmarks.sampling.sample", too_much)
         run("a", status=2)
     assert "max_batch: memory ran out with 8 answers at once" in capsys.readouterr().err
     assert len(lines(run("a", "max_batch=4"))) == 24
@@ -234,8 +234,8 @@ def saved(tmp_path: Path, tiny_model: Path) -> Path:
             for row in MATH for i, text in enumerate(SAID[row["id"]])
         )
     )  # fmt: skip
-    from flowbalance.config import BenchmarkConfig, load
-    from flowbalance.evaluation.benchmarks.answers import save_config
+    from evenflow.config import BenchmarkConfig, load
+    from evenflow.evaluation.benchmarks.answers import save_config
 
     overrides = [f"model.path={tiny_model}", "benchmark=math500", f"data={data}"]
     save_config(folder, load(BenchmarkConfig, None, [*overrides, "num_generations=3"]))
@@ -274,10 +274,10 @@ def test_grading_again_knows_of_thoughts_that_the_prompt_opened(saved: Path) -> 
     rows = [row | {"opened_thought": "<think>"} for row in lines(saved)]
     rows[0]["response"] = "Hm.</think> \\boxed{0.5}"
     (saved / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for grader in ("math", "boxed-strict", "dapo", "flowbalance.rewards.math:gsm8k"):
+    for grader in ("math", "boxed-strict", "dapo", "evenflow.rewards.math:gsm8k"):
         assert main(["eval", "--regrade", str(saved), f"grader={grader}"]) == 0
         right = [row["verdict"] == "right" for row in lines(saved)]
-        assert right == [grader in ("math", "flowbalance.rewards.math:gsm8k"), *[False] * 8]
+        assert right == [grader in ("math", "evenflow.rewards.math:gsm8k"), *[False] * 8]
         assert not any(row["class"] for row in lines(saved)[1:])  # a draft does not vote
 
 
@@ -350,7 +350,7 @@ def test_a_rating_from_files(
 def test_a_chat_template_is_used_where_there_is_one(
     run: Run, tiny_model: Path, tmp_path: Path
 ) -> None:
-    from flowbalance.policy.loading import load_model, load_tokenizer
+    from evenflow.policy.loading import load_model, load_tokenizer
 
     model = tmp_path / "chat"
     tokenizer = load_tokenizer(str(tiny_model))
@@ -398,11 +398,11 @@ def test_answers_that_do_not_fit_the_model(run: Run, capsys: pytest.CaptureFixtu
 
 
 def test_every_field_is_documented_and_read() -> None:
-    from flowbalance.config import BenchmarkConfig, fields
+    from evenflow.config import BenchmarkConfig, fields
 
     read = {
         node.attr
-        for path in Path(flowbalance.__file__).parent.rglob("*.py")
+        for path in Path(evenflow.__file__).parent.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
     }

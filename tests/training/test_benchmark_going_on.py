@@ -14,11 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from flowbalance.cli import main
-from flowbalance.evaluation.benchmarks import result as results
-from flowbalance.evaluation.benchmarks import sampling
-from flowbalance.evaluation.benchmarks.answers import Answers
-from flowbalance.report.lock import only_one
+from evenflow.cli import main
+from evenflow.evaluation.benchmarks import result as results
+from evenflow.evaluation.benchmarks import sampling
+from evenflow.evaluation.benchmarks.answers import Answers
+from evenflow.report.lock import only_one
 from tests.training.test_benchmark import MATH, Run, lines, result, run, saved
 
 __all__ = ["run", "saved"]  # fixtures
@@ -324,7 +324,7 @@ def test_tests_that_cannot_be_read_are_found_before_the_model_is_loaded(
     def refuse(*_: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("flowbalance.training.benchmark.loaded", refuse)
+    monkeypatch.setattr("evenflow.training.benchmark.loaded", refuse)
     data = tmp_path / "mine.jsonl"
     data.write_text('{"id": "x", "prompt": "Add."}\n')
     folder = run("a", f"benchmark={data}", "grader=code", status=2)

@@ -15,15 +15,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from flowbalance.cli import main
-from flowbalance.config import HeadConfig, TrainConfig
-from flowbalance.errors import UserError
-from flowbalance.policy.heads import PartitionHead
-from flowbalance.policy.loading import load_model, load_tokenizer
-from flowbalance.policy.policy import Policy
-from flowbalance.training import checkpoint
-from flowbalance.training.run import open_run
-from flowbalance.training.trainer import Trainer
+from evenflow.cli import main
+from evenflow.config import HeadConfig, TrainConfig
+from evenflow.errors import UserError
+from evenflow.policy.heads import PartitionHead
+from evenflow.policy.loading import load_model, load_tokenizer
+from evenflow.policy.policy import Policy
+from evenflow.training import checkpoint
+from evenflow.training.run import open_run
+from evenflow.training.trainer import Trainer
 
 Save = Callable[..., Path]
 

@@ -9,16 +9,16 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from flowbalance.config import TrainConfig
-from flowbalance.data import Prompt, question_order
-from flowbalance.errors import UserError
-from flowbalance.report.metrics import read_jsonl
-from flowbalance.rewards import Rewards
-from flowbalance.rollout.experience import Experience, merge
-from flowbalance.training import checkpoint
-from flowbalance.training.collect import questions_to_ask
-from flowbalance.training.run import open_run
-from flowbalance.training.trainer import Trainer
+from evenflow.config import TrainConfig
+from evenflow.data import Prompt, question_order
+from evenflow.errors import UserError
+from evenflow.report.metrics import read_jsonl
+from evenflow.rewards import Rewards
+from evenflow.rollout.experience import Experience, merge
+from evenflow.training import checkpoint
+from evenflow.training.collect import questions_to_ask
+from evenflow.training.run import open_run
+from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
 NAN = math.nan

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.config import TrainConfig
-from flowbalance.errors import UserError
-from flowbalance.training.evaluate import evaluate
-from flowbalance.training.run import open_run
-from flowbalance.training.trainer import Trainer
+from evenflow.config import TrainConfig
+from evenflow.errors import UserError
+from evenflow.training.evaluate import evaluate
+from evenflow.training.run import open_run
+from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
 

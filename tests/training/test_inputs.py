@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowbalance.cli import main
-from flowbalance.commands import resumed
-from flowbalance.config import TrainConfig
-from flowbalance.errors import UserError
-from flowbalance.training import checkpoint
-from flowbalance.training.trainer import Trainer
+from evenflow.cli import main
+from evenflow.commands import resumed
+from evenflow.config import TrainConfig
+from evenflow.errors import UserError
+from evenflow.training import checkpoint
+from evenflow.training.trainer import Trainer
 from tests.training.runs import train
 
 Make = Callable[..., TrainConfig]

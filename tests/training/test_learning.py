@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from flowbalance.config import TrainConfig
-from flowbalance.objectives import Answers, Balance
-from flowbalance.report.metrics import read_jsonl
-from flowbalance.training import collect
-from flowbalance.training.learning import Learned
-from flowbalance.training.metrics import learning_metrics
-from flowbalance.training.run import open_run
-from flowbalance.training.trainer import Trainer
+from evenflow.config import TrainConfig
+from evenflow.objectives import Answers, Balance
+from evenflow.report.metrics import read_jsonl
+from evenflow.training import collect
+from evenflow.training.learning import Learned
+from evenflow.training.metrics import learning_metrics
+from evenflow.training.run import open_run
+from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowbalance.errors import UserError
-from flowbalance.training.memory import FIELDS, naming_the_field
+from evenflow.errors import UserError
+from evenflow.training.memory import FIELDS, naming_the_field
 
 
 @pytest.mark.parametrize(

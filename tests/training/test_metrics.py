@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from flowbalance.data import Prompt
-from flowbalance.rewards import RewardResult
-from flowbalance.rollout.experience import Experience
-from flowbalance.training.learning import Learned
-from flowbalance.training.metrics import (
+from evenflow.data import Prompt
+from evenflow.rewards import RewardResult
+from evenflow.rollout.experience import Experience
+from evenflow.training.learning import Learned
+from evenflow.training.metrics import (
     learning_metrics,
     nan_mean,
     rollout_metrics,

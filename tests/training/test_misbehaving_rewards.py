@@ -13,11 +13,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from flowbalance.cli import main
-from flowbalance.config import TrainConfig, dump
-from flowbalance.report.metrics import read_jsonl
-from flowbalance.training.run import open_run
-from flowbalance.training.trainer import Trainer
+from evenflow.cli import main
+from evenflow.config import TrainConfig, dump
+from evenflow.report.metrics import read_jsonl
+from evenflow.training.run import open_run
+from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
 AS_IT_IS = "tests.training.rewards:digits"
@@ -143,14 +143,14 @@ def test_what_is_logged_after_a_reward_has_closed_standard_error_does_not_end_th
         "    return [float('nan')]\n"
     )
     code = (
-        "from flowbalance import cli\n"
-        "from flowbalance.rewards import Rewards, load_reward\n"
+        "from evenflow import cli\n"
+        "from evenflow.rewards import Rewards, load_reward\n"
         "def sample(options):\n"
         "    rewards = Rewards([('f', load_reward('closes_all:f'), 1.0)])\n"
         "    for _ in range(2):\n"
         "        rewards(['p'], ['c'], {}, completion_ids=[[1]], finished=[True])\n"
         "    print('went on')\n"
-        "from flowbalance import commands\n"
+        "from evenflow import commands\n"
         "commands.sample = sample\n"
         "raise SystemExit(cli.main(['sample', 'x']))\n"
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from flowbalance.training.optim import Schedule, adamw, parameter_groups, rate_factor, set_rate
+from evenflow.training.optim import Schedule, adamw, parameter_groups, rate_factor, set_rate
 
 
 def rates(kind: Schedule, warmup: int, total: int, floor: float = 0.0) -> list[float]:

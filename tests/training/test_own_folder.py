@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flowbalance.cli import main
-from flowbalance.config import TrainConfig, dump
-from flowbalance.report.lock import only_one
+from evenflow.cli import main
+from evenflow.config import TrainConfig, dump
+from evenflow.report.lock import only_one
 
 Make = Callable[..., TrainConfig]
 HELD = r"error: .*: process \d+ on .*, since .*\) is at work there; wait for it to end"

@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from flowbalance.config import PretrainConfig, load
-from flowbalance.policy.policy import Policy
-from flowbalance.policy.tokens import Tokens
-from flowbalance.report.metrics import read_jsonl
-from flowbalance.tasks.countdown import Countdown
-from flowbalance.training.pretrain import answer_loss, pretrain, word_tokenizer
+from evenflow.config import PretrainConfig, load
+from evenflow.policy.policy import Policy
+from evenflow.policy.tokens import Tokens
+from evenflow.report.metrics import read_jsonl
+from evenflow.tasks.countdown import Countdown
+from evenflow.training.pretrain import answer_loss, pretrain, word_tokenizer
 
 
 def test_a_token_a_character() -> None:
@@ -77,7 +77,7 @@ def test_a_signal_ends_it_with_a_model(tmp_path: Path, monkeypatch: pytest.Monke
         os.kill(os.getpid(), signal.SIGTERM)
         return answer_loss(policy, tokens)
 
-    monkeypatch.setattr("flowbalance.training.pretrain.answer_loss", loss_and_signal)
+    monkeypatch.setattr("evenflow.training.pretrain.answer_loss", loss_and_signal)
     sizes = "{hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1}"
     config = load(
         PretrainConfig,
@@ -98,7 +98,7 @@ def test_a_signal_in_the_last_step_finds_it_done(
         os.kill(os.getpid(), signal.SIGTERM)
         return answer_loss(policy, tokens)
 
-    monkeypatch.setattr("flowbalance.training.pretrain.answer_loss", loss_and_signal)
+    monkeypatch.setattr("evenflow.training.pretrain.answer_loss", loss_and_signal)
     sizes = "{hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1}"
     texts = [f"output={tmp_path / 'run'}", "steps=1", "batch=2", f"architecture={sizes}"]
     folder = pretrain(load(PretrainConfig, None, [*texts, "evaluation_questions=2"]), "test")

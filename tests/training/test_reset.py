@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowbalance.config import ArchitectureConfig, ResetConfig, TrainConfig
-from flowbalance.errors import UserError
-from flowbalance.report.metrics import read_jsonl
-from flowbalance.tasks.countdown import Countdown
-from flowbalance.training import checkpoint
-from flowbalance.training.pretrain import build_model, word_tokenizer
-from flowbalance.training.reset import ResetRule
-from flowbalance.training.run import open_run
-from flowbalance.training.trainer import Trainer
+from evenflow.config import ArchitectureConfig, ResetConfig, TrainConfig
+from evenflow.errors import UserError
+from evenflow.report.metrics import read_jsonl
+from evenflow.tasks.countdown import Countdown
+from evenflow.training import checkpoint
+from evenflow.training.pretrain import build_model, word_tokenizer
+from evenflow.training.reset import ResetRule
+from evenflow.training.run import open_run
+from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
 

@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 
-from flowbalance import commands
-from flowbalance.config import TrainConfig, load
-from flowbalance.errors import UserError
-from flowbalance.evaluation.heldout import HeldOut
-from flowbalance.policy.loading import load_model, load_tokenizer
-from flowbalance.report import metrics
-from flowbalance.report.display import Display
-from flowbalance.report.metrics import MetricsLog, read_jsonl
-from flowbalance.training import checkpoint, ending, trainer
-from flowbalance.training import run as run_module
-from flowbalance.training.run import open_run
-from flowbalance.training.trainer import Trainer
+from evenflow import commands
+from evenflow.config import TrainConfig, load
+from evenflow.errors import UserError
+from evenflow.evaluation.heldout import HeldOut
+from evenflow.policy.loading import load_model, load_tokenizer
+from evenflow.report import metrics
+from evenflow.report.display import Display
+from evenflow.report.metrics import MetricsLog, read_jsonl
+from evenflow.training import checkpoint, ending, trainer
+from evenflow.training import run as run_module
+from evenflow.training.run import open_run
+from evenflow.training.trainer import Trainer
 from tests.training.runs import assert_same_run, train
 
 Make = Callable[..., TrainConfig]
@@ -148,7 +148,7 @@ def small_recipe(model: Path, output: Path, *overrides: str) -> TrainConfig:
 
 
 def go_on(run: Path, *overrides: str, **options: bool) -> None:
-    """`flowbalance train --resume`; from the start where nothing was saved yet."""
+    """`evenflow train --resume`; from the start where nothing was saved yet."""
     if checkpoint.checkpoints(run):
         commands.resumed(run, list(overrides), **options).run()
     else:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowbalance.config import TrainConfig, load
-from flowbalance.errors import UserError
-from flowbalance.training import run
-from flowbalance.training.run import choose_device, open_run, point_latest
+from evenflow.config import TrainConfig, load
+from evenflow.errors import UserError
+from evenflow.training import run
+from evenflow.training.run import choose_device, open_run, point_latest
 
 Make = Callable[..., TrainConfig]
 

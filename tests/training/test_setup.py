@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from flowbalance.config import TrainConfig
-from flowbalance.errors import UserError
-from flowbalance.policy.loading import build_policy, load_model, load_tokenizer
-from flowbalance.policy.policy import Policy
-from flowbalance.policy.stops import stop_ids
-from flowbalance.training.setup import (
+from evenflow.config import TrainConfig
+from evenflow.errors import UserError
+from evenflow.policy.loading import build_policy, load_model, load_tokenizer
+from evenflow.policy.policy import Policy
+from evenflow.policy.stops import stop_ids
+from evenflow.training.setup import (
     Questions,
     build_sampling,
     facts,

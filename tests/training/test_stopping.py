@@ -10,11 +10,11 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from flowbalance.config import DataConfig
-from flowbalance.data import Prompt
-from flowbalance.errors import UserError
-from flowbalance.policy.stops import stop_ids
-from flowbalance.training.stopping import chat_ends, require_vocabulary, turn_end
+from evenflow.config import DataConfig
+from evenflow.data import Prompt
+from evenflow.errors import UserError
+from evenflow.policy.stops import stop_ids
+from evenflow.training.stopping import chat_ends, require_vocabulary, turn_end
 
 LLAMA = (
     "{{ bos_token }}{% for m in messages %}<|start|>{{ m.role }}<|stop|>\n\n"

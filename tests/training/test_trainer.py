@@ -14,14 +14,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from flowbalance.config import TrainConfig
-from flowbalance.errors import UserError
-from flowbalance.objectives import PRESETS, Answers
-from flowbalance.report.metrics import read_jsonl
-from flowbalance.rewards import Rewards
-from flowbalance.training import checkpoint, collect
-from flowbalance.training.run import open_run
-from flowbalance.training.trainer import Trainer
+from evenflow.config import TrainConfig
+from evenflow.errors import UserError
+from evenflow.objectives import PRESETS, Answers
+from evenflow.report.metrics import read_jsonl
+from evenflow.rewards import Rewards
+from evenflow.training import checkpoint, collect
+from evenflow.training.run import open_run
+from evenflow.training.trainer import Trainer
 from tests.training.runs import metrics, train
 
 Make = Callable[..., TrainConfig]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from flowbalance.config import TrainConfig
-from flowbalance.training.log_z import true_log_z
+from evenflow.config import TrainConfig
+from evenflow.training.log_z import true_log_z
 
 Make = Callable[..., TrainConfig]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from flowbalance.config import TrainConfig, load
-from flowbalance.report.metrics import read_jsonl
-from flowbalance.rewards import load_reward
-from flowbalance.training.run import open_run
-from flowbalance.training.trainer import Trainer
+from evenflow.config import TrainConfig, load
+from evenflow.report.metrics import read_jsonl
+from evenflow.rewards import load_reward
+from evenflow.training.run import open_run
+from evenflow.training.trainer import Trainer
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 MATH = [

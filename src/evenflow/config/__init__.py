@@ -1,0 +1,56 @@
+"""Recipes: what a run is told, every field with its meaning, checked before anything starts.
+
+A recipe is a YAML file; ``key=value`` on the command line overrides it (``train.steps=50``). The
+order of precedence: defaults here < what the algorithm's preset brings < the recipe < the command
+line. Unknown keys, wrong types and impossible combinations end in one sentence that names the field
+and what is allowed.
+"""
+
+from evenflow.config.benchmark import BenchmarkConfig, SampledModel
+from evenflow.config.explain import explain, fields
+from evenflow.config.reading import check, dump, load, read_yaml
+from evenflow.config.recipe import PretrainConfig, Recipe, TrainConfig
+from evenflow.config.sections import (
+    ArchitectureConfig,
+    CheckpointConfig,
+    CriticConfig,
+    DataConfig,
+    EvaluationConfig,
+    HeadConfig,
+    LogConfig,
+    LoraConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ResetConfig,
+    RewardConfig,
+    RolloutConfig,
+    Section,
+)
+
+__all__ = [
+    "ArchitectureConfig",
+    "BenchmarkConfig",
+    "CheckpointConfig",
+    "CriticConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "HeadConfig",
+    "LogConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "PretrainConfig",
+    "Recipe",
+    "ResetConfig",
+    "RewardConfig",
+    "RolloutConfig",
+    "SampledModel",
+    "Section",
+    "TrainConfig",
+    "check",
+    "dump",
+    "explain",
+    "fields",
+    "load",
+    "read_yaml",
+]

@@ -1,0 +1,145 @@
+"""From YAML and ``key=value`` to a checked recipe, and back."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from evenflow.config.explain import explain
+from evenflow.config.recipe import TrainConfig
+from evenflow.config.sections import Section
+from evenflow.errors import UserError
+from evenflow.inputs import is_text, read_text
+from evenflow.objectives import PRESETS
+from evenflow.yaml_text import dump_yaml, parse_yaml
+
+LOG = logging.getLogger(__name__)
+DEFAULT = TrainConfig.model_fields["algorithm"].default
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Section)
+
+
+def load(kind: type[AnyRecipe], recipe: str | Path | None, overrides: Sequence[str]) -> AnyRecipe:
+    """Read a recipe, apply the preset's settings and ``key=value`` overrides, check everything.
+
+    An override of `algorithm` leaves out what belongs to the recipe's own algorithm: its
+    `objective`, and settings that its preset brings.
+    """
+    values = {} if recipe is None else read_yaml(Path(recipe))
+    changes = [_split(override) for override in overrides]
+    own = str(values.get("algorithm", DEFAULT))
+    asked = str(dict(changes).get("algorithm", own))
+    if asked != own:
+        if values.pop("objective", None):
+            # Its β, or its clip, would be another algorithm's, or mean nothing to this one.
+            LOG.warning(
+                "%s: its objective settings belong to %s; left out for %s", recipe, own, asked
+            )
+        for key, value in settings_of(own).items():
+            _discard(values, key, value)
+    for key, value in changes:
+        _set(values, key, value, overwrite=True)
+    if kind is TrainConfig:
+        for key, value in settings_of(asked).items():
+            _set(values, key, value, overwrite=False)
+    return check(kind, values)
+
+
+def settings_of(algorithm: str) -> Mapping[str, object]:
+    """What a preset brings beside its objective, by dotted key."""
+    return PRESETS[algorithm].settings if algorithm in PRESETS else {}
+
+
+def check(kind: type[AnyRecipe], values: Mapping[str, Any]) -> AnyRecipe:
+    """Validated configuration, or a UserError that names the field and what is allowed."""
+    leaves = list(_leaves(values))
+    if missing := [name for name, value in leaves if value == "???"]:
+        raise UserError(
+            "the recipe leaves open what only you can say: " + ", ".join(f"{m}=…" for m in missing)
+        )
+    for name, value in leaves:
+        for text in (name, value):
+            if isinstance(text, str) and ("\0" in text or not is_text(text)):
+                raise UserError(f"{ascii(name)[1:-1]}: has a character that no file can hold")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UserError(explain(error, kind)) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file."""
+    if not os.path.exists(path):
+        raise UserError(f"{path}: there is no such recipe; see the folder recipes/")
+    try:
+        values = parse_yaml(read_text(path))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a recipe is a mapping of field: value")
+    return values
+
+
+def dump(config: BaseModel) -> str:
+    """A configuration as YAML that `load` reads back."""
+    return dump_yaml(config.model_dump(mode="json"))
+
+
+def _split(override: str) -> tuple[str, Any]:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"{override!r}: an override is written key=value, e.g. seed=1")
+    return key, _value(text)
+
+
+def _value(text: str) -> Any:
+    """What stands right of ``=``, read as YAML where it is that and as plain text where not."""
+    try:
+        value = parse_yaml(text)
+    except yaml.YAMLError:
+        return text
+    # "Note: be brief" is a sentence. Sections and lists are written in braces and brackets.
+    return text if isinstance(value, dict | list) and text.lstrip()[0] not in "{[" else value
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is neither a mapping nor a list, with the dotted name of its field."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _leaves(inner, name)
+    else:
+        yield name, value
+
+
+def _set(values: dict[str, Any], dotted: str, value: Any, *, overwrite: bool) -> None:
+    *sections, field = dotted.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            if not overwrite:  # a preset's setting does not paint over the recipe's mistake
+                return
+            inner = values[section] = {}
+        values = inner
+    if overwrite or field not in values:
+        values[field] = value
+
+
+def _discard(values: dict[str, Any], dotted: str, value: object) -> None:
+    """Remove a field that has this value."""
+    *sections, field = dotted.split(".")
+    for section in sections:
+        inner = values.get(section)
+        if not isinstance(inner, dict):
+            return
+        values = inner
+    if field in values and values[field] == value:
+        del values[field]

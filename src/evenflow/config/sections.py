@@ -1,0 +1,274 @@
+"""The parts of a recipe. The docstring under a field is what `evenflow config` prints."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from evenflow.bounds import (
+    AnyFloat,
+    BelowOne,
+    Count,
+    LearningRate,
+    NonNegativeCount,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Seconds,
+    Temperature,
+    TemperatureOrGreedy,
+    Template,
+)
+from evenflow.rewards.right import right_total
+
+
+class Section(BaseModel):
+    """Typed, frozen, closed to unknown keys; strict, so that `true` is no number and 1.5 no int."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+class LoraConfig(Section):
+    rank: int = Field(default=16, gt=0, le=8192)
+    """Rank of the adapter's matrices."""
+    alpha: float = Field(default=32.0, gt=0, le=1e6)
+    """Scale of the adapter: its output is multiplied by alpha / rank."""
+    dropout: BelowOne = 0.0
+    """Dropout on the adapter's input."""
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the modules to adapt, or "all-linear"."""
+
+
+class ModelConfig(Section):
+    path: str = "builtin:countdown"
+    """Folder or Hugging Face name of the base model; "builtin:countdown" and "builtin:programs" are
+    shipped."""
+    reference: str | None = None
+    """Folder or name of the reference model; null: the base model itself."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the forward pass; weights are kept in float32. auto: bfloat16 on a GPU
+    that has it."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """Attention implementation, as Transformers names it."""
+    gradient_checkpointing: bool | None = None
+    """Recompute activations in backward: less memory, a third more time. null: on with a GPU."""
+    logprob_chunk: PositiveInt = 4096
+    """Tokens whose logits over the vocabulary are held at once; lower it when memory runs out."""
+    lora: LoraConfig | None = None
+    """Train a LoRA adapter (extra `lora`) instead of all weights; the reference is then the model
+    with the adapter switched off."""
+
+
+class HeadConfig(Section):
+    pooling: Literal["mean", "last", "max", "separator"] = "mean"
+    """What log Z is read from: the mean of the prompt's hidden states, the last one, their maximum,
+    or the state of a separator token put between prompt and answer."""
+    separator: str = "<|separator|>"
+    """The separator token; added to the tokenizer and the embeddings if it is not there."""
+    layers: int = Field(default=3, ge=1, le=8)
+    """Linear layers of the head's MLP."""
+    dropout: BelowOne = 0.0
+    """Dropout inside the head."""
+    learning_rate: LearningRate | None = 1e-3
+    """The head's own learning rate; null: the policy's."""
+    trunk_gradient: bool = False
+    """Let the head's gradient into the model's trunk (log Z is then no longer a baseline)."""
+    drop_last_token: bool = False
+    """Leave the last prompt token out of the pooling, as the official code does."""
+
+
+class CriticConfig(Section):
+    trunk: Literal["shared", "own"] = "shared"
+    """What a critic (`advantage: gae`) reads: the policy's hidden states, without gradient into
+    them, or those of a model of its own that starts as the base model."""
+    layers: int = Field(default=2, ge=1, le=8)
+    """Linear layers of its MLP."""
+    learning_rate: LearningRate = 1e-3
+    """The critic's own learning rate; with a trunk of its own about ten times the policy's."""
+
+
+class DataConfig(Section):
+    task: str | None = None
+    """Built-in task that makes the questions: "countdown", "programs" or "stories"."""
+    task_options: dict[str, Any] = {}
+    """Arguments of the task, e.g. {numbers: 4, largest: 9, targets: [10, 40]}."""
+    train: str | None = None
+    """Training questions: a .jsonl or .parquet file or a Hugging Face dataset ("org/name")."""
+    train_split: str = "train"
+    """Split of a Hugging Face dataset to train on."""
+    test: str | None = None
+    """Held-out questions, in the same forms; null: no evaluation. Tasks bring their
+    own."""
+    test_split: str = "test"
+    """Split of a Hugging Face dataset to evaluate on."""
+    train_questions: Count | None = None
+    """Use only so many training questions; null: all (a task: 4096, programs 2048)."""
+    prompt_column: str = "prompt"
+    """Column with the question, as text or as chat messages."""
+    prompt_template: Template | None = None
+    """Text around the question, with column names in braces: "Q: {prompt}\\nA:"."""
+    chat: bool = False
+    """Put text prompts through the tokenizer's chat template (chat messages always are)."""
+    system_prompt: str | None = None
+    """System message put before the question (chat only)."""
+    chat_template: Template = "auto"
+    """Chat template in Jinja; auto: the tokenizer's own."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Arguments of the chat template, e.g. {enable_thinking: false}."""
+    max_prompt_length: PositiveInt = 2048
+    """Longest prompt in tokens."""
+    long_prompts: Literal["refuse", "drop"] = "refuse"
+    """What happens to longer prompts: stop with a message, or leave them out and say how many."""
+
+
+class RewardConfig(Section):
+    functions: dict[str, AnyFloat] = {}
+    """Reward functions and their weights: {"package.module:function": 1.0}; built in: gsm8k,
+    math, code, and those of the tasks. Empty: the task's own."""
+    overlong_share: BelowOne = 0.0
+    """The last share of rollout.max_completion_length, over which a penalty rises linearly from 0
+    to 1 (DAPO: 0.2); 0: none. Accuracy does not see it."""
+    timeout: Seconds = 60.0
+    """Seconds one reward call may take; its answers are unknown then, and left out."""
+    right: AnyFloat = Field(default="auto", validate_default=True)
+    """Total reward from which, up to rounding, an answer counts as right (accuracy, pass@k, dynamic
+    sampling, prior_lift). auto: the weights of the built-in functions that check answers (code,
+    countdown, gsm8k, math, programs) added up; 1 where there is none of them."""
+
+    @field_validator("right", mode="before")
+    @classmethod
+    def _counted(cls, right: Any, info: ValidationInfo) -> Any:
+        """auto as the number that it stands for: what a run is told is written down."""
+        return right_total(info.data.get("functions", {})) if right == "auto" else right
+
+
+class RolloutConfig(Section):
+    questions: Count = 32
+    """Questions a step."""
+    num_generations: Count = 8
+    """Answers sampled for each question (the group size G)."""
+    temperature: Temperature = 1.0
+    """Sampling temperature; every log-prob in training is of the tempered policy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling; refused in training (see docs/objective.md)."""
+    top_k: NonNegativeInt = 0
+    """Sample among the k likeliest tokens, 0 for all; refused in training."""
+    max_completion_length: Count = 512
+    """Longest answer in tokens, end token included; longer ones are cut off there."""
+    stop: list[str | int] = []
+    """Further tokens that end an answer, beside the model's own end tokens: numbers, or texts, each
+    of which stands for every token that is decoded to just that."""
+    max_batch: PositiveInt = 512
+    """Answers decoded at once; lower it when sampling runs out of memory."""
+    dynamic_sampling: bool = False
+    """Drop questions whose answers are all right or all wrong, and sample others until the batch
+    is full (DAPO)."""
+    max_rounds: PositiveInt = 10
+    """With dynamic_sampling: at most so many rounds of sampling a step; then it learns from what
+    there is."""
+
+
+class OptimizerConfig(Section):
+    steps: PositiveInt = 100
+    """Steps: rollout batches sampled and learned from."""
+    answers: PositiveInt | None = None
+    """Stop before this many sampled answers are exceeded, those that dynamic sampling drops
+    included; null: after train.steps alone. The schedule falls with steps or answers, whichever
+    are used up sooner."""
+    mini_batch_questions: PositiveInt | None = None
+    """Questions per optimiser step; null: all of the rollout batch. Must divide
+    rollout.questions."""
+    epochs: PositiveInt = 1
+    """Passes over each rollout batch."""
+    micro_batch_tokens: PositiveInt = 16384
+    """Tokens (prompt, answer and padding) in one forward and backward pass; lower it when training
+    runs out of memory. The result does not depend on it (dropout aside)."""
+    learning_rate: LearningRate = 1e-6
+    """Peak learning rate of the policy (AdamW)."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Learning rate after warm-up: constant, or falling toward zero, which it would reach one step
+    after the last."""
+    warmup_steps: NonNegativeInt = 10
+    """Steps over which the learning rate rises from zero."""
+    weight_decay: float = Field(default=0.0, ge=0, le=1000)
+    """AdamW's weight decay, on matrices only."""
+    betas: tuple[BelowOne, BelowOne] = Field(
+        default=(0.9, 0.999), strict=False
+    )  # YAML has no tuples
+    """AdamW's decay rates."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are scaled down to this norm (policy, head and critic each on its own)."""
+
+
+class ResetConfig(Section):
+    """When the policy becomes its own new reference (ProRL)."""
+
+    every: NonNegativeInt = 0
+    """Every so many steps; 0: never for this reason."""
+    patience: NonNegativeInt = 0
+    """When the accuracy of the training answers, averaged over about ten steps, has not risen for
+    so many; 0: never for this reason."""
+    kl: PositiveFloat | None = None
+    """When a step's KL to the reference exceeds this, in nats an answer; null: never."""
+    optimizer: bool = True
+    """Forget AdamW's moments as well."""
+
+    @property
+    def active(self) -> bool:
+        """Whether any reason is given."""
+        return bool(self.every or self.patience or self.kl is not None)
+
+
+class EvaluationConfig(Section):
+    every: NonNegativeInt = 50
+    """Evaluate held-out questions every so many steps, and before and after; 0: never."""
+    questions: Count = 200
+    """Held-out questions used (fewer if there are fewer)."""
+    skip: NonNegativeCount = 0
+    """Held-out questions left out before them: to evaluate on ones that no choice was made by."""
+    num_generations: Count = 16
+    """Answers per question where answers must be sampled."""
+    temperature: TemperatureOrGreedy = 1.0
+    """Sampling temperature in evaluation, and of exact scores; 0 is greedy (exact scores: 1)."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling in evaluation."""
+    samples: NonNegativeInt = 4
+    """Questions whose answers are written to samples.jsonl at every evaluation."""
+
+
+class CheckpointConfig(Section):
+    every: NonNegativeInt = 50
+    """Save every so many steps; 0: only at the end (and when interrupted)."""
+    keep: PositiveInt = 2
+    """How many of the latest checkpoints are kept."""
+
+
+class LogConfig(Section):
+    reference_kl: bool = True
+    """Measure the KL to the reference even where the objective does not need it; false saves the
+    reference model and a forward pass."""
+    backends: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    """Where metrics go beside metrics.jsonl (each is an extra of that name)."""
+    project: str = "evenflow"
+    """Project name for wandb and trackio."""
+
+
+class ArchitectureConfig(Section):
+    hidden_size: Count = 128
+    """Width."""
+    intermediate_size: Count = 344
+    """Width of the MLP."""
+    num_hidden_layers: Count = 4
+    """Layers."""
+    num_attention_heads: Count = 4
+    """Attention heads."""
+    max_position_embeddings: Count = 128
+    """Longest sequence in tokens."""

@@ -1,0 +1,1 @@
+"""Verdicts on a file of responses: `evenflow grade`."""

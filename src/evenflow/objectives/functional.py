@@ -1,0 +1,154 @@
+"""The objectives as one call on tensors, for a training loop of one's own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from evenflow.objectives.answers import Answers, require_finite, require_shape
+from evenflow.objectives.choices import Balance, Surrogate
+from evenflow.objectives.presets import FLOWRL
+
+GRPO_WITHOUT_KL = Surrogate()
+
+
+def balance_loss(
+    logprobs: Tensor,
+    mask: Tensor,
+    rewards: Tensor,
+    groups: Tensor,
+    *,
+    old_logprobs: Tensor | None = None,
+    ref_logprobs: Tensor | None = None,
+    log_z: Tensor | None = None,
+    share: Tensor | None = None,
+    choices: Balance = FLOWRL,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """mean of w·g(δ), δ = log Z + s·(log π − γ·log π_ref) − β·r̃: the balance loss of whole groups.
+
+    Shapes: logprobs, mask, old_logprobs, ref_logprobs (N, T); rewards, groups, log_z, share (N,).
+    Returns the loss and detached metrics, one number an answer. Log-probs in half precision are
+    computed with in float32.
+
+    Args:
+        logprobs: log π of each token, with gradient.
+        mask: 1 on the answer's tokens, the end token included.
+        rewards: raw rewards.
+        groups: answers to one question share a number.
+        old_logprobs: log π_old of each token; without it the answers are the policy's own.
+        ref_logprobs: log π_ref of each token; needed unless `reference_weight` is 0, and then only
+            measured (`kl_ref`).
+        log_z: log Z of each answer's question, for `log_z` head (with gradient), running, offline;
+            the other choices find it themselves.
+        share: 1 / how often the answer occurs in its group, for `duplicates: once`.
+        choices: which member of the family; the default is FlowRL as published.
+
+    Raises:
+        ValueError: a tensor is missing, does nothing under these choices, has another shape, or
+            holds numbers that cannot be; the sentence says which and what to do.
+    """
+    if log_z is not None and choices.log_z in ("group", "leave-one-out", "none"):
+        own = "is 0" if choices.log_z == "none" else "is found from the group"
+        raise ValueError(
+            f"log_z: {choices.log_z} {own}, and `log_z` would change nothing; leave it out, or "
+            "choose log_z: head, running or offline"
+        )
+    if share is not None and choices.duplicates != "once":
+        raise ValueError(
+            "duplicates: each reads no `share`; leave it out, or choose duplicates: once"
+        )
+    logprobs, answers = _constants(logprobs, mask, rewards, groups, old_logprobs, ref_logprobs)
+    answers = answers.replace(share=share)
+    if log_z is not None:
+        require_shape("log_z", log_z, tuple(mask.shape[:1]))
+        require_finite("log_z", log_z, "NaN or infinite")
+    if choices.log_z == "head":
+        return _whole(logprobs, answers, choices, log_z=log_z)
+    return _whole(logprobs, answers.replace(log_z=_detached(log_z)), choices)
+
+
+def surrogate_loss(
+    logprobs: Tensor,
+    mask: Tensor,
+    rewards: Tensor,
+    groups: Tensor,
+    *,
+    old_logprobs: Tensor | None = None,
+    ref_logprobs: Tensor | None = None,
+    values: Tensor | None = None,
+    entropy: Tensor | None = None,
+    choices: Surrogate = GRPO_WITHOUT_KL,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """aggregate of −min(ρA, clip(ρ)A) + c·KL: the clipped surrogate of whole groups.
+
+    Shapes, arguments and errors as in `balance_loss`; the default choices are those of GRPO without
+    its KL term. `values` and `entropy` (N, T), with gradient, are for choices that ask for them
+    (`advantage: gae`, `entropy_bonus`); the critic's old values are taken to be `values`. Returns
+    the loss and detached metrics, one number an answer.
+    """
+    if values is not None and not choices.needs.values:
+        raise ValueError(
+            f"advantage: {choices.advantage} reads no `values`; leave them out, or choose "
+            "advantage: gae"
+        )
+    if entropy is not None and not choices.needs.entropy:
+        raise ValueError(
+            "entropy_bonus: 0 reads no `entropy`; leave it out, or set entropy_bonus above 0"
+        )
+    logprobs, answers = _constants(logprobs, mask, rewards, groups, old_logprobs, ref_logprobs)
+    for name, given in (("values", values), ("entropy", entropy)):
+        _require_tokens(name, given, mask)
+    answers = answers.replace(values=_detached(values))
+    return _whole(logprobs, answers, choices, values=values, entropy=entropy)
+
+
+def _constants(
+    logprobs: Tensor,
+    mask: Tensor,
+    rewards: Tensor,
+    groups: Tensor,
+    old: Tensor | None,
+    ref: Tensor | None,
+) -> tuple[Tensor, Answers]:
+    """The log-probs in at least float32, and the answers, checked.
+
+    A gradient left on the old or reference log-probs would cancel the policy's own: cut it.
+    """
+    if mask.ndim != 2:
+        raise ValueError(f"mask must be (N, T), not {tuple(mask.shape)}")
+    for name, given in (("logprobs", logprobs), ("old_logprobs", old), ("ref_logprobs", ref)):
+        _require_tokens(name, given, mask)
+    if logprobs.dtype in (torch.float16, torch.bfloat16):
+        logprobs = logprobs.float()
+    old = (logprobs if old is None else old).detach().to(logprobs)
+    return logprobs, Answers(mask, rewards, groups, old, None if ref is None else _detached(ref))
+
+
+def _require_tokens(name: str, values: Tensor | None, mask: Tensor) -> None:
+    """Refuse what is not one finite number a token; padding may hold anything."""
+    require_shape(name, values, tuple(mask.shape))
+    if values is None:
+        return
+    if not values.is_floating_point():
+        raise ValueError(f"{name} must be floating-point numbers, not {values.dtype}")
+    inside = torch.where(mask.bool(), values.detach(), 0.0)
+    require_finite(name, inside, "NaN or infinite under the mask")
+
+
+def _detached(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach()
+
+
+def _whole(
+    logprobs: Tensor, answers: Answers, choices: Balance | Surrogate, **parts: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    answers = choices.prepare(answers)
+    with torch.no_grad():
+        answers = choices.estimate(logprobs, answers)
+    loss, metrics = choices.loss(logprobs, answers, choices.total(answers), **parts)
+    if not loss.isfinite():
+        raise ValueError(
+            "the loss is not finite, though all tensors are: lower inverse_temperature (or "
+            "kl_coefficient), or scale the rewards down"
+        )
+    return loss, metrics

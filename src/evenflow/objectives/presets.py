@@ -1,0 +1,139 @@
+"""Published methods as rows of choices. A new method is a new row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from evenflow.objectives.choices import Balance, Surrogate
+
+
+@dataclass(frozen=True)
+class Preset:
+    """An objective, what else the method brings, and where it is written down."""
+
+    objective: Balance | Surrogate
+    source: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Defaults of the recipe, by dotted key."""
+
+
+FLOWRL = Balance()
+
+OFFICIAL_HEAD: Mapping[str, object] = {
+    "head.dropout": 0.1,
+    "head.learning_rate": None,
+    "head.trunk_gradient": True,
+    "head.pooling": "mean",
+    "head.drop_last_token": True,
+}
+"""The head of the official code: dropout, the policy's own learning rate, a gradient into the
+policy, the mean over the prompt without its last token."""
+
+TRAJECTORY_BALANCE = {
+    "scale": "sum",
+    "reward": "raw",
+    "importance": "none",
+    "truncation": "none",
+    "inverse_temperature": 20.0,
+}
+"""β = 1 / KL coefficient; 20 is a coefficient of 0.05."""
+
+DAPO = Surrogate(epsilon_high=0.28, aggregation="token-mean")
+
+DAPO_SETTINGS: Mapping[str, object] = {
+    "rollout.dynamic_sampling": True,
+    "reward.overlong_share": 0.2,
+}
+"""Groups that are all right or all wrong are dropped and others sampled; the last fifth of the
+longest answer is penalised (4,096 of 20,480 tokens in the paper)."""
+
+PRESETS: dict[str, Preset] = {
+    "flowrl": Preset(
+        FLOWRL,
+        "FlowRL, arXiv 2509.15207: sequence weight within 1 ± 0.2, β 15",
+    ),
+    "flowrl-official": Preset(
+        Balance(truncation="none"),
+        "github.com/Xuekai-Zhu/FlowRL, first code: the clipped weight is computed and not used",
+        OFFICIAL_HEAD,
+    ),
+    "flowrl-official-2": Preset(
+        Balance(truncation="upper", cap=10.0),
+        "github.com/Xuekai-Zhu/FlowRL, later code: the weight is at most 10",
+        OFFICIAL_HEAD,
+    ),
+    "tba": Preset(
+        Balance(log_z="group", **TRAJECTORY_BALANCE),
+        "Trajectory Balance with Asynchrony, arXiv 2503.18929",
+    ),
+    "rtb": Preset(
+        Balance(log_z="head", **TRAJECTORY_BALANCE),
+        "Relative Trajectory Balance, arXiv 2405.20971",
+    ),
+    "grpo": Preset(
+        Surrogate(kl_coefficient=0.04),
+        "GRPO, DeepSeekMath, arXiv 2402.03300, eq. 3 and 4, §4.2: KL coefficient 0.04, k3",
+    ),
+    "dr-grpo": Preset(
+        Surrogate(advantage="centred", aggregation="constant"),
+        "Dr. GRPO, arXiv 2503.20783: no division by the spread or the length",
+    ),
+    "rloo": Preset(
+        Surrogate(
+            advantage="leave-one-out",
+            ratio="none",
+            clip="none",
+            aggregation="constant",
+            aggregation_length=1.0,
+            kl_coefficient=0.03,
+            kl_in="reward",
+            kl_estimator="k1",
+        ),
+        "RLOO, arXiv 2402.14740, App. C: the whole answer is one action, KL coefficient 0.03",
+    ),
+    "reinforce++": Preset(
+        Surrogate(
+            advantage="global",
+            kl_coefficient=0.01,
+            kl_in="reward",
+            kl_estimator="k1",
+            kl_credit="to-go",
+        ),
+        "REINFORCE++, arXiv 2501.03262v9, eq. 1, 4 and 5; KL coefficient of v1's Table 1",
+    ),
+    "reinforce++-baseline": Preset(
+        Surrogate(advantage="centred", whiten=True, kl_coefficient=1e-5, kl_estimator="k2"),
+        "REINFORCE++ w/ Baseline, arXiv 2501.03262v9, eq. 6 to 8; KL coefficient of OpenRLHF",
+    ),
+    "ppo": Preset(
+        Surrogate(
+            advantage="gae",
+            whiten=True,
+            aggregation="token-mean",
+            kl_coefficient=0.001,
+            kl_in="reward",
+            kl_estimator="k1",
+        ),
+        "PPO, arXiv 1707.06347, eq. 7; GAE, arXiv 1506.02438; γ = λ = 1 and KL as verl has them",
+    ),
+    "dapo": Preset(DAPO, "DAPO, arXiv 2503.14476, eq. 8, 9, 11 and 13", DAPO_SETTINGS),
+    "prorl": Preset(
+        Surrogate(epsilon_high=0.4, kl_coefficient=0.001),
+        "ProRL, arXiv 2505.24864, eq. 3 and 4, §2.3; KL coefficient and estimator are verl's",
+        {"rollout.dynamic_sampling": True, "rollout.temperature": 1.2, "reset.patience": 50},
+    ),
+    "gspo": Preset(
+        Surrogate(ratio="geometric", epsilon=3e-4, epsilon_high=4e-4),
+        "GSPO, arXiv 2507.18071, eq. 5 to 7",
+    ),
+    "gmpo": Preset(
+        Surrogate(ratio="geometric", clip="log-token", epsilon=0.4),
+        "GMPO, arXiv 2507.20673v3, eq. 4: tokens' log-ratios within ±0.4",
+    ),
+    "cispo": Preset(
+        Surrogate(clip="weight", epsilon_high=4.0, aggregation="token-mean"),
+        "CISPO, MiniMax-M1, arXiv 2506.13585, eq. 4 and 5; the cap of 5 is not the paper's",
+        DAPO_SETTINGS,
+    ),
+}

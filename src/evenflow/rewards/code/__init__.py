@@ -1,0 +1,21 @@
+"""Rewards for programs, judged by tests in the sandbox: see docs/rewards_code.md."""
+
+from evenflow.rewards.code.extract import extract
+from evenflow.rewards.code.formats import codeforces, humaneval, livecodebench, published_tests
+from evenflow.rewards.code.judge import Verdict, judge
+from evenflow.rewards.code.problems import Problem, parse
+from evenflow.rewards.code.reward import code, grade_rows
+
+__all__ = [
+    "Problem",
+    "Verdict",
+    "code",
+    "codeforces",
+    "extract",
+    "grade_rows",
+    "humaneval",
+    "judge",
+    "livecodebench",
+    "parse",
+    "published_tests",
+]

@@ -1,0 +1,155 @@
+"""The program in an answer."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from textwrap import dedent
+
+from evenflow.rewards.code.names import (
+    LINE,
+    READS,
+    completed,
+    definitions,
+    runs_on_input,
+    tidied,
+)
+from evenflow.rewards.fences import Block, fenced, open_string, opening
+from evenflow.rewards.thoughts import spoken
+
+CODE_FIRST = re.compile(
+    r"\s*^(?:(?:async )?def \w+ ?\(|class \w+ ?[(:]|import \w|from [\w.]+ import |@\w"
+    r"|(?: {4}|\t)\s*\S)",
+    re.MULTILINE,
+)
+"""How a text begins that is code from its first line, or goes on with a function's stub."""
+ELEMENT = re.compile(
+    r"<code\b(?P<attributes>[^>]{0,200})>(?P<code>[^<]*(?:<(?!/?code\b)[^<]*)*)</code>",
+    re.IGNORECASE,
+)
+TAG = re.compile(r"</?(?:span|br|pre|div|font|em|strong)\b[^<>]{0,200}>", re.IGNORECASE)
+"""Of the markup that there may be in an element of code; ``a<b and c>d`` is none."""
+ANSWER = re.compile(r"<answer>\n?(?P<code>.*?)(?:</answer>|\Z)", re.IGNORECASE | re.DOTALL)
+MARKDOWN = ("markdown", "md")
+INLINE = re.compile(r"(?<!`)(`{1,3})(?!`)(?:py(?:thon)?3? +)?(?P<code>[^`\n]+)\1(?!`)")
+CODE = re.compile(r"\w ?\(|=|^\s*(?:import|return|print)\b", re.MULTILINE)
+FUTURE = re.compile(
+    r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#(]*)[ \t]*;?[ \t]*(?:#[^\n]*)?\n?",
+    re.MULTILINE,
+)
+STUB_ENDS = re.compile(
+    r"^(?P<indent>[ \t]*)\S[^\n]*:[ \t]*(?:#[^\n]*)?\n?(?:\s*#[^\n]*)*\s*\Z", re.M
+)
+
+
+def extract(text: str, entry_point: str | None = None) -> str:
+    """The program in an answer to a question whose tests call `entry_point`, or run a program.
+
+    Only what stands after the last thought counts (nothing, if a thought does not end). Of the
+    blocks fenced as Python, or without a name, the last that defines the entry point, or that reads
+    standard input where there is none; else the last one. What it uses of earlier blocks'
+    definitions goes before it. A block that the end of the text cuts off counts as far as it goes.
+    Without blocks: a program in ``<code>``, ``<answer>`` or inline code, else all of the text.
+    """
+    said = spoken(text)
+    if said is None:
+        return ""
+    said = said.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
+    name = entry_point.partition(".")[0] if entry_point else None
+    blocks = [block for block in _blocks(said) if block.content.strip()]
+    python = [flush(block.content, name) for block in blocks if block.is_python]
+    unnamed = [flush(block.content, name) for block in blocks if not block.language]
+    for programs in (python, unnamed):
+        fit = [
+            at
+            for at, code in enumerate(programs)
+            if (name in definitions(code) if name else runs_on_input(code))
+        ]
+        # A usage may import it: "from solution import add".
+        own = [at for at in fit if name and name in definitions(programs[at], imported=False)]
+        if fit:
+            last = (own or fit)[-1]
+            return completed(programs[last], programs[:last])
+    if python or unnamed:
+        programs = python or unnamed
+        # After a stub its body, not the example of how it is called.
+        fit = [at for at, code in enumerate(programs) if code[:1].isspace()] if name else []
+        fit = fit or [at for at, code in enumerate(programs) if CODE.search(code)]
+        last = fit[-1] if fit else len(programs) - 1
+        return completed(programs[last], programs[:last])
+    tagged = [found["code"] for found in ANSWER.finditer(said) if not blocks]
+    said = tagged[-1] if tagged else said
+    return flush(blocks[-1].content if blocks else _inline(said, name), name)
+
+
+def _blocks(said: str) -> list[Block]:
+    """The blocks of a text; its first lines are one, too, where they are code. Elements of HTML if
+    there are no others."""
+    if CODE_FIRST.match(said):
+        first, *others = fenced(said, code_first=True)
+        quote = ""
+        for line in LINE.findall(first.content):
+            if not quote and opening(line):
+                break
+            quote = open_string(line, quote) or ""
+        else:
+            return [first, *others]
+    if blocks := list(fenced(said)):
+        return [inner for block in blocks for inner in _within(block)]
+    return [
+        Block(
+            "python" if "py" in found["attributes"].lower() else "",
+            html.unescape(TAG.sub("", found["code"])),
+            found.start(),
+            found.end(),
+        )
+        for found in ELEMENT.finditer(said)
+        if "\n" in found["code"] or CODE.search(found["code"])
+    ]
+
+
+def _within(block: Block) -> list[Block]:
+    """The blocks in one of Markdown; else the block itself."""
+    return (block.language in MARKDOWN and list(fenced(block.content))) or [block]
+
+
+def _inline(said: str, name: str | None) -> str:
+    """The last program in inline code, if there is one; else all of the text."""
+    for found in reversed(list(INLINE.finditer(said))):
+        code = found["code"].strip()
+        if name in definitions(code) if name else READS.search(code) and "print" in code:
+            return code
+    return said
+
+
+def flush(code: str, name: str | None) -> str:
+    """The code with plain spaces, and at the margin if it defines the name, or is a program."""
+    code = tidied(code)
+    start = code.lstrip("\n")
+    if start[:1] in (" ", "\t") and name:
+        moved = dedent(code)
+        return moved if name in definitions(moved) else code
+    return code
+
+
+def joined(setup: str, code: str) -> str:
+    """The code after its setup: an indented one continues it, any other one stands on its own.
+
+    Imports from `__future__` come first, as Python wants them.
+    """
+    future = [line if line.endswith("\n") else f"{line}\n" for line in _future(setup, code)]
+    setup, code = FUTURE.sub("", setup), FUTURE.sub("", code)
+    lines = (line for line in code.splitlines() if line.strip())
+    continues = next(lines, "").startswith((" ", "\t"))
+    if not setup.strip():
+        return "".join(future) + (dedent(code) if continues else code)
+    if not continues:
+        if stub := STUB_ENDS.search(setup):  # without as much as a docstring
+            setup = f"{setup.rstrip()}\n{stub['indent']}    pass"
+        setup += "\n\n"
+    return "".join(future) + setup + code
+
+
+def _future(*parts: str) -> Sequence[str]:
+    return [found[0] for part in parts for found in FUTURE.finditer(part)]

@@ -1,0 +1,228 @@
+"""The `tests` of rows as published: HumanEval, HumanEval+, LiveCodeBench, Codeforces."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import io
+import json
+import pickle
+import re
+import zlib
+from contextlib import suppress
+from typing import Any
+
+from evenflow.errors import UserError
+
+LIVECODEBENCH_TIME = 6.0
+"""Seconds a test, as LiveCodeBench's own harness allows."""
+TESTS_PAID = 10
+"""Calls of a function share one process and one limit, which grows up to so many tests."""
+CODEFORCES_TIME = 3.0
+"""Python's share of the limits, which are set for compiled languages."""
+LONGEST = 1 << 30
+"""Bytes of tests unpacked at most."""
+INPUTS = re.compile(r"\s*inputs = (\[.*\])\s*$")
+ASSERTION = re.compile(r"\s*assertion\(.*, ([0-9.]+(?:e-?[0-9]+)?)\)\s*$")
+# What solutions on LeetCode, where these problems come from, find imported.
+LEETCODE = """\
+import bisect, collections, functools, heapq, itertools, math, operator, random, re, string, sys
+from bisect import *
+from collections import *
+from functools import *
+from heapq import *
+from itertools import *
+from math import *
+from operator import *
+from typing import *
+from builtins import *
+sys.setrecursionlimit(50000)
+"""
+
+
+def published_tests(row: dict[str, Any]) -> dict[str, Any] | str:
+    """The `tests` of a row: its own, or those of a benchmark that is known by its fields.
+
+    UserError if there are none, KeyError for a missing field of HumanEval.
+    """
+    if "tests" in row:
+        return row["tests"]
+    if "private_test_cases" in row:
+        return livecodebench(row)
+    if "official_tests" in row:
+        return codeforces(row)
+    if "entry_point" in row:
+        return humaneval(row)
+    raise UserError("there are no `tests` (see docs/rewards_code.md)")
+
+
+def humaneval(row: dict[str, Any]) -> dict[str, Any]:
+    """The `tests` of a row of HumanEval (`test`) or HumanEval+ (`base_input`, `plus_input`).
+
+    The copy of HumanEval+ on Hugging Face has its inputs as literals inside `test`, whose checks
+    need NumPy; inputs and tolerance are read, not run. The reference solution,
+    `canonical_solution` or `answer`, is trusted; the expected values are what it returns.
+    """
+    inputs: list[Any] = []
+    for key in ("base_input", "plus_input"):
+        values = row.get(key) or []
+        if not isinstance(values, list):
+            raise UserError(
+                f"HumanEval+: {key} must be a list of lists of arguments, not "
+                f"{type(values).__name__}"
+            )
+        inputs += values
+    atol = row.get("atol") or 0
+    if not inputs and isinstance(row.get("test"), str):
+        inputs, atol = written_tests(row["test"])
+    tests: dict[str, Any] = {
+        "entry_point": row["entry_point"],
+        "setup": row["prompt"],
+        "solution": row.get("canonical_solution") or row["answer"],
+        "atol": atol,
+    }
+    tests |= {"inputs": inputs} if inputs else {"check": row["test"]}
+    if row["entry_point"] == "find_zero":
+        tests["checker"] = "polynomial_root"
+    return tests
+
+
+def written_tests(test: str) -> tuple[list[list[Any]], float]:
+    """What a line of a check says in literals: ``inputs = […]``, and the tolerance in
+    ``assertion(…, …, atol)``; empty and 0 where none does."""
+    inputs: list[list[Any]] = []
+    atol = 0.0
+    # By lines: expected values beside them may be integers too long for Python's parser.
+    for line in test.split("\n"):  # not splitlines(): a literal may hold U+2028 and its like
+        if found := INPUTS.match(line):
+            with suppress(ValueError, SyntaxError):  # computed: `check` is run to learn them
+                value = ast.literal_eval(found[1])
+                if all(isinstance(each, list | tuple) for each in value):
+                    inputs = [list(arguments) for arguments in value]
+        elif found := ASSERTION.match(line):
+            atol = float(found[1])
+    return inputs, atol
+
+
+def livecodebench(row: dict[str, Any]) -> dict[str, Any]:
+    """The `tests` of a row of LiveCodeBench's code generation: public ones, then private ones.
+
+    With `starter_code` the method of `Solution` that the metadata name is called, each line of an
+    input one argument in JSON; else a program reads standard input.
+    """
+    cases = [case for key in ("public", "private") for case in unpacked(row, f"{key}_test_cases")]
+    if not cases:
+        raise UserError("LiveCodeBench: a row without test cases")
+    if cases[0].get("testtype") != "functional":
+        return {
+            "inputs": [case["input"] for case in cases],
+            "outputs": [case["output"] for case in cases],
+            "time_limit": LIVECODEBENCH_TIME,
+        }
+    metadata = row.get("metadata") or {}
+    metadata = read_json(metadata, "metadata") if isinstance(metadata, str) else metadata
+    if not isinstance(metadata, dict) or "func_name" not in metadata:
+        raise UserError("LiveCodeBench: the metadata do not name the method (func_name)")
+    return {
+        "entry_point": f"Solution.{metadata['func_name']}",
+        "setup": LEETCODE,
+        "inputs": [
+            # Not splitlines(): JSON text may hold U+2028 and its like as they are.
+            [read_json(line, "an input") for line in case["input"].split("\n") if line.strip()]
+            for case in cases
+        ],
+        "outputs": [read_json(case["output"], "an output") for case in cases],
+        "time_limit": LIVECODEBENCH_TIME * min(len(cases), TESTS_PAID),
+    }
+
+
+def read_json(text: str, what: str) -> Any:
+    """The value of a field in JSON."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"LiveCodeBench: {what} is not JSON ({text!r:.60}): {error}") from None
+
+
+def unpacked(row: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """Test cases: JSON, or base64 of zlib of a pickled text of JSON."""
+    cases = row.get(key) or []
+    if isinstance(cases, str):
+        cases = unpickled(cases, key)
+    return checked_cases(cases, f"LiveCodeBench: {key}")
+
+
+def checked_cases(cases: Any, what: str) -> list[dict[str, Any]]:
+    """Pairs of input and output, if they are that."""
+    if isinstance(cases, list) and all(
+        isinstance(case, dict) and all(isinstance(case.get(k), str) for k in ("input", "output"))
+        for case in cases
+    ):
+        return cases
+    raise UserError(f"{what} must be a list of objects whose `input` and `output` are text")
+
+
+def unpickled(cases: str, key: str) -> Any:
+    """The value of a text in JSON, or of one that is packed."""
+    with suppress(ValueError):
+        return json.loads(cases)
+    try:
+        data = zlib.decompressobj().decompress(base64.b64decode(cases), LONGEST)
+        text = TextOnly(io.BytesIO(data)).load()
+        if not isinstance(text, str):
+            raise pickle.UnpicklingError(f"{type(text).__name__} where text was expected")
+        return json.loads(text)
+    except Exception as error:  # bytes that are no pickle raise nearly anything
+        raise UserError(f"LiveCodeBench: {key} cannot be read: {error}") from None
+
+
+class TextOnly(pickle.Unpickler):
+    """Unpickles text and plain containers; whatever names a class or a function is refused."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        raise pickle.UnpicklingError(f"pickled {module_name}.{global_name} where text was expected")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("a persistent id where text was expected")
+
+
+def codeforces(row: dict[str, Any]) -> dict[str, Any]:
+    """The `tests` of a row of open-r1/codeforces: the official ones, compared token by token.
+
+    The limit is `CODEFORCES_TIME` times the problem's, for Python.
+    """
+    if reason := without_tests(row):
+        raise UserError(f"Codeforces: {reason}")
+    tests = checked_cases(row["official_tests"], "Codeforces: official_tests")
+    return {
+        "inputs": [test["input"] for test in tests],
+        "outputs": [test["output"] for test in tests],
+        "checker": "tokens",
+        "time_limit": CODEFORCES_TIME * seconds(row),
+    }
+
+
+def seconds(row: dict[str, Any]) -> float:
+    """The time limit of a problem of Codeforces; 2 s where it names none."""
+    limit = row.get("time_limit") or 2.0
+    try:
+        return float(limit)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"Codeforces: time_limit must be a number of seconds, not {limit!r:.60}"
+        ) from None
+
+
+def without_tests(row: dict[str, Any]) -> str:
+    """Why a problem of Codeforces cannot be judged by equality of output; empty if it can."""
+    if not row.get("official_tests"):
+        return "a problem without official tests"
+    if row.get("official_tests_complete") is False:
+        return "a problem whose official tests are cut short"
+    if row.get("interaction_format"):
+        return "an interactive problem"
+    if row.get("input_mode") not in (None, "stdio"):
+        return "a problem that reads a file"
+    if row.get("generated_checker"):
+        return "a problem with several right outputs, which needs a checker of its own"
+    return ""

@@ -1,0 +1,147 @@
+"""One answer against one problem's tests: right, wrong or unknown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evenflow.rewards.code.compare import OF_TEXT, Checker, same
+from evenflow.rewards.code.extract import joined
+from evenflow.rewards.code.problems import Problem
+from evenflow.rewards.code.references import Expected, References, failure, values
+from evenflow.sandbox import Limits, Result, Sandbox, plain
+
+REFERENCES = References()
+WALL = 3.0  # times the processor time, for a machine with other things to do
+SLACK = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict, why, and in which sandbox it was reached."""
+
+    verdict: str
+    """right, wrong, or unknown: the tests could not be run, which says nothing of the answer."""
+    reason: str
+    tier: str
+
+
+def judge(code: str, problem: Problem, sandbox: Sandbox) -> Verdict:
+    """Run a program (see `extract`) against the tests; a failed sandbox is tried once more."""
+    verdict = Verdict("unknown", "", sandbox.tier)
+    if not code.strip():
+        return Verdict("wrong", "no code", sandbox.tier)
+    for _ in range(2):
+        try:
+            expected = REFERENCES.of(problem, sandbox)
+            if expected.trouble:
+                return Verdict("unknown", expected.trouble, sandbox.tier)
+            of_kind = by_calls if problem.entry_point else by_runs
+            said, reason = of_kind(joined(problem.setup, code), problem, expected, sandbox)
+        except OSError as error:  # no process, no memory, no descriptor left on this machine
+            said, reason = "unknown", f"the sandbox did not start ({error})"
+        verdict = Verdict(said, reason, sandbox.tier)
+        if said != "unknown":
+            break
+    return verdict
+
+
+def limits_for(expected: Expected, output: int, report: int = 0) -> Limits:
+    """The limits of a run."""
+    return Limits(cpu=expected.cpu, wall=WALL * expected.cpu + 1, output=output, report=report)
+
+
+def unknown(result: Result) -> str:
+    """Why a run says nothing about its code; empty if it does."""
+    if not result.started:
+        return failure(result)
+    return "the machine was too busy" if result.starved else ""
+
+
+def by_calls(code: str, problem: Problem, expected: Expected, sandbox: Sandbox) -> tuple[str, str]:
+    """Calls of a function, all in one process."""
+    assert problem.entry_point is not None
+    count = len(expected.outputs)
+    # What is equal is encoded alike, give or take how numbers are written.
+    report = 2 * sum(map(len, expected.outputs)) + SLACK
+    limits = limits_for(expected, SLACK, report)
+    result = sandbox.calls(code, problem.entry_point, expected.inputs, limits)
+    if reason := unknown(result):
+        return "unknown", reason
+    returned = values(result)
+    loose = problem.outputs is not None
+    for at, (line, gold) in enumerate(zip(returned, expected.outputs, strict=False)):
+        if line == gold and not problem.checker:
+            continue
+        reason = differs(line, gold, expected.inputs[at], problem, loose)
+        if reason:
+            return "wrong", f"test {at + 1} of {count}: {reason}"
+    if len(returned) < count:
+        trouble = failure(result) or "ended without a value"
+        return "wrong", f"test {len(returned) + 1} of {count}: {trouble}"
+    if len(returned) > count:
+        return "wrong", f"reported {len(returned)} values for {count} calls"
+    return "right", f"{count} of {count} tests"
+
+
+def differs(line: bytes, gold: bytes, given: bytes, problem: Problem, loose: bool) -> str:
+    """Why a returned value is not right; empty if it is."""
+    # Far longer than what is expected: not equal, and not worth the work of reading it.
+    if len(line) > 8 * len(gold) + 1000:
+        return "another value"
+    try:
+        value = plain.decode(line)
+        if problem.checker:
+            right = checked(problem.checker, plain.decode(given), value, plain.decode(gold))
+        else:
+            right = same(value, plain.decode(gold), problem.atol, loose)
+    except (ValueError, RecursionError):
+        return "a value that is no plain data"
+    except CheckerError as error:
+        return str(error)
+    return "" if right else f"returned {short(value)}"
+
+
+def by_runs(code: str, problem: Problem, expected: Expected, sandbox: Sandbox) -> tuple[str, str]:
+    """Runs of a program, each in a process of its own, up to the first that goes wrong."""
+    count = len(expected.outputs)
+    for at, (given, gold) in enumerate(zip(expected.inputs, expected.outputs, strict=True)):
+        limits = limits_for(expected, 4 * len(gold) + SLACK)
+        result = sandbox.script(code, given, limits)
+        if reason := unknown(result):
+            return "unknown", reason
+        trouble = failure(result)
+        if not trouble:
+            printed, wanted, source = (
+                text.decode(errors="replace") for text in (result.stdout, gold, given)
+            )
+            checker = problem.checker or OF_TEXT["lines"]
+            try:
+                right = checked(checker, source, printed, wanted)
+            except CheckerError as error:
+                right, trouble = False, str(error)
+            if not right and not trouble:
+                trouble = f"printed {short(printed)}"
+        if trouble:
+            return "wrong", f"test {at + 1} of {count}: {trouble}"
+    return "right", f"{count} of {count} tests"
+
+
+class CheckerError(Exception):
+    """A checker raised."""
+
+
+def checked(checker: Checker, given: object, value: object, expected: object) -> bool:
+    """What the checker says; most of what makes one raise is output that it cannot read."""
+    try:
+        return bool(checker(given, value, expected))
+    except Exception as error:
+        raise CheckerError(f"the checker raised {type(error).__name__}: {error}") from error
+
+
+def short(value: object) -> str:
+    """A value in few words."""
+    try:
+        shown = repr(value)
+    except (ValueError, RecursionError):  # an int of more digits than Python shows
+        return f"a large {type(value).__name__}"
+    return shown if len(shown) <= 60 else f"{shown[:57]}…"

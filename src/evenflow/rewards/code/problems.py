@@ -1,0 +1,125 @@
+"""What a problem's tests are, read from a data column."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from evenflow.errors import UserError
+from evenflow.rewards.code.compare import OF_TEXT, OF_VALUES, Checker, numbers
+from evenflow.sandbox import plain
+
+FIELDS = {
+    *("entry_point", "inputs", "outputs", "setup", "solution", "check"),
+    *("checker", "atol", "time_limit"),
+}
+TIME_LIMIT = 4.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The tests of one problem: calls of a function, or runs of a program."""
+
+    entry_point: str | None
+    """The function, or ``Class.method``; None: a program from standard input to standard output."""
+    inputs: tuple[bytes, ...] | None
+    """Lists of arguments (lines of plain.py), or texts; None: those that `check` tries."""
+    outputs: tuple[bytes, ...] | None
+    """Expected values (lines of plain.py), or texts; None: those of `solution`."""
+    setup: str
+    """Code before every answer's."""
+    solution: str | None
+    """A right program, whole (without the setup)."""
+    check: str | None
+    """Code that defines ``check(candidate)``."""
+    checker: Checker | None
+    """Decides instead of a comparison of values; always there for programs."""
+    atol: float
+    time_limit: float | None
+    """Seconds of processor time for all calls, or for each run; None: by the solution's time."""
+
+
+def parse(tests: Any) -> Problem:
+    """A problem from its `tests`: an object, or JSON text of one. UserError says what is wrong."""
+    if isinstance(tests, str):
+        try:
+            tests = json.loads(tests)
+        except ValueError as error:
+            raise UserError(f"tests: not valid JSON: {error}") from None
+    if not isinstance(tests, dict):
+        raise UserError(f"tests: must be an object, not {type(tests).__name__}")
+    # Data sets in columns give every row all fields, with None where a row has nothing.
+    tests = {key: value for key, value in tests.items() if value is not None}
+    for key in tests.keys() - FIELDS:
+        raise UserError(f"tests: there is no field {key!r}; there are {', '.join(sorted(FIELDS))}")
+    entry_point, inputs, outputs = (tests.get(k) for k in ("entry_point", "inputs", "outputs"))
+    solution, check = tests.get("solution"), tests.get("check")
+    for key in ("entry_point", "setup", "solution", "check", "checker"):
+        if not isinstance(tests.get(key, ""), str):
+            raise UserError(f"tests: {key} must be text")
+    for key, least in (("atol", 0.0), ("time_limit", 0.1)):
+        value = tests.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+            raise UserError(f"tests: {key} must be a number of at least {least:g}")
+    if entry_point is None and (inputs is None or outputs is None):
+        raise UserError("tests: a program's tests need both inputs and outputs; a function's also "
+                        "need entry_point")  # fmt: skip
+    if inputs is None and check is None:
+        raise UserError("tests: inputs are missing (or check, a benchmark's check(candidate))")
+    if outputs is None and solution is None:
+        raise UserError("tests: outputs are missing (or solution, from which they are computed)")
+    if inputs is None and outputs is not None:
+        raise UserError("tests: outputs without inputs")
+    for key, values in (("inputs", inputs), ("outputs", outputs)):
+        if values is not None and (not isinstance(values, list) or not values):
+            raise UserError(f"tests: {key} must be a list with at least one entry")
+    if inputs is not None and outputs is not None and len(inputs) != len(outputs):
+        raise UserError(f"tests: {len(inputs)} inputs and {len(outputs)} outputs")
+    read = arguments if entry_point else text
+    return Problem(
+        entry_point=entry_point,
+        inputs=None if inputs is None else tuple(map(read, inputs)),
+        outputs=outputs and tuple(map(plain.encode if entry_point else text, outputs)),
+        setup=tests.get("setup", ""),
+        solution=solution,
+        check=check,
+        checker=find_checker(tests.get("checker"), entry_point is None, tests.get("atol", 0.0)),
+        atol=tests.get("atol", 0.0),
+        time_limit=tests.get("time_limit", None if solution else TIME_LIMIT),
+    )
+
+
+def arguments(value: Any) -> bytes:
+    """A call's arguments."""
+    if not isinstance(value, list):
+        raise UserError(f"tests: an entry of inputs must be a list of arguments, not {value!r:.60}")
+    return plain.encode(value)
+
+
+def text(value: Any) -> bytes:
+    """A program's input or output."""
+    if not isinstance(value, str):
+        raise UserError(f"tests: a program's inputs and outputs must be text, not {value!r:.60}")
+    return value.encode(errors="surrogatepass")
+
+
+def find_checker(name: str | None, of_text: bool, atol: float) -> Checker | None:
+    """A built-in checker, or one's own by import path."""
+    if name is None or name == "numbers":
+        if not of_text:
+            return None
+        return partial(numbers, atol=atol) if atol or name else OF_TEXT["lines"]
+    built_in = OF_TEXT if of_text else OF_VALUES
+    if name in built_in:
+        return built_in[name]
+    if ":" not in name:
+        known = [*built_in.keys(), *["numbers"] * of_text]
+        raise UserError(
+            f"tests: the checker {name!r} is neither package.module:function nor one of "
+            f"{', '.join(known)}"
+        )
+    from evenflow.rewards.load import load_reward
+
+    return load_reward(name)

@@ -1,0 +1,92 @@
+"""The reward function, and verdicts for many rows, over all cores."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from evenflow.errors import UserError
+from evenflow.machine import cores
+from evenflow.rewards.code.extract import extract
+from evenflow.rewards.code.formats import published_tests
+from evenflow.rewards.code.judge import Verdict, judge
+from evenflow.rewards.code.problems import parse
+from evenflow.rewards.portable import portable
+from evenflow.rewards.thoughts import whole, whole_of
+from evenflow.sandbox import Sandbox
+
+T = TypeVar("T")
+U = TypeVar("U")
+REWARD = {"right": 1.0, "wrong": 0.0, "unknown": float("nan")}
+AHEAD = 4  # rows a worker that are read before their turn
+
+
+@portable("tests")
+def code(completions: list, tests: list, **columns: Any) -> list[float]:
+    """1.0 where the answer's program passes every test of its row's `tests`, else 0.0.
+
+    NaN where the tests could not be run, which says nothing of the answer. UserError if the
+    sandbox here is weaker than Landlock and seccomp, or `tests` is malformed.
+    """
+    sandbox = Sandbox()
+    answers = whole(completions, **columns)
+    texts = [json.dumps(test, sort_keys=True) for test in tests]
+    problems = {text: parse(json.loads(text)) for text in dict.fromkeys(texts)}
+    keys = [
+        (extract(answer, problems[text].entry_point), text)
+        for answer, text in zip(answers, texts, strict=True)
+    ]
+    unique = list(dict.fromkeys(keys))  # a policy repeats itself within a group
+    verdicts = ordered(lambda key: judge(key[0], problems[key[1]], sandbox), unique)
+    found = dict(zip(unique, verdicts, strict=True))
+    return [REWARD[found[key].verdict] for key in keys]
+
+
+def grade_rows(
+    rows: Iterable[dict[str, Any]], *, require: str = "landlock", workers: int | None = None
+) -> Iterator[tuple[str, str]]:
+    """(verdict, reason) of each row, in order: right, wrong or unknown.
+
+    A row has `response` and either `tests` or the fields of a benchmark (`formats`), and may have
+    `opened_thought`. UserError names a row that lacks them; SandboxError if the sandbox here is
+    weaker than `require`.
+    """
+    sandbox = Sandbox(require)
+
+    def graded(row: tuple[int, dict[str, Any]]) -> Verdict:
+        number, fields = row
+        try:
+            if not isinstance(fields.get("response"), str | list):
+                raise UserError("there is no text `response`")
+            problem = parse(published_tests(fields))
+            answer = whole_of(fields)
+        except KeyError as error:
+            raise UserError(f"row {number}: HumanEval's field {error} is missing") from None
+        except UserError as error:
+            raise UserError(f"row {number}: {error}") from None
+        return judge(extract(answer, problem.entry_point), problem, sandbox)
+
+    for verdict in ordered(graded, enumerate(rows, 1), workers):
+        yield verdict.verdict, f"{verdict.reason} ({verdict.tier})"
+
+
+def ordered(
+    function: Callable[[T], U], items: Iterable[T], workers: int | None = None
+) -> Iterator[U]:
+    """``map(function, items)`` over threads that each wait for a sandbox; a few items ahead."""
+    workers = workers or cores()
+    pending: deque[Future[U]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="sandbox") as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > AHEAD * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

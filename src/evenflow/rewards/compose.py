@@ -1,0 +1,295 @@
+"""Several weighted reward functions as one: r = Σ_k w_k·r_k over the functions that apply.
+
+The functions are other people's code, so each call runs in a thread of its own under a time limit:
+what is not there by then is unknown, and whatever else it does wrong becomes one sentence that
+names it. A function says `None` for
+"does not apply to this answer" (left out of the sum) and NaN for "applies, but I do not know" (the
+sum is unknown too: a correctness check that timed out must not leave the format bonus standing as
+if the answer were wrong).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from evenflow.errors import UserError
+from evenflow.rewards.returned import numbers_of
+from evenflow.rewards.surroundings import copied, undisturbed
+
+LOG = logging.getLogger(__name__)
+NAN = float("nan")
+BLOCKED = 0.5  # seconds without a sign of life after which a loop is given up
+Outcome = tuple[Any, BaseException | None]
+OURS = ("prompts", "completions", "completion_ids", "finished", "opened_thoughts")
+
+
+@dataclass(frozen=True)
+class RewardResult:
+    """Rewards of N answers."""
+
+    total: list[float]
+    """(N,) weighted sums; NaN is unknown: no function applied, or one gave no finite number."""
+    parts: dict[str, list[float]]
+    """(N,) of each function, unweighted; NaN where it did not apply or gave no finite number."""
+    applied: list[bool]
+    """(N,) whether any function applied; where none did there is nothing to know."""
+
+    def __getitem__(self, rows: slice) -> RewardResult:
+        """Those of some of the answers."""
+        parts = {name: values[rows] for name, values in self.parts.items()}
+        return RewardResult(self.total[rows], parts, self.applied[rows])
+
+    @staticmethod
+    def merge(results: Sequence[RewardResult]) -> RewardResult:
+        """Results of the same functions, one after another."""
+        return RewardResult(
+            total=[value for result in results for value in result.total],
+            parts={
+                name: [value for result in results for value in result.parts[name]]
+                for name in results[0].parts
+            },
+            applied=[value for result in results for value in result.applied],
+        )
+
+
+def text_of(completion: str | list[dict[str, Any]]) -> str:
+    """A completion's text, whether it came as text or as the assistant's chat message."""
+    return completion if isinstance(completion, str) else completion[-1]["content"]
+
+
+class Rewards:
+    """Weighted reward functions, called together.
+
+    Async functions run concurrently, each on an event loop of its own that lives as long as this
+    object (clients that they keep stay usable from step to step); the others run one after another.
+    """
+
+    def __init__(
+        self, functions: list[tuple[str, Callable, float]], timeout: float | None = 60.0
+    ) -> None:
+        """`functions` are (name, function, weight); `timeout` is in seconds for each call.
+
+        Raises UserError if there is none, a name comes twice or a weight is not finite.
+        """
+        names = [name for name, _, _ in functions]
+        if not functions:
+            raise UserError("there is no reward function; name one in reward.functions")
+        if len(set(names)) < len(names):
+            raise UserError(f"two reward functions have the same name: {', '.join(names)}")
+        for name, _, weight in functions:
+            if not math.isfinite(weight):
+                raise UserError(f"the weight of the reward {name!r} is {weight}; give a number")
+        self.functions = functions
+        self.timeout = timeout
+        self._loops: dict[str, asyncio.AbstractEventLoop] = {}
+        # Not at the end of the process: the loops' threads end with it.
+        weakref.finalize(self, _stop, self._loops).atexit = False
+
+    @property
+    def longest(self) -> float | None:
+        """Seconds that a call may take in all: `timeout` for each function that runs by itself."""
+        alone = sum(not is_async(function) for _, function, _ in self.functions)
+        return None if self.timeout is None else self.timeout * max(1, alone)
+
+    def __call__(
+        self,
+        prompts: list[str | list[dict[str, Any]]],
+        completions: list[str],
+        columns: dict[str, list],
+        *,
+        completion_ids: list[list[int]],
+        finished: list[bool],
+        opened_thoughts: list[str] | None = None,
+    ) -> RewardResult:
+        """Score N answers; every list has N entries, `finished` is False where the limit cut,
+        `opened_thoughts` are the marks of the thoughts that the prompts have opened, if known.
+
+        Answers to chat prompts reach the functions as ``[{"role": "assistant", "content": …}]``.
+        Every function gets lists of its own, which it may change.
+        The answers of a call that takes too long are unknown. Raises UserError for a function that
+        raises, lacks a column that it asks for, or returns anything but N numbers or Nones.
+        """
+        clash = [name for name in columns if name in OURS]
+        if clash:
+            raise UserError(f"the data column {clash[0]!r} has a name that rewards reserve; rename")
+        answers = [
+            text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
+            for prompt, text in zip(prompts, completions, strict=True)
+        ]
+        offered = {
+            "prompts": prompts,
+            "completions": answers,
+            "completion_ids": completion_ids,
+            "finished": finished,
+            **columns,
+        }
+        if opened_thoughts is not None:
+            offered["opened_thoughts"] = opened_thoughts
+        calls = {name: (f, copied(accepted(name, f, offered), {})) for name, f, _ in self.functions}
+        with undisturbed():
+            outcomes = self._outcomes(calls)
+        returned = {name: self._values(name, outcomes[name], len(prompts)) for name in calls}
+        known, applied = [True] * len(prompts), [False] * len(prompts)
+        total, parts = [NAN] * len(prompts), {}
+        for name, _, weight in self.functions:
+            values = returned[name]
+            parts[name] = [v if v is not None and math.isfinite(v) else NAN for v in values]
+            for at, value in enumerate(values):
+                if value is None:
+                    continue
+                applied[at] = True
+                total[at] = weight * value + (0.0 if math.isnan(total[at]) else total[at])
+                known[at] &= math.isfinite(value) and math.isfinite(total[at])
+        totals = [t if k else NAN for t, k in zip(total, known, strict=True)]
+        return RewardResult(totals, parts, applied)
+
+    def _outcomes(
+        self, calls: dict[str, tuple[Callable, dict[str, Any]]]
+    ) -> dict[str, Outcome | None]:
+        """What became of each call; None if it took longer than `timeout`."""
+        started = {
+            name: (self._start_async(name, f, arguments), time.monotonic())
+            for name, (f, arguments) in calls.items()
+            if is_async(f)
+        }
+        found = {}
+        for name, (f, arguments) in calls.items():
+            if name not in started:
+                found[name] = self._wait(name, _start(f, arguments), time.monotonic())
+        for name, (future, since) in started.items():
+            found[name] = self._wait(name, future, since)
+        return found
+
+    def unknown(self, answers: int) -> RewardResult:
+        """What is said of answers that nobody judged in time."""
+        parts = {name: [NAN] * answers for name, _, _ in self.functions}
+        return RewardResult([NAN] * answers, parts, [True] * answers)
+
+    def _start_async(self, name: str, function: Callable, arguments: dict[str, Any]) -> Future:
+        async def call() -> Outcome:
+            try:
+                return await function(**arguments), None
+            except BaseException as error:  # SystemExit would end the loop for good
+                return None, error
+
+        if name not in self._loops:
+            self._loops[name] = asyncio.new_event_loop()
+            threading.Thread(target=_serve, args=(self._loops[name],), daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(call(), self._loops[name])
+
+    def _leave(self, name: str, future: Future) -> None:
+        """Give a late call up, and its loop if the function blocks it."""
+        future.cancel()
+        loop = self._loops.get(name)
+        if loop is None:
+            return
+        alive = threading.Event()
+        loop.call_soon_threadsafe(alive.set)
+        if not alive.wait(BLOCKED):
+            del self._loops[name]
+
+    def _wait(self, name: str, future: Future, since: float) -> Outcome | None:
+        left = None if self.timeout is None else max(0.0, since + self.timeout - time.monotonic())
+        try:
+            return future.result(left)
+        except TimeoutError:
+            self._leave(name, future)
+            return None
+
+    def _values(self, name: str, outcome: Outcome | None, count: int) -> list[float | None]:
+        """The call's `count` values; all NaN if it was late."""
+        if outcome is None:
+            LOG.warning(
+                "the reward %r did not return within %g s; its answers, %d in this call, count as "
+                "unknown. Make it faster, or raise reward.timeout",
+                name,
+                self.timeout,
+                count,
+            )
+            return [NAN] * count
+        returned, error = outcome
+        if error is None:
+            values = numbers_of(name, returned, count)
+            _report_unknown(name, values)
+            return values
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+        raise UserError(
+            f"the reward {name!r} raised {type(error).__name__}: {error}{place}"
+        ) from error
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+def _stop(loops: dict[str, asyncio.AbstractEventLoop]) -> None:
+    """End the loops of rewards that nobody holds any more, with the descriptors they have."""
+    for loop in loops.values():
+        loop.call_soon_threadsafe(loop.stop)
+
+
+def _start(function: Callable, arguments: dict[str, Any]) -> Future:
+    """Call in a daemon thread: one that hangs does not keep the process from ending."""
+    future: Future = Future()
+    future.set_running_or_notify_cancel()  # from here on cancel() does nothing: a thread runs on
+
+    def work() -> None:
+        try:
+            future.set_result((function(**arguments), None))
+        except BaseException as error:  # also SystemExit: a reward may not end the run unnamed
+            future.set_result((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
+
+
+def is_async(function: Callable) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 (an object whose __call__ is async)
+    )
+
+
+def accepted(name: str, function: Callable, offered: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that the function takes; UserError if it needs one that is not there."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # written in C, without a signature
+        return offered
+    for p in parameters:
+        if p.kind is p.POSITIONAL_ONLY:
+            raise UserError(f"the reward {name!r} must take {p.name!r} by name, not by position")
+        needed = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        if needed and p.name not in offered:
+            columns = ", ".join(n for n in offered if n not in OURS) or "none"
+            raise UserError(
+                f"the reward {name!r} needs the column {p.name!r}, which the data lack; "
+                f"there are: {columns}"
+            )
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return offered
+    taken = {p.name for p in parameters}
+    return {key: value for key, value in offered.items() if key in taken}
+
+
+def _report_unknown(name: str, values: list[float | None]) -> None:
+    bad = [at for at, v in enumerate(values, 1) if v is not None and not math.isfinite(v)]
+    if bad:
+        place = f"answer {bad[0]} of {len(values)}"
+        text = "the reward %r gave %s for %s; such values, %d in this call, count as unknown"
+        LOG.warning(text, name, values[bad[0] - 1], place, len(bad))

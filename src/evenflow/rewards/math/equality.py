@@ -1,0 +1,336 @@
+"""Whether two normalised answers are the same answer, decided without computer algebra.
+
+By text, by structure (lists, tuples, sets, intervals, unions, matrices), by exact rational, by
+value at a few points. `None` where that does not tell: inequalities of a higher degree, commands
+that `expressions` does not know.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from evenflow.rewards.math.bases import BASED
+from evenflow.rewards.math.sets import EMPTY, NoSet, same_sets, without_builder
+from evenflow.rewards.math.values import is_number, proportional, same_values
+
+THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?%?")
+WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}|[Nn]o")
+LONG_WORD = re.compile(r"[A-Za-z]{4,}")
+CHOICE = re.compile(
+    r"\((?P<letter>[A-J])\)(?P<rest>(?!\\(?:cup|cap|cdot|lor|pm))[^,;/|+^=(].*)", re.DOTALL
+)
+MATRIX = re.compile(r"\\begin\{pmatrix\}(?P<inside>.*?)(?:\\\\)?\\end\{pmatrix\}", re.DOTALL)
+RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|notin|subset|setminus|mathbb|mid|equiv)(?![a-z])")
+CONDITION = re.compile(
+    rf"{RELATION.pattern}|\\cup|\\emptyset|\\\{{\\\}}|allreal|nosolution|norealsolution"
+)
+INFINITE = re.compile(r"[-+]?\\infty")
+NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+LEADING_ZERO = re.compile(r",0[0-9]")
+CLOCK = re.compile(r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-5][0-9])(?P<second>:[0-5][0-9])?")
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}")
+BEYOND = re.compile(r"\\infty\]|\[-\\infty")
+BETWEEN_INTERVALS = re.compile(r"(?<=[\])]),(?=[(\[])")
+NAME = re.compile(r"[A-Za-z]{1,2}'?(?:_\{?\w+\}?)?(?:\([^()]*\))?|\\[a-z]+|\([a-z](?:,[a-z])*\)")
+ASSIGNED = re.compile(r"([a-z])=([^=]+)")
+LETTER = re.compile(r"[A-Za-z]")
+COMMAND = re.compile(r"\\[A-Za-z]+")
+BEGIN = r"\begin"
+APPROX = r"\approx"
+
+
+def same(gold: str, said: str) -> bool | None:
+    """Whether `said` answers what `gold` does; None if this module cannot tell.
+
+    Text in a gold is compared as text, without case. A list without brackets is a multiset, as is
+    one in braces; ``(…)`` and ``[…]`` are ordered, and their brackets count: ``(1,2)`` is
+    neither ``\\{1,2\\}`` nor ``[1,2]`` nor the list 1, 2. A set by condition is the interval that
+    it describes. A number in a base is neither the decimal of these digits nor of its value. Of
+    choices the letters are compared, where both have one. ``x=…`` is its right side where the gold
+    is no equation; two equations are the same up to a factor. 10% is 10 and 0.1.
+    """
+    if gold == said:
+        return True
+    if NUMBER.fullmatch(gold) and NUMBER.fullmatch(said):
+        return same_values(gold, said)
+    if THOUSANDS.fullmatch(gold) or THOUSANDS.fullmatch(said):  # or a list? either will do
+        readings = [(a, b) for a in _readings(gold) for b in _readings(said)]
+        return True in [_same_form(a, b) for a, b in readings]
+    return _same_form(gold, said)
+
+
+def _readings(text: str) -> list[str]:
+    """A number, and a list where each of its members is written as a number by itself."""
+    if not THOUSANDS.fullmatch(text):
+        return [text]
+    number = text.replace(",", "")
+    return [number] if LEADING_ZERO.search(text) else [text, number]
+
+
+def _is_time(text: str) -> bool:
+    """A time of day, or a date. A ratio would be in lowest terms: 3:30 is none, 2:15 may be."""
+    if found := CLOCK.fullmatch(text):
+        hour, minute = found["hour"], found["minute"]
+        return bool(found["second"]) or minute[0] == "0" or math.gcd(int(hour), int(minute)) > 1
+    return DATE.fullmatch(text) is not None
+
+
+def _same_form(gold: str, said: str) -> bool | None:
+    a, b = CHOICE.fullmatch(gold), CHOICE.fullmatch(said)
+    if a or b:
+        return _same_choices(gold, a, said, b)
+    if CONDITION.search(f"{gold}\n{said}"):
+        return _same_conditions(gold, said)
+    if _is_time(gold):
+        return gold.lstrip("0") == said.lstrip("0")
+    in_words = WORD.fullmatch(gold) and WORD.fullmatch(said)
+    if in_words or ("\\" not in gold and LONG_WORD.search(gold)):
+        return _letters(gold) == _letters(said)
+    if BASED.fullmatch(gold) or BASED.fullmatch(said):
+        return False  # or they were the same text
+    if gold.startswith(BEGIN) or said.startswith(BEGIN):
+        return _same_matrices(gold, said)
+    return _same_collections(_parts(gold), _parts(said))
+
+
+def _same_choices(
+    gold: str, a: re.Match[str] | None, said: str, b: re.Match[str] | None
+) -> bool | None:
+    """By their letters; one that the other side does not have, by what the choice says."""
+    left = a["letter"] if a else gold if len(gold) == 1 and gold.isupper() else None
+    right = b["letter"] if b else said if len(said) == 1 and said.isupper() else None
+    if left and right:
+        return left == right
+    return same(a["rest"] if a else gold, b["rest"] if b else said)
+
+
+def _same_conditions(gold: str, said: str) -> bool | None:
+    if r"\cup" in gold and r"\cup" not in said:
+        said = BETWEEN_INTERVALS.sub(r"\\cup ", said)
+    try:
+        return same_sets(gold, said, _split)
+    except NoSet:
+        pass
+    if "\\" not in gold and LONG_WORD.search(gold):
+        return _letters(gold) == _letters(said)
+    if bool(BEYOND.search(gold)) != bool(BEYOND.search(said)):
+        return False  # infinity does not belong to it
+    if EMPTY.fullmatch(gold):
+        return EMPTY.fullmatch(said) is not None
+    plain = without_builder(gold), without_builder(said)
+    if plain != (gold, said):
+        return same(*plain)
+    a, b = _split(gold, (r"\cup",)), _split(said, (r"\cup",))
+    if len(a) > 1 or len(b) > 1:
+        return None if RELATION.search(gold + said) else _match(a, b)
+    if NUMBER.fullmatch(gold) or NUMBER.fullmatch(said):
+        return False  # no condition is a number
+    return _same_collections(_parts(gold), _parts(said))
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.casefold())
+
+
+def _same_matrices(gold: str, said: str) -> bool | None:
+    a, b = MATRIX.fullmatch(gold), MATRIX.fullmatch(said)
+    if "\\begin" in gold and "\\begin" in said and not (a and b):
+        return None
+    if not (a and b):
+        if (cells := _nested(said if a else gold)) and (a or b):
+            gold, said = (gold, cells) if a else (cells, said)
+            return _same_matrices(gold, said)
+        matrix = a or b
+        if matrix is None:  # 2\\begin{pmatrix}…
+            return None
+        rows = _rows(matrix["inside"])
+        kind, vector = _parts(said if a else gold)
+        if kind == "()" and 1 in (len(rows), max(map(len, rows), default=0)):
+            line = [cell for row in rows for cell in row]
+            return _each(line, vector) if a else _each(vector, line)
+        return False
+    left, right = _rows(a["inside"]), _rows(b["inside"])
+    if [len(row) for row in left] != [len(row) for row in right]:
+        return False
+    return _each([c for row in left for c in row], [c for row in right for c in row])
+
+
+def _nested(text: str) -> str | None:
+    """``[[1,2],[3,4]]`` as a matrix."""
+    if not (text.startswith("[[") and text.endswith("]]")):
+        return None
+    rows = _split(text[1:-1], (",",))
+    if not all(row[:1] == "[" and row[-1:] == "]" for row in rows):
+        return None
+    cells = r"\\".join("&".join(_split(row[1:-1], (",",))) for row in rows)
+    return rf"\begin{{pmatrix}}{cells}\end{{pmatrix}}"
+
+
+def _rows(inside: str) -> list[list[str]]:
+    return [row.split("&") for row in inside.split("\\\\") if row]
+
+
+def _split(text: str, separators: Sequence[str]) -> list[str]:
+    """Split where no bracket is open; ``(0,1]`` is as good a pair of brackets as any."""
+    parts, depth, start, at = [], 0, 0, 0
+    while at < len(text):
+        if text.startswith(("\\begin", "\\end"), at):
+            depth += 1 if text[at + 1] == "b" else -1
+        depth += (text[at] in "([{") - (text[at] in ")]}")
+        found = depth == 0 and next((s for s in separators if text.startswith(s, at)), None)
+        if found:
+            parts.append(text[start:at])
+            start = at = at + len(found)
+        else:
+            at += 1
+    return [*parts, text[start:]]
+
+
+def _parts(text: str) -> tuple[str, list[str]]:
+    """The kind, "list", "set" or a pair of brackets, and the members; a list may have one."""
+    opened = "\\{" if text.startswith("\\{") else text[:1]
+    if opened in ("(", "[", "\\{") and _closes_at_end(text):
+        inside = text[len(opened) : -2 if opened == "\\{" else -1]
+        if opened == "\\{":
+            return "set", _members(inside)
+        if len(members := _split(inside, (",", ";"))) > 1:
+            return opened + text[-1], members
+    return "list", _members(text)
+
+
+def _closes_at_end(text: str) -> bool:
+    depth = 0
+    for at, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0 and at > 1:
+            return at == len(text) - 1
+    return False
+
+
+def _members(text: str) -> list[str]:
+    """Between commas or, where there are any, semicolons; ``1\\pm2`` is two."""
+    members = _split(text, (";",))
+    members = members if len(members) > 1 else _split(text, (",",))
+    expanded = []
+    for member in filter(None, members):
+        if "\\pm" in member:
+            expanded += [
+                member.replace("\\pm", "+").replace("\\mp", "-"),
+                member.replace("\\pm", "-").replace("\\mp", "+"),
+            ]
+        else:
+            expanded.append(member)
+    return expanded
+
+
+def _same_collections(gold: tuple[str, list[str]], said: tuple[str, list[str]]) -> bool | None:
+    (kind, a), (other, b) = gold, said
+    if kind in ("list", "set") and other in ("list", "set"):
+        if len(a) == 1 == len(b):
+            return _same_atoms(a[0], b[0]) if (kind, other) != ("set", "set") else same(a[0], b[0])
+        spelt = kind == other and len(a) == 1 and len(set(b)) == len(b) > 1
+        if spelt and not any("=" in member for member in b):  # one value in two spellings
+            return all(same(a[0], member) is True for member in b)
+        return _match(a, b, repeats="set" not in (kind, other))
+    if kind == other:
+        return _each(a, b)
+    if kind == "()" and other == "list" and (values := _by_names(b)):  # x=1, y=2
+        return _each(a, values)
+    if "list" in (kind, other) and any(len(x) == 1 and RELATION.search(x[0]) for x in (a, b)):
+        return None  # an interval and an inequality
+    return False
+
+
+def _by_names(members: Sequence[str]) -> list[str]:
+    """The values of ``x=1`` and ``y=2``, by the names' order; none where others are among them."""
+    named = {m[1]: m[2] for m in map(ASSIGNED.fullmatch, members) if m}
+    return [named[name] for name in sorted(named)] if len(named) == len(members) > 1 else []
+
+
+def _each(gold: Sequence[str], said: Sequence[str]) -> bool | None:
+    """All of them in order: one that differs decides, else one that cannot be told."""
+    if len(gold) != len(said):
+        return False
+    answers = [same(a, b) for a, b in zip(gold, said, strict=True)]
+    return False if False in answers else None if None in answers else True
+
+
+def _match(gold: Sequence[str], said: Sequence[str], repeats: bool = True) -> bool | None:
+    """The same members in any order; without `repeats`, each at least once on both sides."""
+    if not repeats:
+        gold, said = _distinct(gold), _distinct(said)
+    if len(gold) != len(said):
+        return False
+    left, unclear = list(said), False
+    for a in gold:
+        answers = [same(a, b) for b in left]
+        if True in answers:
+            del left[answers.index(True)]
+        elif None in answers:
+            unclear = True
+        else:
+            return False
+    return None if unclear else True
+
+
+def _distinct(members: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    for member in members:
+        if not any(same(member, other) for other in kept):
+            kept.append(member)
+    return kept
+
+
+def _same_atoms(gold: str, said: str) -> bool | None:
+    if gold == said:
+        return True
+    if gold.endswith("%") or said.endswith("%"):
+        a, b = gold.rstrip("%"), said.rstrip("%")
+        answer = _same_atoms(a, b)
+        if answer is not False or gold.endswith("%") == said.endswith("%"):
+            return answer
+        return _same_atoms(f"({a})/100", b) if gold.endswith("%") else _same_atoms(a, f"({b})/100")
+    if RELATION.search(gold) or RELATION.search(said):
+        return None
+    if INFINITE.fullmatch(gold) or INFINITE.fullmatch(said.rpartition("=")[2]):
+        return gold == said.rpartition("=")[2]
+    if APPROX in gold:
+        answers = [same(side, said) for side in _approximations(gold)]
+        return True if True in answers else None if None in answers else False
+    if APPROX in said:  # 2/3 ≈ 0.67 answers both, each where it is asked for
+        said = _approximations(said)[-1 if NUMBER.fullmatch(gold) else 0]
+    return _same_equations(_sides(gold), _sides(said))
+
+
+def _approximations(text: str) -> list[str]:
+    """The sides of an approximation that are values: not the x of ``x \\approx 5``."""
+    sides = [side for side in text.split(APPROX) if side]
+    named = len(sides) > 1 and NAME.fullmatch(sides[0]) and not is_number(sides[0])
+    return (sides[1:] if named else sides) or [text.replace(APPROX, "")]
+
+
+def _sides(text: str) -> list[str]:
+    return [side for side in text.split("=") if side] or [text]
+
+
+def _same_equations(gold: list[str], said: list[str]) -> bool | None:
+    """The gold's form decides: an expression is answered by the last side of an equation."""
+    if len(gold) > 1 and len(said) > 1:
+        a, b = gold[0], said[0]
+        if NAME.fullmatch(a) and NAME.fullmatch(b) and (a == b or "(" in a + b):
+            return same(gold[-1], said[-1])
+        return proportional(gold, said)
+    if len(gold) == len(said) == 1:
+        return same_values(gold[0], said[0])
+    if len(gold) == 1:
+        equation = said[-1] == "0" and not NAME.fullmatch(said[0])  # x + y = 0 is not 0
+        backwards = len(said) == 2 and NAME.fullmatch(said[1]) and is_number(said[0])  # 5 = x
+        return False if equation else same(gold[0], said[0 if backwards else -1])
+    if NAME.fullmatch(gold[0]):
+        return same(gold[-1], said[0])
+    if any(LETTER.search(COMMAND.sub("", side)) for side in gold):
+        return False  # an equation is no number: 0 is no answer to x + y = 0
+    answers = [same(side, said[0]) for side in gold]  # 0.56 = 56%
+    return True if True in answers else None if None in answers else False

@@ -1,0 +1,211 @@
+"""The answer that a response commits itself to, as it is written there."""
+
+from __future__ import annotations
+
+import re
+
+from evenflow.rewards.thoughts import spoken
+
+CLAIM = re.compile(
+    r"\banswer[\s*]{0,9}(?:is\b|=|[:：])[\s*:]{0,9}"
+    r"|(?:\bfinal|#)[ \t*]{1,4}answer\**[ \t]*\n\s{0,9}"
+    r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}",
+    re.IGNORECASE,
+)
+# "Option C is correct", "(C) is the right answer"
+CHOSEN = re.compile(
+    r"(?:\b(?:[Oo]ption|[Cc]hoice)[\s*$]{1,9}\(?|\()(?P<letter>[A-J])\)?[\s*$]{1,9}"
+    r"is[\s*]{1,9}(?:the[\s*]{1,9})?(?:only[\s*]{1,9})?(?:correct|right)\b"
+)
+CLAIM_ENDS = re.compile(
+    r"\n|(?<!\\)(?<!sq)(?<!approx)(?<!\b[A-J])[.!?。](?=\s|\$\s|\*|$)|\$\$\s|\\\]"
+    r"|[,;]?\s+(?:because|since|which|as|so|where|I hope)\b"
+)
+BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
+BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+TOKEN = re.compile(r"[^\s{}$]{1,40}")
+TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
+MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")  # and the marks that close a heading
+# A heading: words, or a number of a section and words. "5 apples" is none.
+HEADING = re.compile(
+    r"[*_\s]*(?:[^\W\d_]{2,}(?![^\W\d_]|[/(^*+=])|[0-9]{1,2}[.):][\s*]*[^\W\d_]{2,}|[A-Z][.:)]?\s+[^\W\d_]{2,})"
+)
+# Between two answers that are one: nothing but signs, "and", "or", a name that is given a value.
+BESIDE = re.compile(
+    r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\]|\band\b|\bor\b|\b[a-z]\s*=)*",
+    re.IGNORECASE,
+)
+EITHER = re.compile(
+    r"(?:\bor\b|\balternatively\b|\bmaybe\b|\bperhaps\b|\botherwise\b|\belse\b"
+    r"|\b(?:could|might|may|can)\s+(?:also|equally|well)\b|\\lor\b|\\vee\b)",
+    re.IGNORECASE,
+)
+NEXT_SENTENCE = re.compile(r"[.!?]\s|\n\s*\n|\bnot?\b", re.IGNORECASE)
+MOST = 20
+"""Answers side by side that are looked at."""
+BETWEEN = 80
+"""Characters between two answers of which either is offered."""
+SPAN = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
+# A formula that may go over several lines, and that ends the line where it ends.
+FORMULA = re.compile(r"(?:\$\$(.+?)\$\$|\\\[(.+?)\\\]|\$([^$]+)\$)[.\s*]*(?:$|\n)", re.DOTALL)
+LONGEST = 1000
+"""Characters of an answer; the longest gold of MATH has 159."""
+PLAIN = 120
+"""Characters of a response that may be an answer without a word around it."""
+SENTENCE = re.compile(
+    r"[a-z]{2}[.!?:]\s+[A-Z]|\n\s*\n"
+    r"|\b(?i:so|thus|hence|therefore|is|are|was|we|it|have|has|get|then|which)\b|\bI\b"
+)
+
+
+def extract(text: str) -> str | None:
+    """The final answer in a response; None if it commits itself to none.
+
+    Only what is `spoken`, after the last thought, counts. There, in this order: what the last
+    ``<answer>…`` holds; the last ``\\boxed{…}`` or ``\\fbox{…}`` (a box that is cut off is no
+    answer: what it was to revise is withdrawn); what follows the last ``####`` that is no heading;
+    what follows the last "answer is" or "answer:" in its sentence; the formula that the last line
+    ends with; the whole text where it is nothing but a short answer. "Page 5" is not 5: no number
+    is picked out of prose.
+
+    Answers side by side, as in ``\\boxed{4} or \\boxed{5}``, are a list of them.
+    """
+    said = spoken(text)
+    if said is None:
+        return None
+    tagged = last_tagged(said)
+    found = committed(said if tagged is None else tagged)
+    if found is None:
+        found = _stated(said) if tagged is None else tagged
+    return found.strip().strip("*`") or None if found else None
+
+
+def committed(said: str) -> str | None:
+    """The answer in the last box, after the last ``####``, or after the last claim; empty where
+    there is one that is cut off."""
+    found = last_box(said)
+    if found is None:
+        found = _marked(said)
+    return _claimed(said) if found is None else found
+
+
+def last_tagged(text: str) -> str | None:
+    """What stands in the last ``<answer>…</answer>``; None if there is none.
+
+    The last may be without an end, which samplers cut off where it is what they stop at.
+    """
+    if "<" not in text:
+        return None
+    spans: list[tuple[int, int, int]] = []  # begin, end of what is in it, end
+    begin = at = None
+    for tag in TAG.finditer(text):
+        if tag[0][1] != "/":
+            begin, at = tag.start(), tag.end()
+        elif begin is not None and at is not None:
+            spans.append((begin, tag.start(), tag.end()))
+            begin = None
+    if begin is not None:
+        spans.append((begin, len(text), len(text)))
+    return _beside(text, [(b, text[b + len("<answer>") : e].strip(), end) for b, e, end in spans])
+
+
+def last_box(text: str) -> str | None:
+    """What stands in the last ``\\boxed{…}`` or ``\\fbox{…}``; empty if cut off, None if none.
+
+    A box in a box is part of it.
+    """
+    spans: list[tuple[int, str, int]] = []  # where a box begins, what is in it, where it ends
+    cut_off = False
+    boxes = list(BOX.finditer(text))
+    for box in boxes[-MOST:]:
+        if spans and box.start() < spans[-1][2]:
+            continue
+        begin, inside = box.span()
+        if text.startswith("{", inside):
+            end = _closing(text, inside)
+            cut_off = end is None
+            if end is not None:
+                held = text[inside + 1 : end - 1].strip()
+                spans.append((begin, BOX.sub("", held) if "box" in held else held, end))
+        elif token := TOKEN.match(text, inside):  # \boxed 5: TeX takes the next token
+            cut_off = False
+            spans.append((begin, token[0].rstrip(".,"), token.end()))
+    if not boxes:
+        return None
+    return "" if cut_off or not spans else _beside(text, spans)
+
+
+def _closing(text: str, opened: int) -> int | None:
+    """Where the brace is closed that is opened there; ``\\{`` is none."""
+    depth = 0
+    for token in BRACE.finditer(text, opened):
+        if token[0] in "{}":
+            depth += 1 if token[0] == "{" else -1
+            if depth == 0:
+                return token.end()
+    return None
+
+
+def _beside(text: str, spans: list[tuple[int, str, int]]) -> str | None:
+    """The last of the answers, with those that stand beside it: a list, or a hedge.
+
+    An answer of the working, or one that is revised, is followed by words, or by a sentence's end.
+    """
+    if len(spans) < 2:
+        return spans[0][1] if spans else None
+    answers = [spans[-1][1]]
+    pairs = zip(reversed(spans[-MOST:-1]), reversed(spans[1:]), strict=False)
+    for (_, before, end), (start, _, _) in pairs:
+        between = text[end:start]
+        if len(between) > BETWEEN or not before:
+            break
+        either = EITHER.search(between) and not NEXT_SENTENCE.search(between)
+        if not either and not BESIDE.fullmatch(between):
+            break
+        answers.append(before)
+    distinct = list(dict.fromkeys(reversed(answers))) if all(answers) else answers[:1]
+    return ", ".join(distinct)
+
+
+def _marked(text: str) -> str | None:
+    """What follows the last ``####``, unless it is a heading: words before other text."""
+    if "####" not in text:
+        return None
+    marks = list(MARK.finditer(text))
+    for number, mark in enumerate(reversed(marks)):
+        said = mark[1].rstrip("# \t").strip()
+        last = number == 0 and not text[mark.end() :].strip()
+        if said and (last or not HEADING.match(said)):
+            return said
+    return None
+
+
+def _claimed(text: str) -> str | None:
+    claims = list(CLAIM.finditer(text))
+    chosen = list(CHOSEN.finditer(text))
+    if chosen and (not claims or claims[-1].start() < chosen[-1].end()):
+        return chosen[-1]["letter"]
+    if not claims:
+        return None
+    said = text[claims[-1].end() :].lstrip(" \t\n*")
+    if display := FORMULA.match(said):
+        return (display[1] or display[2] or display[3]).strip()
+    end = CLAIM_ENDS.search(said)
+    return said[: end.start() if end else None].strip(" \t*:")
+
+
+def _stated(text: str) -> str | None:
+    text = text.strip()
+    if text.startswith("**") and text.endswith("**"):
+        text = text.strip("*")
+    spans = list(SPAN.finditer(text[-2 * LONGEST :]))
+    if spans and re.fullmatch(r"[\s.*]*", text[-2 * LONGEST :][spans[-1].end() :]):
+        whole = len(spans) == 1 and spans[0].start() == 0
+        if whole or not _is_answer(text):
+            return next(group for group in spans[-1].groups() if group is not None).strip()
+    return text if _is_answer(text) else None
+
+
+def _is_answer(text: str) -> bool:
+    """Nothing but an answer: short, and no sentence."""
+    return len(text) <= (LONGEST if "\\begin" in text else PLAIN) and not SENTENCE.search(text)

@@ -1,0 +1,95 @@
+"""Answers that are one number, as in GSM8K (Cobbe et al., arXiv 2110.14168)."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+from evenflow.rewards.math.equality import THOUSANDS
+from evenflow.rewards.math.expressions import Unreadable, read
+from evenflow.rewards.math.extraction import LONGEST, committed, last_tagged
+from evenflow.rewards.math.normalisation import normalise
+from evenflow.rewards.math.spelling import digits
+from evenflow.rewards.portable import portable
+from evenflow.rewards.thoughts import spoken, whole
+
+NUMBER = re.compile(
+    r"(?P<sign>(?<![\w.)])-)?"  # in "5-3" the dash is no sign
+    r"(?P<top>[0-9]+(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)"
+    r"(?:\s*/\s*(?P<bottom>[0-9]+(?:\.[0-9]+)?))?"
+)
+SEVERAL = re.compile(r"[0-9)}],-?[0-9(\\]|\\cup|[0-9]or[0-9]|\\pm")
+TIDY = [
+    (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1/\2"),
+    (re.compile(r"\\[!,;% ]|\\?\$|[*%]"), ""),  # \! and \, thin spaces; $, %; Markdown's stars
+    (re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))"), ""),
+    (re.compile("[−–﹣－]"), "-"),
+]
+
+
+@portable("answer")
+def gsm8k(completions: list, answer: list, **columns: Any) -> list[float | None]:
+    """1.0 where an answer's final number equals the row's `answer` exactly, else 0.0.
+
+    None where the row's own `answer` holds no number: there is nothing to compare with.
+    """
+    answers = whole(completions, **columns)
+    return [_score(text, str(gold)) for text, gold in zip(answers, answer, strict=True)]
+
+
+def _score(completion: str, gold: str) -> float | None:
+    right = final_number(gold)
+    return None if right is None else float(final_number(completion) == right)
+
+
+def final_number(text: str) -> Fraction | None:
+    """The number that the text ends up with, exact; None if it commits itself to none.
+
+    Only what is `spoken`, after the last thought, counts. There, in this order: the number in the
+    last ``<answer>…``, in the last ``\\boxed{…}``, after the last ``####`` that is no heading, or
+    after the last "answer is" or "answer:"; else the last number. Of a chain, ``12 × 5 = 60``, it
+    is the value after the last equals sign. ``$1,000.`` is 1000, ``50%`` is 50, ``\\frac{1}{2}`` is
+    1/2. Two numbers, as in "4 or 5", are none.
+    """
+    said = spoken(text)
+    if said is None:
+        return None
+    tagged = last_tagged(said)
+    found = committed(said if tagged is None else tagged)
+    if found is None and tagged is None:
+        return _number(said, which=-1)
+    return _value(found if found is not None else tagged or "")
+
+
+def _value(answer: str) -> Fraction | None:
+    """The value of an answer: read as a whole, else its first number, after its equals signs."""
+    if len(answer) > LONGEST:
+        return None
+    plain = normalise(answer)
+    for text in (plain.rstrip("%"), plain.rpartition("=")[2].rstrip("%")):
+        if THOUSANDS.fullmatch(text):
+            text = text.replace(",", "")
+        try:
+            expression = read(text)
+            value = None if expression.names else expression.at({})
+        except Unreadable:
+            continue
+        if isinstance(value, Fraction):
+            return value
+    return None if SEVERAL.search(plain) else _number(answer.rpartition("=")[2])
+
+
+def _number(text: str, which: int = 0) -> Fraction | None:
+    text = digits(text)
+    for pattern, by in TIDY:
+        text = pattern.sub(by, text)
+    matches = list(NUMBER.finditer(text))
+    if not matches:
+        return None
+    match = matches[which]
+    try:
+        value = Fraction(match["top"]) / Fraction(match["bottom"] or 1)
+    except (ValueError, ZeroDivisionError):  # thousands of digits; a zero below the line
+        return None
+    return -value if match["sign"] else value

@@ -1,0 +1,162 @@
+"""Verdicts on responses to questions of mathematics, one or many, and rewards made of them."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from typing import Any, Literal, NamedTuple
+
+from evenflow.errors import UserError
+from evenflow.rewards.math.equality import same
+from evenflow.rewards.math.expressions import DEPTH
+from evenflow.rewards.math.extraction import LONGEST, extract
+from evenflow.rewards.math.normalisation import normalise
+from evenflow.rewards.math.presets import PRESETS, boxed_right, dapo_right
+from evenflow.rewards.math.sets import without_builder
+from evenflow.rewards.math.workers import TIMEOUT, Workers, shared
+from evenflow.rewards.thoughts import spoken, whole_of
+
+AHEAD = 512
+"""Rows that are looked at before the verdict of an earlier one is there."""
+LIMIT = 40.0
+"""Seconds for a batch of rewards: less than the trainer waits (`reward.timeout`), or a few dozen
+answers that hang would make all others late."""
+NAN = float("nan")
+
+
+class Verdict(NamedTuple):
+    """What is known about a response."""
+
+    verdict: Literal["right", "wrong", "unknown"]
+    """Unknown: the gold cannot be read, or the comparison did not end in time."""
+    reason: str
+    """In a few words, what decided."""
+
+
+def verdict(response: str, gold: Any, preset: str = "default", timeout: float = TIMEOUT) -> Verdict:
+    """Whether the response's final answer (`extract`) is the gold's.
+
+    In this order: equal text after `normalise`; equal structure, exact rationals, values within
+    a relative 1e-9 (`equality.same`); math-verify, in a process of its own, for what is left.
+    `preset` grades as others do (`presets`); `timeout` is in seconds for one such comparison,
+    which is tried twice.
+    """
+    return _result(_judge(response, gold, preset, shared(timeout)))
+
+
+def verdicts(
+    pairs: Iterable[tuple[str, Any]],
+    preset: str = "default",
+    timeout: float = TIMEOUT,
+    limit: float | None = None,
+) -> Iterator[Verdict]:
+    """Verdicts of (response, gold), in order, while others are still being compared.
+
+    What is not known `limit` seconds after the start stays unknown.
+    """
+    workers = shared(timeout)
+    end = None if limit is None else time.monotonic() + limit
+    ahead: deque[Verdict | _Pending] = deque()
+    for response, gold in pairs:
+        ahead.append(_judge(response, gold, preset, workers))
+        while ahead and (len(ahead) > AHEAD or isinstance(ahead[0], Verdict)):
+            yield _result(ahead.popleft(), end)
+    while ahead:
+        yield _result(ahead.popleft(), end)
+
+
+def grade_rows(
+    rows: Iterable[dict[str, Any]], preset: str = "default", timeout: float = TIMEOUT
+) -> Iterator[tuple[str, str]]:
+    """(verdict, reason) of each row's `response` and `gold`, in order."""
+    return verdicts(((whole_of(row), row["gold"]) for row in rows), preset, timeout)
+
+
+def rewards(
+    answers: list[str], golds: list | None, preset: str, values: tuple[float, float]
+) -> list[float]:
+    """`values` are those of a right and a wrong answer; an unknown one gets NaN."""
+    if golds is None:
+        raise UserError("the math reward needs the right answers: a column `answer` or `gold`")
+    right, wrong = values
+    score = {"right": right, "wrong": wrong, "unknown": NAN}
+    pairs = zip(answers, golds, strict=True)
+    return [score[found.verdict] for found in verdicts(pairs, preset, limit=LIMIT)]
+
+
+class _Pending(NamedTuple):
+    answer: Future[bool | str]
+
+
+def _result(found: Verdict | _Pending, end: float | None = None) -> Verdict:
+    if isinstance(found, Verdict):
+        return found
+    try:
+        answer = found.answer.result(None if end is None else max(0.0, end - time.monotonic()))
+    except TimeoutError:
+        found.answer.cancel()
+        return Verdict("unknown", "too many slow comparisons before it")
+    if isinstance(answer, str):
+        return Verdict("unknown", answer)
+    return Verdict("right" if answer else "wrong", "math-verify")
+
+
+def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict | _Pending:
+    if preset not in PRESETS:
+        raise UserError(f"there is no preset {preset!r} for math; choose {', '.join(PRESETS)}")
+    if isinstance(gold, bool) or not isinstance(gold, str | int | float):
+        return Verdict("unknown", f"the gold is no text but {type(gold).__name__}")
+    gold = str(gold)
+    if not gold.strip():
+        return Verdict("unknown", "the gold is empty")
+    if spoken(response) is None:
+        return Verdict("wrong", "the thought does not end")
+    if preset == "math-verify":
+        return _Pending(workers.ask(gold, response, whole=True))
+    if preset != "default":
+        right, reason = (dapo_right if preset == "dapo" else boxed_right)(response, gold)
+        return Verdict("right" if right else "wrong", reason)
+    said = extract(response)
+    if said is None:
+        return Verdict("wrong", "no answer")
+    if len(said) > max(LONGEST, 2 * len(gold)):
+        return Verdict("wrong", "too long for an answer")
+    return _compare(_gold(gold), normalise(said), workers)
+
+
+def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:
+    if gold == said:
+        return Verdict("right", "the same text")
+    if not said:
+        return Verdict("wrong", "no answer")
+    if not gold:
+        return Verdict("unknown", "the gold is empty")
+    if _depth(gold) > DEPTH:
+        return Verdict("unknown", "the gold's brackets are nested too deep")
+    if _depth(said) > DEPTH:
+        return Verdict("wrong", "brackets nested too deep for an answer")
+    try:
+        answer = same(gold, said)
+    except RecursionError:
+        return Verdict("wrong", "nested too deep for an answer")
+    if answer is None:
+        return _Pending(workers.ask(without_builder(gold), without_builder(said)))
+    return Verdict("right", "the same value") if answer else Verdict("wrong", "another value")
+
+
+def _depth(text: str) -> int:
+    deepest = depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+@functools.lru_cache(maxsize=8192)
+def _gold(gold: str) -> str:
+    """A gold may be a whole solution: then its answer counts."""
+    marked = "\\boxed" in gold or "\\fbox" in gold or "####" in gold
+    return normalise((extract(gold) if marked else None) or gold)

@@ -1,0 +1,190 @@
+"""One spelling for what is written in many: delimiters, spaces, units, text, Unicode."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from evenflow.rewards.math.bases import in_base
+from evenflow.rewards.math.spelling import in_latex
+from evenflow.rewards.math.wording import TEXT, choice, without_lead, without_units
+
+PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+NUMBERS = re.compile(r"-?[0-9.]+(?:\s+-?[0-9.]+)+")
+GROUPED = re.compile(r"-?[0-9]{1,3}(?:\s+[0-9]{3})+(?:\.[0-9]+)?")  # 10 000
+COMMAND = re.compile(r"(?<!\\)\\[A-Za-z]+")
+DROPPED = (
+    "left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr bigm Bigm"
+    " boldsymbol bm underline therefore implies checkmark blacksquare"
+    " USD rm bf it small large Large LARGE huge Huge"
+)
+COMMANDS = {
+    **dict.fromkeys((f"\\{name}" for name in DROPPED.split()), ""),
+    **dict.fromkeys((r"\quad", r"\qquad", r"\thinspace"), " "),
+    **dict.fromkeys((r"\displaystyle", r"\textstyle", r"\limits"), " "),
+    **dict.fromkeys((r"\dfrac", r"\tfrac", r"\cfrac"), r"\frac"),
+    **dict.fromkeys((r"\le", r"\leqslant"), r"\leq"),
+    **dict.fromkeys((r"\ge", r"\geqslant"), r"\geq"),
+    **dict.fromkeys((r"\vert", r"\lvert", r"\rvert"), "|"),
+    **dict.fromkeys((r"\times", r"\ast"), r"\cdot "),
+    **dict.fromkeys((r"\sim", r"\simeq", r"\thickapprox"), r"\approx "),
+    r"\ne": r"\neq",
+    r"\lt": "<",
+    r"\gt": ">",
+    r"\langle": "(",
+    r"\rangle": ")",
+    r"\lbrace": r"\{",
+    r"\rbrace": r"\}",
+    r"\varnothing": r"\emptyset",
+    r"\degree": r"^\circ",
+    r"\percent": "%",
+    r"\dpercent": "%",
+}
+
+
+def _repeating(found: re.Match[str]) -> str:
+    """The digits after the point, of which the last ones repeat."""
+    once, *again = found.groups()
+    return rf".{once}\overline{{{next(filter(None, again))}}}"
+
+
+# (what must be there, pattern, replacement), in this order; every pattern takes time linear in the
+# length.
+RULES = [
+    ("", r"\\\$|(?<!\\)\$|€|£|¥|₹|¢|(?:\bUSD|\bRs\.?)(?=\s*[0-9])", ""),
+    ("\\", r"(?<!\\)\\[()\[\]]", ""),
+    ("%", r"\\?%", "%"),
+    ("p", r"(?<=[0-9])\s*(?:percent(?:age)?|per cent|pct)\b", "%"),
+    (",", r"(?<=[0-9])\s*(?:\{,\}|,\s*\\!)\s*(?=[0-9]{3})", ""),  # 1{,}000, 1,\!000
+    ("{", r"\{:\}", ":"),  # 3{:}30
+    (".", r"(?<=[0-9])\.([0-9]*)(?:\(([0-9]+)\)|\\dot\s*\{?([0-9])\}?)(?![0-9])", _repeating),
+    (
+        ".",
+        r"(?<=[0-9])\.([0-9]{0,9}?)([0-9]{1,6})\2{2,9}\s*(?:\.\.\.|…|\\[lc]?dots(?![a-z]))",
+        _repeating,
+    ),
+    ("\\", r"(?<!\\)\\(?:[!,;:> ]|$)", " "),
+    ("~", "~", " "),
+    ("\\\\", r"\\\\\s*\[[^\[\]]*\]", r"\\\\"),  # \\[4pt] between rows
+    (".", r"\\(?:left|right)\s*\.", ""),
+    ("\\", r"\\h?v?phantom\s*(?:\{[^{}]*\}|.)|\\[hv]space\*?\{[^{}]*\}", ""),
+    ("*", r"(?<!\*)\*(?!\*)", r"\\cdot "),
+    ("**", r"\*\*", "^"),
+    ("\\infty", r"(?<![0-9)}\]])\s*\+\s*(?=\\infty)", ""),
+    ("\\mathbb", r"(\\mathbb)\s*([A-Z])", r"\1{\2}"),
+    ("matrix", r"(begin|end)\{(?:[bB]|small)?matrix\}", r"\1{pmatrix}"),
+    ("array", r"\\begin\{array\}\s*\{[^{}]*\}", r"\\begin{pmatrix}"),
+    ("array", r"\\end\{array\}", r"\\end{pmatrix}"),
+    (
+        "/",
+        r"(?<![0-9/.])([0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)(?![0-9/.])",
+        r"\1\\frac{\2}{\3}",
+    ),  # 2 1/2
+    ("", r"(?<![A-Za-z])([aApP])\.?\s?[mM]\.?(?![A-Za-z])", lambda m: m[1].lower() + "m"),
+    ("\\", r"\\(?:SI|qty|num)\s*\{([^{}]*)\}(?:\s*\{[^{}]*\})?", r"\1"),
+    ("color", r"\\(?:text)?color\s*\{[^{}]*\}", ""),
+    ("\\", rf"^\s*{TEXT}\{{([^{{}}]*)\}}\s*\.?\s*$", r"\1"),
+    ("approx", r"\s*\(?\bapprox(?:\.|imately)?\)?\s*$", ""),
+]
+TEXT_RULES = [
+    ("or", rf"{TEXT}\{{\s*,?\s*or\s*\}}", " or "),
+    ("and", rf"{TEXT}\{{\s*,?\s*and\s*\}}", ","),
+    ("\\", rf"{TEXT}\{{([^{{}}]*)\}}", r" \1 "),
+    ("either", r"^\s*either\b", ""),
+    ("both", r"^\s*both\b", ""),
+    ("and", r"(?<=[0-9A-Za-z)}\]])\s*,?\s+and\s+(?=[-0-9A-Za-z(\\])", ","),
+]
+OR = re.compile(r"(?<=[0-9A-Za-z)}\]])\s*,?\s+or\s+(?=[-0-9A-Za-z(\[\\])")
+CONDITION = re.compile(
+    r"[<>]|\\[lgn]eq(?![A-Za-z])|\\mid(?![a-z])|\{\s*[a-zA-Z]\s*[:|]|[\])]\s*,?\s+or\s+[\[(].*\\infty|\\infty.*[\])]\s*,?\s+or\s+[\[(]"
+)
+SHORT_RULES = [
+    ("\\frac", r"\\frac\s*([0-9A-Za-z])\s*([0-9A-Za-z])", r"\\frac{\1}{\2}"),
+    ("\\frac", r"\\frac\s*(\{[^{}]*\})\s*([0-9A-Za-z])", r"\\frac\1{\2}"),
+    ("\\sqrt", r"\\sqrt\s*([0-9A-Za-z])", r"\\sqrt{\1}"),
+    (".", r"(?<![0-9])\.(?=[0-9])", "0."),
+    ("", r"(?<=[_^])\s*([0-9])\s+(?=[0-9])", r"{\1}"),  # \\log_2 8
+    ("{", r"(?<=[_^])\s*\{\s*([0-9A-Za-z])\s*\}(?!\s*[0-9])", r"\1"),
+    ("\\in", r"(?<![A-Za-z\\])([A-Za-z])\s*\\in(?![A-Za-z])", ""),
+    ("\\", r"(\\[A-Za-z]+)\s+(?=[A-Za-z])", "\\1\0"),
+    ("", r"\s+", ""),
+    ("\0", r"\0", " "),
+    (",,", r",,+", ","),
+    (")=", r"^\([A-Za-z](?:,[A-Za-z])+\)=(?=\(|\\begin)", ""),  # (x,y)=(1,2)
+    ("]", r"^\](?=[^\[\]()]*,)", "("),  # ]0,1[
+    ("[", r"(?<=,)([^\[\](),]*)\[$", r"\1)"),
+    ("pmatrix", r"^[(\[](\\begin\{pmatrix\}(?:(?!\\begin).)*\\end\{pmatrix\})[)\]]$", r"\1"),
+]
+TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
+DEGREES = re.compile(r"\^\{?\s*\\circ\s*\}?")
+# One name and a value without a name in it: x = 5, f(2) = \frac{1}{2}.
+ASSIGNED = re.compile(
+    r"\(?[A-Za-z]{1,2}'?(?:_\{?\w+\}?)?(?:\([A-Za-z0-9,]*\))?\)?(?==)=(?P<value>[^=<>]+)"
+)
+NAMES = re.compile(r"\\[A-Za-z]+|(?P<name>[A-Za-z])")
+IN_WORDS = "zero one two three four five six seven eight nine ten eleven twelve"
+FIGURES = {word: str(number) for number, word in enumerate(IN_WORDS.split())}
+COMPILED = [
+    [(needle, re.compile(pattern).sub, by) for needle, pattern, by in rules]
+    for rules in (RULES, TEXT_RULES, SHORT_RULES)
+]
+
+
+@lru_cache(maxsize=8192)
+def normalise(answer: str) -> str:
+    """One spelling of an answer, so that most right answers equal the gold as text.
+
+    Gone are the delimiters of mathematics, spaces, ``\\left`` and its kind, currency, units and
+    degrees (outside trigonometry), thousands' separators written as ``{,}`` or ``,\\!``, a leading
+    ``x=`` or ``x\\in``, and full stops at the end. ``\\text{…}`` keeps what is in it.
+    Numbers, functions and signs as people type them are brought to LaTeX (`spelling`), those in
+    a base to ``1F_{16}`` (`bases`); a choice with its text is ``(C)5`` (`wording`).
+    ``\\dfrac12`` becomes ``\\frac{1}{2}``, ``.5`` ``0.5``, × and * ``\\cdot``, every kind of
+    matrix ``pmatrix``, "and" and "or" between answers a comma. ``%`` stays. No value is computed.
+    """
+    if PLAIN_NUMBER.fullmatch(answer):
+        return answer
+    answer = " ".join(answer.split())  # long runs of spaces would take patterns long
+    text = _apply(COMPILED[0], in_latex(answer))
+    text = COMMAND.sub(lambda m: COMMANDS.get(m[0], m[0]), text).strip()
+    text = without_lead(text)
+    if NUMBERS.fullmatch(text) and not GROUPED.fullmatch(text):
+        text = ",".join(text.split())
+    if found := choice(text):
+        letter, says = found
+        return f"({letter}){normalise(says)}" if says else letter
+    text = _apply(COMPILED[1], without_units(text))
+    if " or " in text:
+        text = OR.sub(r"\\cup " if CONDITION.search(text) else ",", text)
+    text = _apply(COMPILED[2], text)
+    if "circ" in text and not TRIGONOMETRY.search(text):
+        text = DEGREES.sub("", text)
+    text = _unwrapped(text.rstrip(".,;:").lstrip(",;:"))
+    assigned = ASSIGNED.fullmatch(text)
+    if assigned and not any(m["name"] and m["name"] != "i" for m in NAMES.finditer(assigned[1])):
+        text = assigned["value"]
+    if len(text) == 3 and text[0] == "(" and text[1].isupper() and text[2] == ")":
+        return text[1]
+    return in_base(text) or FIGURES.get(text.casefold(), text)
+
+
+def _apply(rules: list[tuple[str, Callable, str | Callable]], text: str) -> str:
+    for needle, substitute, by in rules:
+        if needle in text:
+            text = substitute(by, text)
+    return text
+
+
+def _unwrapped(text: str) -> str:
+    """Without braces around the whole: ``{5}`` is 5."""
+    while text.startswith("{") and text.endswith("}"):
+        depth = 0
+        for at, character in enumerate(text):
+            depth += (character == "{") - (character == "}")
+            if depth == 0 and at < len(text) - 1:
+                return text
+        text = text[1:-1]
+        if not text or depth:
+            break
+    return text

@@ -1,0 +1,286 @@
+"""Sets of real numbers, whether written as intervals or by a condition.
+
+``(3,\\infty)``, ``x>3``, ``3<x``, ``\\{x \\mid x>3\\}`` and ``x \\in (3,\\infty)`` are one set.
+Ends are compared by value, and by whether they belong to the set.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from evenflow.rewards.math.expressions import Unreadable, read
+from evenflow.rewards.math.values import same_values
+
+REALS = r"\mathbb{R}"
+EMPTY = re.compile(r"\\emptyset|\\varnothing|\\\{\\\}|emptyset|nosolutions?|norealsolutions?|none")
+ALL_REALS = re.compile(r"\\mathbb\{?R\}?|[Aa]llreal(?:number)?s?(?:x)?|R")
+# \{x \mid …\}, \{x \in R : …\}; normalisation has taken the x off "x \in".
+BUILDER = re.compile(
+    r"(?:\\\{)?\(?(?:[a-zA-Z]|\\[a-z]+|(?P<within>\\mathbb\{?[A-Z]\}?))\)?"
+    r"(?:\\mid|\\vert|\\colon|[|:]|suchthat)(?P<condition>.+?)(?:\\\})?"
+)
+RELATION = re.compile(r"\\leq|\\geq|\\neq|<|>|=")
+FLIPPED = {"<": ">", ">": "<", r"\leq": r"\geq", r"\geq": r"\leq", r"\neq": r"\neq", "=": "="}
+NAME = re.compile(r"(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|mu|phi|omega))\s?(?:\([a-z]\)|_\w)?")
+MOST = 30
+"""Intervals of a set."""
+
+
+@dataclass(frozen=True)
+class End:
+    """An end of an interval: its value, as written and as a float to sort by."""
+
+    text: str
+    at: float
+    closed: bool
+
+    def meets(self, other: End) -> bool:
+        """Whether both are at one value."""
+        return self.text == other.text or (
+            math.isfinite(self.at)
+            and math.isfinite(other.at)
+            and same_values(self.text, other.text) is True
+        )
+
+
+Interval = tuple[End, End]
+LOW, HIGH = End(r"-\infty", -math.inf, False), End(r"\infty", math.inf, False)
+Split = Callable[[str, tuple[str, ...]], list[str]]
+"""Of a text, at separators that stand outside brackets."""
+
+
+class NoSet(Exception):
+    """Not a set that is read here."""
+
+
+def same_sets(gold: str, said: str, split: Split) -> bool:
+    """Whether two normalised answers are one set of real numbers; raises NoSet.
+
+    A condition must be on the gold's variable, where the gold has one.
+    """
+    names: list[set[str]] = [set(), set()]
+    a, b = (
+        _Reader(split, found).union(text) for text, found in zip((gold, said), names, strict=True)
+    )
+    if any(len(found) > 1 for found in names):
+        raise NoSet("conditions on several variables")
+    if names[0] and names[1] and names[0] != names[1]:
+        return False
+    a, b = _merged(a), _merged(b)
+    return len(a) == len(b) and all(
+        x.meets(y) and x.closed == y.closed
+        for one, other in zip(a, b, strict=True)
+        for x, y in zip(one, other, strict=True)
+    )
+
+
+def without_builder(text: str) -> str:
+    """The condition in ``\\{x \\mid …\\}`` on real numbers; any other text as it is."""
+    found = BUILDER.fullmatch(text)
+    within = found and (not found["within"] or ALL_REALS.fullmatch(found["within"]))
+    braces = text.startswith(r"\{") and text.endswith(r"\}") and text.count(r"\{") == 1
+    return found["condition"] if found and within and braces else text
+
+
+class _Reader:
+    """`names` gathers the variables that conditions are on, unless they are bound."""
+
+    def __init__(self, split: Split, names: set[str]) -> None:
+        self.split = split
+        self.names = names
+
+    def union(self, text: str) -> list[Interval]:
+        text = re.sub(r"^[A-Z]=", "", text.strip())  # S = …
+        parts = self.split(text, (r"\cup",))
+        builder = BUILDER.fullmatch(text) if len(parts) == 1 else None
+        if builder and text.startswith(r"\{") == text.endswith(r"\}"):
+            if builder["within"] and not ALL_REALS.fullmatch(builder["within"]):
+                raise NoSet("numbers of another kind")
+            return _Reader(self.split, set()).union(builder["condition"])
+        parts = self.split(text, (r"\cup", r"\lor", r"\vee"))
+        if len(parts) > MOST:
+            raise NoSet("too many parts")
+        if len(parts) > 1:
+            return [interval for part in parts for interval in self.union(part)]
+        parts = self.split(text, (r"\setminus", r"\backslash", "except"))
+        if len(parts) == 1 and text.startswith(REALS + "-"):
+            parts = [REALS, text[len(REALS) + 1 :]]
+        if len(parts) == 2:
+            return _intersection(self.union(parts[0]), _complement(self.without(parts[1])))
+        if interval := self.interval(text):
+            return interval
+        parts = self.split(text, (",", r"\land", r"\wedge", r"\cap"))
+        if len(parts) > 1:
+            found = self.union(parts[0])
+            for part in parts[1:]:
+                found = _intersection(found, self.union(part))
+            return found
+        return self.simple(text)
+
+    def without(self, text: str) -> list[Interval]:
+        """What is taken away: a set, or numbers."""
+        try:
+            return self.union(text)
+        except NoSet:
+            return [self.point(member) for member in self.split(text, (",",))]
+
+    def interval(self, text: str) -> list[Interval] | None:
+        """``(a,b]`` or ``\\{a,b\\}``."""
+        if text.startswith(r"\{") and text.endswith(r"\}"):
+            return [self.point(member) for member in self.split(text[2:-2], (",",)) if member]
+        if text[:1] not in "([" or text[-1:] not in ")]" or len(text) < 3:
+            return None
+        ends = self.split(text[1:-1], (",",))
+        if len(ends) != 2:
+            return None
+        low, high = _end(ends[0], text[0] == "["), _end(ends[1], text[-1] == "]")
+        if low.at >= high.at and not (low.meets(high) and low.closed and high.closed):
+            raise NoSet("no interval")
+        if (math.isinf(low.at) and low.closed) or (math.isinf(high.at) and high.closed):
+            raise NoSet("infinity does not belong to it")
+        return [(low, high)]
+
+    def point(self, text: str) -> Interval:
+        end = _end(text, True)
+        if math.isinf(end.at):
+            raise NoSet("infinity is no member")
+        return end, end
+
+    def simple(self, text: str) -> list[Interval]:
+        """``1<x\\leq 2``, ``x\\neq 1``, ``\\mathbb{R}``, ``\\emptyset``."""
+        if ALL_REALS.fullmatch(text):
+            return [(LOW, HIGH)]
+        if EMPTY.fullmatch(text):
+            return []
+        signs = RELATION.findall(text)
+        sides = [side.strip() for side in RELATION.split(text)]
+        sides, signs = _solved(sides, signs)
+        named = [at for at, side in enumerate(sides) if NAME.fullmatch(side)]
+        if len(signs) not in (1, 2) or len(named) != 1 or (len(signs) == 2 and named != [1]):
+            raise NoSet("no condition on one variable")
+        self.names.add(sides[named[0]])
+        found: list[Interval] = [(LOW, HIGH)]
+        for at, sign in enumerate(signs):  # the sign between sides at and at + 1
+            variable_first = named[0] == at
+            bound = _end(sides[at + 1 if variable_first else at], False)
+            found = _intersection(found, _half(bound, sign if variable_first else FLIPPED[sign]))
+        return found
+
+
+def _solved(sides: list[str], signs: list[str]) -> tuple[list[str], list[str]]:
+    """``2x>1`` as ``x>1/2``; what is not linear as it is."""
+    if len(signs) != 1 or any(NAME.fullmatch(side) for side in sides):
+        return sides, signs
+    try:
+        difference = read(f"({sides[0]})-({sides[1]})")
+        (name,) = difference.names
+        values = {x: difference.at({name: Fraction(x)}) for x in (-5, -1, 0, 1, 7)}
+    except (Unreadable, ValueError):
+        return sides, signs
+    slope = values[1] - values[0]
+    if not slope or not all(isinstance(value, Fraction) for value in values.values()):
+        return sides, signs
+    if any(value != values[0] + x * slope for x, value in values.items()):
+        return sides, signs
+    bound = -values[0] / slope
+    written = rf"\frac{{{bound.numerator}}}{{{bound.denominator}}}"
+    return [name, written], signs if slope > 0 else [FLIPPED[signs[0]]]
+
+
+def _half(bound: End, sign: str) -> list[Interval]:
+    """The x with x `sign` bound."""
+    closed = End(bound.text, bound.at, True)
+    if math.isinf(bound.at):
+        if (sign in ("<", r"\leq")) == (bound.at > 0) and sign not in ("=", r"\neq"):
+            return [(LOW, HIGH)]
+        raise NoSet("beyond infinity")
+    return {
+        "<": [(LOW, bound)],
+        ">": [(bound, HIGH)],
+        r"\leq": [(LOW, closed)],
+        r"\geq": [(closed, HIGH)],
+        r"\neq": [(LOW, bound), (bound, HIGH)],
+        "=": [(closed, closed)],
+    }[sign]
+
+
+def _end(text: str, closed: bool) -> End:
+    text = text.strip().removeprefix("+")
+    if text in (r"\infty", r"-\infty"):
+        return End(text, math.inf if text[0] == "\\" else -math.inf, closed)
+    try:
+        expression = read(text)
+        if expression.names:
+            raise NoSet("an end that is no number")
+        value = complex(expression.at({}))
+    except (Unreadable, OverflowError) as error:
+        raise NoSet(str(error)) from None
+    if value.imag:
+        raise NoSet("an end that is not real")
+    return End(text, value.real, closed)
+
+
+def _later(a: End, b: End) -> End:
+    """Of two lower ends, where their intersection begins."""
+    if a.meets(b):
+        return a if not a.closed else b
+    return a if a.at > b.at else b
+
+
+def _sooner(a: End, b: End) -> End:
+    if a.meets(b):
+        return a if not a.closed else b
+    return a if a.at < b.at else b
+
+
+def _intersection(a: list[Interval], b: list[Interval]) -> list[Interval]:
+    if len(a) * len(b) > MOST * MOST:
+        raise NoSet("too many parts")
+    found = []
+    for low, high in a:
+        for start, end in b:
+            one = _later(low, start), _sooner(high, end)
+            if one[0].meets(one[1]):
+                keep = one[0].closed and one[1].closed
+            else:
+                keep = one[0].at < one[1].at
+            if keep:
+                found.append(one)
+    return found
+
+
+def _complement(intervals: list[Interval]) -> list[Interval]:
+    found: list[Interval] = [(LOW, HIGH)]
+    for low, high in intervals:
+        outside = []
+        if math.isfinite(low.at):
+            outside.append((LOW, End(low.text, low.at, not low.closed)))
+        if math.isfinite(high.at):
+            outside.append((End(high.text, high.at, not high.closed), HIGH))
+        found = _intersection(found, outside)
+    return found
+
+
+def _merged(intervals: list[Interval]) -> list[Interval]:
+    """In order, and where two touch or overlap one of them."""
+    found: list[Interval] = []
+    for low, high in sorted(intervals, key=lambda one: (one[0].at, not one[0].closed)):
+        if found:
+            last_low, last_high = found[-1]
+            if last_high.meets(low):
+                touches = last_high.closed or low.closed
+            else:
+                touches = low.at < last_high.at
+            if touches:
+                if high.meets(last_high):
+                    further = last_high if last_high.closed else high
+                else:
+                    further = high if high.at > last_high.at else last_high
+                found[-1] = (last_low, further)
+                continue
+        found.append((low, high))
+    return found

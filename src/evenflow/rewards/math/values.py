@@ -1,0 +1,179 @@
+"""Whether two expressions have one value: exactly, to rounding, or at a few points."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import lru_cache
+
+from evenflow.rewards.math.arithmetic import (
+    NATURAL,
+    PRECISE,
+    TINY,
+    Value,
+    precise,
+)
+from evenflow.rewards.math.expressions import Expression, OutOfRange, Unreadable, read
+
+RELATIVE = 1e-9
+"""Of inexact values: what rounding in floating point leaves between two ways to the same number."""
+DIGITS = 6
+"""Significant digits from which a decimal stands for the number that it is rounded from."""
+FAR = 1e-3
+"""A relative distance that no rounding makes."""
+PLACES = 320
+"""Digits of values that floating point cannot tell apart."""
+LOST = 10**250
+"""How much smaller a difference that is 0 is found to be than the values: 70 digits may cancel."""
+NOTHING: Mapping[str, Value] = {}
+LONG_DECIMAL = re.compile(r"[0-9]\.[0-9]{8,}|[0-9]{2}\.[0-9]{7,}|[0-9]{4}\.[0-9]{5,}")
+DECIMAL = re.compile(r"-?(?P<whole>[0-9]+)\.(?P<part>[0-9]+)")
+
+
+def proportional(gold: list[str], said: list[str]) -> bool | None:
+    """Two equations: their differences of sides are the same up to a factor other than 0."""
+    try:
+        a, b = (read(f"({sides[0]})-({sides[-1]})") for sides in (gold, said))
+    except Unreadable:
+        return None
+    pairs = _values(a, b)
+    if len(pairs) < 2 or any(x == 0 for x, _ in pairs):
+        return None
+    if all(isinstance(value, Fraction) for pair in pairs for value in pair):
+        exact = {y / x for x, y in pairs}
+        return len(exact) == 1 and exact != {0}
+    try:
+        ratios = [complex(y) / complex(x) for x, y in pairs]
+    except (OverflowError, ZeroDivisionError):
+        return None
+    return ratios[0] != 0 and all(abs(r - ratios[0]) <= RELATIVE * abs(ratios[0]) for r in ratios)
+
+
+def is_number(text: str) -> bool:
+    """Whether it is read as a number, and has a value."""
+    try:
+        expression = read(text)
+        return not expression.names and expression.at({}) is not None
+    except Unreadable:
+        return False
+
+
+def same_values(gold: str, said: str) -> bool | None:
+    try:
+        a, b = read(gold), read(said)
+        if not a.ambiguous and not b.ambiguous:
+            return _same_values(gold, a, said, b)
+        # Both of \log's readings are meant by somebody; both sides by the same.
+        readings = [_same_values(gold, a, said, b, reading) for reading in ({}, {NATURAL: 1})]
+    except Unreadable:
+        return None
+    return True if True in readings else None if None in readings else False
+
+
+def _same_values(
+    gold: str, a: Expression, said: str, b: Expression, reading: Mapping[str, Value] = NOTHING
+) -> bool | None:
+    if not a.names and not b.names:
+        approximate = LONG_DECIMAL.search(gold) or LONG_DECIMAL.search(said)
+        return _equal(a, b, reading, bool(approximate)) or _rounded(gold, a, said, b, reading)
+    pairs = _values(a, b, reading)
+    if any(not _near(x, y) for x, y in pairs):
+        return False
+    return True if len(pairs) >= 2 else None
+
+
+def _equal(a: Expression, b: Expression, reading: Mapping[str, Value], approximate: bool) -> bool:
+    """Exactly equal, where both are rationals; else in as many digits as there are.
+
+    Floating point only says that two values are far apart: it holds 1 - e^{-50} for 1, and both
+    e^{-800} and e^{-801} for 0. `approximate`: one of them is a decimal of many digits, which
+    need not agree further than to a relative 1e-9.
+    """
+    try:
+        x, y = a.at(reading), b.at(reading)
+        if isinstance(x, Fraction) and isinstance(y, Fraction):
+            return x == y
+        gap, size = abs(complex(x) - complex(y)), max(abs(complex(x)), abs(complex(y)))
+        if gap > FAR * size and size > TINY:
+            return False
+        if approximate and gap <= RELATIVE * size:
+            return True
+    except (OutOfRange, OverflowError):
+        pass
+    gap, size = _gap(a, b, reading, PLACES)
+    if (gap <= RELATIVE * size) if approximate else (gap * LOST <= size):
+        return True
+    # What is 0, and not only small, comes nearer to it with every digit.
+    return bool(size * LOST <= 1 and _gap(a, b, reading, 2 * PLACES)[0] * LOST <= gap)
+
+
+def _gap(
+    a: Expression, b: Expression, reading: Mapping[str, Value], digits: int
+) -> tuple[Value, Value]:
+    """The distance of two values, and how large they are."""
+    numbers = precise(digits)
+    x, y = (numbers.convert(one.at({**reading, PRECISE: digits})) for one in (a, b))
+    return abs(x - y), max(abs(x), abs(y))
+
+
+def _values(
+    a: Expression, b: Expression, reading: Mapping[str, Value] = NOTHING
+) -> list[tuple[Value, Value]]:
+    """Both values at points drawn once and for all, where both have one."""
+    pairs = []
+    for point in _points(tuple(sorted(a.names | b.names))):
+        at = {**point, **reading}
+        try:
+            pairs.append((a.at(at), b.at(at)))
+        except Unreadable:
+            continue
+    return pairs
+
+
+@lru_cache(maxsize=1024)
+def _points(names: tuple[str, ...]) -> list[dict[str, Value]]:
+    """Rationals, so that polynomials are compared exactly. The last one has negative values, too:
+    \\sqrt{x^2} is x elsewhere."""
+    draw = random.Random(20)
+    points = [{name: Fraction(draw.randrange(600, 2900), 997) for name in names} for _ in range(4)]
+    points[-1] = {name: -value for name, value in points[-1].items()}
+    return points
+
+
+def _near(a: Value, b: Value) -> bool:
+    """Exactly equal where both are exact; else up to what floating point leaves."""
+    if isinstance(a, Fraction) and isinstance(b, Fraction):
+        return a == b
+    try:
+        x, y = complex(a), complex(b)
+    except OverflowError:
+        return False
+    return abs(x - y) <= max(RELATIVE * max(abs(x), abs(y)), 1e-12 * (a == 0 or b == 0))
+
+
+def _rounded(
+    gold: str, a: Expression, said: str, b: Expression, reading: Mapping[str, Value]
+) -> bool:
+    """One is a decimal of enough digits, rounded from the other, and the gold is no integer."""
+    if not DECIMAL.fullmatch(said) and not DECIMAL.fullmatch(gold):
+        return False
+    try:
+        exact = a.at(reading)
+    except OutOfRange:
+        return False
+    if isinstance(exact, Fraction) and exact.denominator == 1:
+        return False
+    for text, shown, other in ((said, b, a), (gold, a, b)):
+        number = DECIMAL.fullmatch(text)
+        if number and len((number["whole"] + number["part"]).lstrip("0")) >= DIGITS:
+            half = Fraction(1, 2 * 10 ** len(number["part"]))
+            try:
+                x, y = shown.at(reading), other.at(reading)
+                if isinstance(x, Fraction) and isinstance(y, Fraction):
+                    return abs(x - y) <= half
+                return abs(complex(x) - complex(y)) <= float(half) * (1 + 1e-9)
+            except (OutOfRange, OverflowError):  # an exact number of hundreds of digits
+                return False
+    return False

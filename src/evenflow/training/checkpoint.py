@@ -1,0 +1,238 @@
+"""Checkpoints: Transformers folders with the head and the trainer's state beside the model.
+
+A checkpoint is written under another name, flushed, and renamed, so that it is whole or not there;
+``manifest.json`` lists its files with their sizes and hashes, and what does not match is not
+loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from evenflow.errors import UserError
+from evenflow.policy.loading import save_parts
+from evenflow.policy.policy import Policy
+from evenflow.report.display import console
+from evenflow.report.files import write_atomic, writing
+
+MANIFEST = "manifest.json"
+STATE = "trainer_state.pt"
+PREFIX = "checkpoint-"
+
+
+def save(
+    run: Path,
+    step: int,
+    policy: Policy,
+    tokenizer: PreTrainedTokenizerBase,
+    state: dict[str, Any],
+    *,
+    keep: int,
+    reference: bool = False,
+) -> Path:
+    """Write checkpoint `step` of a run; of the finished ones up to it, keep the newest `keep`.
+
+    `reference`: write the reference too, because it is not the base model any more.
+    """
+    target = run / f"{PREFIX}{step:06}"
+    scratch = run / f".{target.name}.tmp"
+    for stale in run.glob(f".{PREFIX}*.tmp"):  # of saves that were killed
+        shutil.rmtree(stale, ignore_errors=True)
+    try:
+        with writing(target):
+            scratch.mkdir(parents=True)
+            save_model(policy.model, tokenizer, scratch)
+            with _system_errors():
+                save_parts(policy, scratch, reference=reference)
+            save_state(state, scratch)
+            listed = {
+                path.relative_to(scratch).as_posix(): {"bytes": size, "blake2b": digest}
+                for path in sorted(scratch.rglob("*"))
+                if path.is_file()
+                for size, digest in [_fingerprint(path)]
+            }
+            write_atomic(scratch / MANIFEST, json.dumps({"step": step, "files": listed}, indent=1))
+            # The rows so far, too: what goes on from here does not write them again.
+            _sync([*run.glob("*.jsonl"), *scratch.rglob("*"), scratch])
+            if target.exists():  # saved again after going back: the old one stays until the end
+                target.rename(run / f".{target.name}.old.tmp")
+            scratch.rename(target)
+            _sync([run])
+            shutil.rmtree(run / f".{target.name}.old.tmp", ignore_errors=True)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    # Later ones are left of a run that went back to an earlier checkpoint: they do not count.
+    finished = [folder for folder in checkpoints(run) if _age(folder) <= _age(target)]
+    for old in finished[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load."""
+    # An adapter's base has its embeddings; PEFT would store them once more, and ask the hub first.
+    options = {"save_embedding_layers": False} if hasattr(model, "disable_adapter") else {}
+    with _system_errors():
+        model.save_pretrained(folder, **options)  # pyright: ignore[reportCallIssue]
+        tokenizer.save_pretrained(folder)
+
+
+def try_save(run: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Save what of a model is no weights, and throw it away: what a release of Transformers refuses
+    to write is found before the first step, rather than after the last."""
+    trial = run / f".{PREFIX}trial.tmp"
+    try:
+        with writing(run):
+            trial.mkdir(parents=True, exist_ok=True)
+            base = model.get_base_model() if hasattr(model, "get_base_model") else model
+            try:
+                base.config.save_pretrained(trial)
+                base.generation_config.save_pretrained(trial)
+                tokenizer.save_pretrained(trial)
+            except OSError:
+                raise
+            except Exception as error:  # JSON's, the Rust library's, those of a tokenizer's own
+                reason = " ".join(str(error).split())[:300] or type(error).__name__
+                raise UserError(
+                    f"model.path: a checkpoint of this model could not be saved: {reason}"
+                ) from error
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+
+
+def save_state(state: dict[str, Any], folder: Path) -> None:
+    """Write the trainer's state beside the model."""
+    with _system_errors():
+        torch.save(state, folder / STATE)
+
+
+@contextmanager
+def _system_errors() -> Iterator[None]:
+    """safetensors and PyTorch wrap what the system says of a full disk; unwrap it."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise OSError(" ".join(str(error).split())[:200]) from error
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, damaged ones too, oldest first."""
+    return sorted((path for path in run.glob(f"{PREFIX}*") if path.is_dir()), key=_age)
+
+
+def _age(folder: Path) -> tuple[int, str]:
+    return len(folder.name), folder.name  # the step, also where it outgrows its six digits
+
+
+def verify(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        listed = [(name, entry["bytes"], entry["blake2b"]) for name, entry in files.items()]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return f"{MANIFEST} is missing or unreadable"
+    if STATE not in files:
+        return f"{MANIFEST} does not list {STATE}"
+    for name, size, digest in listed:
+        path, shown = folder / name, name[:100]
+        try:
+            if not path.is_file():
+                return f"{shown} is missing"
+            if path.stat().st_size != size:
+                return f"{shown} has {path.stat().st_size} bytes instead of {size}"
+            if _fingerprint(path)[1] != digest:
+                return f"the contents of {shown} changed after it was written"
+        except OSError as error:  # not permitted, or a name that is too long
+            return f"{shown} cannot be read: {error.strerror or error}"
+    return None
+
+
+def latest_whole(run: Path) -> Path:
+    """The newest checkpoint whose files are all as written; damaged newer ones are named."""
+    found = checkpoints(run)
+    for folder in reversed(found):
+        problem = verify(folder)
+        if problem is None:
+            return folder
+        console.print(f"{folder}: {problem}; it is passed over", style="yellow", markup=False)
+    again = f"start anew with: evenflow train {run / 'config.yaml'} output=…"
+    raise UserError(f"{run}: holds no whole checkpoint; {again}")
+
+
+def model_folder(name: str) -> str:
+    """A run's newest checkpoint, or the model it pretrained; any other model's name as it is."""
+    if checkpoints(Path(name)):
+        return str(latest_whole(Path(name)))
+    pretrained = Path(name) / "model"
+    return str(pretrained) if (pretrained / "config.json").is_file() else name
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """The trainer's state of a verified checkpoint, on the CPU."""
+    try:
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    except Exception as error:  # of the unpickler, the archive, the system
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{folder / STATE}: cannot be loaded: {reason}") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{folder / STATE}: is no trainer's state but {type(state).__name__}")
+    return state
+
+
+@contextmanager
+def fitting(folder: Path) -> Iterator[None]:
+    """Whatever the state of a checkpoint does to a trainer that it does not fit, as a sentence."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"{folder / STATE}: is not the state of this run's trainer: "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Where PyTorch's generators stand, as a part of the state."""
+    cuda = device.type == "cuda"
+    return {
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state(device) if cuda else None,
+    }
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Put the generators where `random_state` found them."""
+    torch.set_rng_state(state["random"])
+    if device.type == "cuda" and state["random_cuda"] is not None:
+        torch.cuda.set_rng_state(state["random_cuda"], device)
+
+
+def _fingerprint(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        return path.stat().st_size, hashlib.file_digest(file, _blake2b).hexdigest()
+
+
+def _blake2b() -> Any:
+    return hashlib.blake2b(digest_size=16)
+
+
+def _sync(paths: Iterable[Path]) -> None:
+    """Have these files and folders on the disk, whatever happens to the machine."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,69 @@
+"""Marks of what a run is made from, kept in its checkpoints: with other questions or another base
+model it would go on as another run, and nothing else would tell."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evenflow.config import TrainConfig
+from evenflow.data import Prompt
+from evenflow.errors import UserError
+from evenflow.policy.weights import mark_of
+from evenflow.report.display import console
+from evenflow.training.setup import Questions, needs_reference
+
+
+def marks_of(config: TrainConfig, questions: Questions, *, again: bool) -> dict[str, str]:
+    """What a run reads, in words → a mark that differs where the contents do.
+
+    `again`: the run goes on; of the weights only those count that its checkpoint does not hold.
+    """
+    data, model, first = config.data, config.model, config.evaluation.skip
+    train, test = ("data.task",) * 2 if data.task else ("data.train", "data.test")
+    found = {f"training questions ({train})": mark_of_questions(questions.train)}
+    if questions.test:
+        some = f"held-out questions {first + 1} to {first + config.evaluation.questions}"
+        found[f"{some} ({test})"] = mark_of_questions(questions.test)
+    read: dict[str, str] = {}
+    if not again or model.lora is not None or (needs_reference(config) and not model.reference):
+        read["model.path"] = model.path
+    if model.reference and needs_reference(config):
+        read["model.reference"] = model.reference
+    for field, path in read.items():
+        if mark := mark_of(path):  # None: a name whose commit is not known
+            found[f"weights or tokenizer ({field})"] = mark
+    return found
+
+
+def mark_of_questions(prompts: Sequence[Prompt]) -> str:
+    """A hash over the questions in order, with the columns that rewards see."""
+    return "sha256 " + hashlib.sha256("".join(p.key for p in prompts).encode()).hexdigest()
+
+
+def compared(
+    before: Mapping[str, str] | None, now: Mapping[str, str], checkpoint: Path, *, allowed: bool
+) -> dict[str, str]:
+    """All marks that are known, those of `now` where both have one.
+
+    UserError where the two differ, unless that is `allowed`. `before` is None in checkpoints of
+    versions that kept no marks.
+    """
+    if before is None:
+        console.print(
+            f"{checkpoint}: does not say by which questions and weights it came about; those that "
+            "are there now are taken to be the same",
+            markup=False,
+        )
+        return dict(now)
+    changed = [name for name, mark in now.items() if before.get(name, mark) != mark]
+    names = ", ".join(changed)
+    if changed and not allowed:
+        raise UserError(
+            f"{names}: not the same as when {checkpoint} was saved; put back what was there, or go "
+            "on with what is there now by --changed-inputs"
+        )
+    if changed:
+        console.print(f"going on with other {names}", markup=False)
+    return {**before, **now}

@@ -1,0 +1,40 @@
+"""When memory runs out: which field to lower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from evenflow.errors import UserError
+
+FIELDS = {
+    "loading the model": "what is held: train with model.lora, or set log.reference_kl=false",
+    "rollout": "rollout.max_batch",
+    "log Z": "rollout.max_batch",
+    "evaluation": "rollout.max_batch or train.micro_batch_tokens",
+    "reference": "train.micro_batch_tokens or model.logprob_chunk",
+    "critic": "train.micro_batch_tokens",
+    "old log-probs": "train.micro_batch_tokens or model.logprob_chunk",
+    "learning": "train.micro_batch_tokens or model.logprob_chunk, or train with model.lora",
+}
+
+
+@contextmanager
+def naming_the_field(phase: str) -> Iterator[None]:
+    """Turn a failed allocation in a phase into a UserError that names what to lower."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise out_of_memory(phase) from error
+    except RuntimeError as error:
+        # The CPU's allocator raises a plain RuntimeError.
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+            raise out_of_memory(phase) from error
+        raise
+
+
+def out_of_memory(phase: str) -> UserError:
+    """The sentence for a phase."""
+    return UserError(f"out of memory in {phase}: lower {FIELDS.get(phase, 'the batch sizes')}")

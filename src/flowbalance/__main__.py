@@ -1,3 +1,0 @@
-from flowbalance.cli import main
-
-raise SystemExit(main())

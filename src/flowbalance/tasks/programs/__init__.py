@@ -1,6 +1,0 @@
-"""Programs: find a Python expression in x and y that maps the examples shown, and list them all."""
-
-from flowbalance.tasks.programs.grammar import Language, evaluate, parse, write
-from flowbalance.tasks.programs.task import Programs, Question, reward
-
-__all__ = ["Language", "Programs", "Question", "evaluate", "parse", "reward", "write"]
