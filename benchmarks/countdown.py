@@ -20,7 +20,7 @@ from statistics import fmean
 from rich.console import Console
 
 from evenflow.config import TrainConfig, load
-from evenflow.report.files import read_jsonl
+from evenflow.run.files import read_jsonl
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "results"

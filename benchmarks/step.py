@@ -22,7 +22,7 @@ import torch
 from rich.table import Table
 
 from evenflow.config import TrainConfig, load
-from evenflow.report.display import Display, console
+from evenflow.run.console import Display, console
 from evenflow.training.trainer import Trainer
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "countdown.yaml"

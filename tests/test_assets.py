@@ -9,7 +9,7 @@ import torch
 
 from evenflow.config import TrainConfig, load
 from evenflow.policy.loading import load_model, load_tokenizer, resolve
-from evenflow.report.metrics import read_jsonl
+from evenflow.run.tracking import read_jsonl
 from evenflow.training.evaluate import evaluate
 
 RECIPES = Path(__file__).parents[1] / "recipes"

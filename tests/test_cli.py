@@ -19,9 +19,9 @@ from transformers import AutoModelForCausalLM
 
 from evenflow.cli import main
 from evenflow.config import TrainConfig, dump
-from evenflow.report.metrics import read_jsonl
-from evenflow.training import checkpoint
-from evenflow.training.run import open_run
+from evenflow.run import checkpoints
+from evenflow.run.folder import open_run
+from evenflow.run.tracking import read_jsonl
 from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
@@ -226,7 +226,7 @@ def test_a_full_disk_is_one_sentence(
     monkeypatch.setattr(Path, "open", opened)
     said = refused(capsys, "train", "--resume", str(run), "train.steps=4")
     assert f"{name}: the disk is full" in said
-    assert checkpoint.verify(checkpoint.latest_whole(run)) is None
+    assert checkpoints.verify(checkpoints.latest_whole(run)) is None
 
 
 # --- resume ----------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_resume_goes_on_further(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert [row["step"] for row in read_jsonl(run / "metrics.jsonl")] == [0, 1, 2, 3, 4]
     assert [row["step"] for row in read_jsonl(run / "samples.jsonl")] == [0, 2, 4]
     assert json.loads((run / "summary.json").read_text())["steps"] == 4
-    assert [path.name for path in checkpoint.checkpoints(run)] == ["checkpoint-000004"]
+    assert [path.name for path in checkpoints.checkpoints(run)] == ["checkpoint-000004"]
     assert (run.parent / "latest").resolve() == run
     assert "steps: 4" in (run / "config.yaml").read_text()
 
@@ -267,7 +267,7 @@ def test_resume_of_what_is_no_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "no config.yaml" in refused(capsys, "train", "--resume", str(tmp_path))
-    for folder in checkpoint.checkpoints(run):
+    for folder in checkpoints.checkpoints(run):
         shutil.rmtree(folder)
     assert "holds no whole checkpoint" in refused(capsys, "train", "--resume", str(run))
 
@@ -444,16 +444,16 @@ def test_ctrl_c_then_resume_then_kill_then_resume(
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, said
     assert f"go on with: evenflow train --resume {run}" in said.replace("\n", " ")
-    saved = checkpoint.latest_whole(run)
+    saved = checkpoints.latest_whole(run)
     step = int(saved.name.removeprefix("checkpoint-"))
     assert len(read_jsonl(run / "metrics.jsonl")) == step
 
     process = start("train", "--resume", str(run), "checkpoint.every=1")
-    wait_for(lambda: len(checkpoint.checkpoints(run)) >= 2, process)
+    wait_for(lambda: len(checkpoints.checkpoints(run)) >= 2, process)
     process.kill()
     process.communicate()
     capsys.readouterr()
-    reached = int(checkpoint.latest_whole(run).name.removeprefix("checkpoint-"))
+    reached = int(checkpoints.latest_whole(run).name.removeprefix("checkpoint-"))
     assert reached > step
     assert main(["train", "--resume", str(run), f"train.steps={reached + 2}"]) == 0
     steps = [row["step"] for row in read_jsonl(run / "metrics.jsonl")]

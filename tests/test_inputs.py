@@ -11,7 +11,7 @@ import pytest
 from evenflow.errors import UserError
 from evenflow.inputs import DEEPEST, json_rows, parse_json, read_json, read_text
 from evenflow.machine import bounded
-from evenflow.report.files import json_line
+from evenflow.run.files import json_line
 
 WHOLE = gzip.compress(b'{"a": 1}\n' * 100, mtime=0)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from evenflow import commands, releases
 from evenflow.cli import main
 from evenflow.errors import CannotLoad
-from evenflow.report.display import Terminal, show_rows
+from evenflow.run.console import Terminal, show_rows
 from evenflow.terminal import printable
 
 
@@ -92,7 +92,7 @@ def test_what_the_system_refuses_is_a_sentence(
 ) -> None:
     assert main(["report", str(tmp_path / ("a" * 300))]) == 2
     assert "File name too long" in capsys.readouterr().err
-    monkeypatch.setattr(commands, "config", lambda _: bytearray(2**62))
+    monkeypatch.setattr(commands.config, "run", lambda _: bytearray(2**62))
     assert main(["config"]) == 2
     assert capsys.readouterr().err.startswith("error: out of memory")
 
@@ -108,14 +108,14 @@ def test_newer_releases_are_named_after_what_failed(
     def cannot(_: object) -> None:
         raise CannotLoad("model.path: cannot load it")
 
-    monkeypatch.setattr(commands, "config", cannot)
+    monkeypatch.setattr(commands.config, "run", cannot)
     assert main(["config"]) == 2
     assert capsys.readouterr().err == f"error: model.path: cannot load it\n{note}\n"
 
     def broken(_: object) -> None:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr(commands, "config", broken)
+    monkeypatch.setattr(commands.config, "run", broken)
     with pytest.raises(RuntimeError) as caught:
         main(["config"])
     assert caught.value.__notes__ == [note]

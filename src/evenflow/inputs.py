@@ -15,13 +15,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeGuard, cast
 
 from evenflow.errors import UserError
 
 DEEPEST = 100
 """Levels of lists and objects within each other. What is nested deeper is an attack or a mistake,
 and code that goes through it by recursion would come to Python's limit."""
+LARGEST = 1e300
+"""Beyond it a number is taken for none: sums and averages of such would not be finite."""
 
 
 @contextmanager
@@ -119,3 +121,9 @@ def decoded(data: bytes, place: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{place}: is not UTF-8 text: {error}") from None
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of JSON is a finite number; true and false are none."""
+    # A comparison, not math.isfinite: a whole number of JSON may be too large for a float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

@@ -10,9 +10,8 @@ import pytest
 
 pytest.importorskip("openai")
 
-from chat_server import KEY, Response, Seen, serving
-
 from evenflow.evaluation.diversity.client import Client, Reply, RequestFailed, Server
+from tests.chat_server import KEY, Response, Seen, serving
 
 MESSAGES = [{"role": "user", "content": "?"}]
 

@@ -14,13 +14,12 @@ import pytest
 
 pytest.importorskip("openai")
 
-from chat_server import KEY, ChatServer, Response, Seen, serving
-
 from evenflow.errors import UserError
 from evenflow.evaluation.diversity.cache import Cache
 from evenflow.evaluation.diversity.client import Server
 from evenflow.evaluation.diversity.judge import Judge, Judgement, scores_of, summary
 from evenflow.evaluation.diversity.reading import Answer, Question
+from tests.chat_server import KEY, ChatServer, Response, Seen, serving
 
 ANSWERS = ["by induction", "by contradiction", "by counting " * 200, "Ça marche 🙂", ""]
 ONE = [Question("q", "Show that 1 + 1 = 2.", [Answer(text, None, None) for text in ANSWERS])]

@@ -19,7 +19,7 @@ from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.rollout.experience import Experience
 from evenflow.tasks.countdown import Countdown, Question
-from evenflow.training.setup import build_held_out, build_rewards, load_questions
+from evenflow.training.build import build_held_out, build_rewards, load_questions
 
 
 @pytest.fixture

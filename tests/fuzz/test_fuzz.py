@@ -24,6 +24,7 @@ import torch
 import yaml
 
 from evenflow.cli import main
+from evenflow.commands.grade import read
 from evenflow.config import BenchmarkConfig, PretrainConfig, TrainConfig, dump, load
 from evenflow.data import build_prompts, load_rows
 from evenflow.errors import UserError
@@ -33,11 +34,11 @@ from evenflow.evaluation.benchmarks.rating import read_contests, read_users
 from evenflow.evaluation.diversity.measure import Measures, means
 from evenflow.evaluation.diversity.reading import read_questions
 from evenflow.evaluation.diversity.vectors import NgramVectors
-from evenflow.grading.command import read
 from evenflow.policy.loading import load_tokenizer
-from evenflow.report.files import json_line
-from evenflow.report.metrics import MetricsLog
-from evenflow.report.page.page import make_page
+from evenflow.report.page import make_page
+from evenflow.run import checkpoints
+from evenflow.run.files import json_line
+from evenflow.run.tracking import MetricsLog
 from evenflow.training import checkpoint
 from evenflow.training.trainer import Trainer
 from tests.fuzz.mutations import NASTY, YAML_TEXTS, damaged, json_lines, mutated, packed
@@ -303,7 +304,7 @@ def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint_case(trained: Path) -> Case:
     def case(draw: random.Random, place: Path) -> None:
         run = Path(shutil.copytree(trained, place / "run"))
-        (folder,) = checkpoint.checkpoints(run)
+        (folder,) = checkpoints.checkpoints(run)
         files = sorted(path for path in folder.iterdir() if path.is_file())
         target = draw.choice([*files, run / "config.yaml"])
         if draw.random() < 0.2:
@@ -319,18 +320,18 @@ def checkpoint_case(trained: Path) -> Case:
             }
             (folder / "manifest.json").write_text(json.dumps({"step": 1, "files": listed}))
         config = load(TrainConfig, run / "config.yaml", ["train.steps=2"])
-        Trainer(config, run, resume=checkpoint.latest_whole(run))
+        Trainer(config, run, resume=checkpoints.latest_whole(run))
 
     return case
 
 
 def state_case(trained: Path) -> Case:
-    (folder,) = checkpoint.checkpoints(trained)
+    (folder,) = checkpoints.checkpoints(trained)
     state = checkpoint.load_state(folder)
 
     def case(draw: random.Random, place: Path) -> None:
         run = Path(shutil.copytree(trained, place / "run"))
-        (own,) = checkpoint.checkpoints(run)
+        (own,) = checkpoints.checkpoints(run)
         torch.save(mutated(state, draw), own / "trainer_state.pt")
         config = load(TrainConfig, run / "config.yaml", ["train.steps=2"])
         Trainer(config, run, resume=own)
@@ -456,7 +457,7 @@ def test_a_reward_that_no_float_can_hold(tmp_path: Path) -> None:
 
 def test_marks_of_inputs_that_are_none(trained: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run"))
-    (own,) = checkpoint.checkpoints(run)
+    (own,) = checkpoints.checkpoints(run)
     torch.save(checkpoint.load_state(own) | {"inputs": True}, own / "trainer_state.pt")
     with pytest.raises(UserError, match="is not the state of this run's trainer"):
         Trainer(load(TrainConfig, run / "config.yaml", []), run, resume=own)

@@ -18,10 +18,10 @@ from evenflow.cli import main
 from evenflow.config import HeadConfig, dump
 from evenflow.errors import UserError
 from evenflow.policy import loading
+from evenflow.policy.fingerprint import mark_of
 from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate
-from evenflow.policy.weights import mark_of
 from evenflow.rollout import Sampling, generate
 from evenflow.training.checkpoint import save_model
 

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from evenflow.cli import main
-from evenflow.report.page import command
-from evenflow.report.page.page import asset, inline_json, make_page
-from evenflow.report.page.tables import benchmark_cells
+from evenflow.report.page import asset, inline_json, make_page, page_of_run
+from evenflow.report.tables import benchmark_cells
 
 Make = Callable[..., Path]
 HOSTILE = "</script><img src=x onerror=alert(1)><!-- <script> &amp; \u2028 \ud800"
@@ -240,13 +239,13 @@ def test_a_finished_run_does_not_fail_by_its_page(
     training_run: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = training_run()
-    assert command.page_of_run(run) == str(run / "report.html")
+    assert page_of_run(run) == str(run / "report.html")
 
     def broken(*_: object) -> None:
         raise RuntimeError("no template")
 
-    monkeypatch.setattr("evenflow.report.page.page.make_page", broken)
-    assert command.page_of_run(run).startswith("none: no template; evenflow report ")
+    monkeypatch.setattr("evenflow.report.page.make_page", broken)
+    assert page_of_run(run).startswith("none: no template; evenflow report ")
 
 
 def test_an_evaluation_in_part_says_so() -> None:

@@ -15,7 +15,7 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not in
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.support.ui import Select  # noqa: E402
 
-from evenflow.report.page.page import write_page  # noqa: E402
+from evenflow.report.page import write_page  # noqa: E402
 
 Make = Callable[..., Path]
 HOSTILE = "</script><img src=x onerror=\"document.title='caught'\"><b>bold</b>"

@@ -8,16 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from evenflow.report.page import cases
-from evenflow.report.page.cases import (
-    case_study,
-    choose,
-    effective_number,
-    grouped,
-    shortened,
-    spread,
-)
-from evenflow.report.page.reading import read_run
+from evenflow.report import cases
+from evenflow.report.cases import case_study, choose, effective_number, grouped, shortened, spread
+from evenflow.report.reading import read_run
 
 Make = Callable[..., Path]
 

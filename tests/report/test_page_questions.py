@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evenflow.report.page.cases import case_study
-from evenflow.report.page.questions import Question, asked, paired, prompt_text
-from evenflow.report.page.reading import Run, read_run
+from evenflow.report.cases import case_study
+from evenflow.report.questions import Question, asked, paired, prompt_text
+from evenflow.report.reading import Run, read_run
 
 Make = Callable[..., Path]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evenflow.errors import UserError
-from evenflow.report.page.reading import names, read_run, read_runs
+from evenflow.report.reading import names, read_run, read_runs
 
 Make = Callable[..., Path]
 

@@ -10,17 +10,10 @@ from typing import Any
 import pytest
 
 from evenflow.inputs import is_shallow
-from evenflow.report.files import flat
-from evenflow.report.page.page import make_page
-from evenflow.report.page.reading import read_run
-from evenflow.report.page.rows import (
-    DEEPEST,
-    is_number,
-    is_prompt,
-    is_step,
-    parsed,
-    power,
-)
+from evenflow.report.page import make_page
+from evenflow.report.reading import read_run
+from evenflow.report.rows import DEEPEST, is_number, is_prompt, is_step, parsed, power
+from evenflow.run.files import flat
 
 Make = Callable[..., Path]
 HUGE = "1" + "0" * 400  # a whole number that no float can hold

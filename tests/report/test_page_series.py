@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from evenflow.report.page.reading import Run, read_run
-from evenflow.report.page.sections import DRAWN, SECTIONS
-from evenflow.report.page.series import (
+from evenflow.report.reading import Run, read_run
+from evenflow.report.sections import DRAWN, SECTIONS
+from evenflow.report.series import (
     BINS,
     POINTS,
     axes,

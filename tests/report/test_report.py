@@ -17,9 +17,9 @@ import pytest
 from rich.console import Console
 
 from evenflow.errors import UserError
-from evenflow.report import display
-from evenflow.report.display import Display, before_after, duration, show_rows
-from evenflow.report.metrics import MetricsLog, read_jsonl
+from evenflow.run import console as display
+from evenflow.run.console import Display, before_after, duration, show_rows
+from evenflow.run.tracking import MetricsLog, read_jsonl
 
 
 def test_metrics_are_written_at_once_and_nan_is_null(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_run_that_goes_on_is_the_same_run_in_the_real_trackers(tmp_path: Path)
     run = tmp_path / "run"
     run.mkdir()
     code = (
-        "import sys; from pathlib import Path; from evenflow.report.metrics import MetricsLog\n"
+        "import sys; from pathlib import Path; from evenflow.run.tracking import MetricsLog\n"
         "step = int(sys.argv[2])\n"
         "log = MetricsLog(Path(sys.argv[1]), ['wandb', 'trackio'], project='p', start=step - 1)\n"
         "log.log(step, {'loss': step / 2}); log.close()\n"

@@ -14,7 +14,7 @@ from evenflow.config.effect import cautions
 from evenflow.errors import UserError
 from evenflow.rewards import Rewards
 from evenflow.rewards.right import checks, right_total
-from evenflow.training.metrics import rollout_metrics
+from evenflow.rollout.metrics import rollout_metrics
 
 Make = Callable[..., TrainConfig]
 THREE = {"a": 0.7, "b": 0.2, "c": 0.1}

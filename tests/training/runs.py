@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from evenflow.config import TrainConfig
-from evenflow.report.metrics import read_jsonl
+from evenflow.run import checkpoints
+from evenflow.run.folder import open_run
+from evenflow.run.tracking import read_jsonl
 from evenflow.training import checkpoint
-from evenflow.training.run import open_run
 from evenflow.training.trainer import Trainer
 
 CLOCKS = ("seconds", "tokens_per_second", "cpu_seconds")
@@ -35,7 +36,7 @@ def untimed(row: dict[str, Any]) -> dict[str, Any]:
 
 def assert_same_run(run: Path, other: Path) -> None:
     """Weights and states bit for bit, every row and sample once and alike, the same summary."""
-    ours, theirs = checkpoint.latest_whole(run), checkpoint.latest_whole(other)
+    ours, theirs = checkpoints.latest_whole(run), checkpoints.latest_whole(other)
     assert ours.name == theirs.name
     names = {path.name for path in theirs.glob("*.safetensors")}
     assert {path.name for path in ours.glob("*.safetensors")} == names

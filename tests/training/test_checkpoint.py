@@ -21,8 +21,9 @@ from evenflow.errors import UserError
 from evenflow.policy.heads import PartitionHead
 from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
+from evenflow.run import checkpoints
+from evenflow.run.folder import open_run
 from evenflow.training import checkpoint
-from evenflow.training.run import open_run
 from evenflow.training.trainer import Trainer
 
 Save = Callable[..., Path]
@@ -42,13 +43,13 @@ def save(tiny_model: Path, tmp_path: Path) -> Save:
 
 
 def names(run: Path) -> list[str]:
-    return [path.name for path in checkpoint.checkpoints(run)]
+    return [path.name for path in checkpoints.checkpoints(run)]
 
 
 def test_a_whole_checkpoint(save: Save, tmp_path: Path) -> None:
     folder = save(3)
-    assert checkpoint.verify(folder) is None
-    assert checkpoint.latest_whole(tmp_path) == folder
+    assert checkpoints.verify(folder) is None
+    assert checkpoints.latest_whole(tmp_path) == folder
     assert checkpoint.load_state(folder)["step"] == 3
     assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 0
     assert (folder / "parts/partition_head.safetensors").is_file()
@@ -71,7 +72,7 @@ def test_damage_is_noticed_and_the_one_before_taken(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(whole, run)
-    older, newer = checkpoint.checkpoints(run)
+    older, newer = checkpoints.checkpoints(run)
     path = newer / name
     data = path.read_bytes()
     if how == "removed":
@@ -79,13 +80,13 @@ def test_damage_is_noticed_and_the_one_before_taken(
     else:
         flipped = data[:-2] + bytes([data[-2] ^ 1]) + data[-1:]
         path.write_bytes({"cut short": data[: len(data) // 2], "empty": b""}.get(how, flipped))
-    assert checkpoint.latest_whole(run) == older
+    assert checkpoints.latest_whole(run) == older
     said = capsys.readouterr().out
     assert f"{newer}: " in said
     assert name in said
     (older / name).unlink()
     with pytest.raises(UserError, match="holds no whole checkpoint"):
-        checkpoint.latest_whole(run)
+        checkpoints.latest_whole(run)
 
 
 @pytest.fixture(scope="module")
@@ -105,21 +106,21 @@ def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_manifest_that_makes_no_sense(save: Save, text: str) -> None:
     folder = save(1)
     (folder / "manifest.json").write_text(text)
-    assert checkpoint.verify(folder) == "manifest.json is missing or unreadable"
+    assert checkpoints.verify(folder) == "manifest.json is missing or unreadable"
 
 
 def test_a_manifest_that_lists_a_name_too_long(save: Save) -> None:
     folder = save(1)
     listed = {"a" * 300: {"bytes": 1, "blake2b": ""}, checkpoint.STATE: {"bytes": 1, "blake2b": ""}}
     (folder / "manifest.json").write_text(json.dumps({"files": listed}))
-    assert checkpoint.verify(folder) == "a" * 100 + " cannot be read: File name too long"
+    assert checkpoints.verify(folder) == "a" * 100 + " cannot be read: File name too long"
 
 
 def test_an_interrupted_save_is_ignored_and_cleaned_away(save: Save, tmp_path: Path) -> None:
     folder = save(1)
     leftover = tmp_path / ".checkpoint-000002.tmp"
     shutil.copytree(folder, leftover)
-    assert checkpoint.latest_whole(tmp_path) == folder
+    assert checkpoints.latest_whole(tmp_path) == folder
     save(3)
     assert not leftover.exists()
 
@@ -156,8 +157,8 @@ def test_a_disk_that_is_really_full(save: Save, tmp_path: Path, size: int) -> No
     with file_size_limit(size), pytest.raises(UserError, match="checkpoint-000002: "):
         save(2, keep=1)
     assert [path.name for path in tmp_path.iterdir()] == [good.name]
-    assert checkpoint.verify(good) is None
-    assert checkpoint.verify(save(2)) is None
+    assert checkpoints.verify(good) is None
+    assert checkpoints.verify(save(2)) is None
 
 
 @pytest.mark.parametrize("place", ["save_model", "save_parts", "save_state", "_sync"])

@@ -10,8 +10,8 @@ import pytest
 
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
+from evenflow.run.folder import open_run
 from evenflow.training.evaluate import evaluate
-from evenflow.training.run import open_run
 from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]

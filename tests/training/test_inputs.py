@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from evenflow.cli import main
-from evenflow.commands import resumed
+from evenflow.commands.train import resumed
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
 from evenflow.training import checkpoint

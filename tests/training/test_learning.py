@@ -10,11 +10,11 @@ import torch
 
 from evenflow.config import TrainConfig
 from evenflow.objectives import Answers, Balance
-from evenflow.report.metrics import read_jsonl
-from evenflow.training import collect
+from evenflow.rollout import collect
+from evenflow.run.folder import open_run
+from evenflow.run.tracking import read_jsonl
 from evenflow.training.learning import Learned
 from evenflow.training.metrics import learning_metrics
-from evenflow.training.run import open_run
 from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]

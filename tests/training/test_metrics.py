@@ -11,11 +11,10 @@ import torch
 from evenflow.data import Prompt
 from evenflow.rewards import RewardResult
 from evenflow.rollout.experience import Experience
+from evenflow.rollout.metrics import nan_mean, rollout_metrics
 from evenflow.training.learning import Learned
 from evenflow.training.metrics import (
     learning_metrics,
-    nan_mean,
-    rollout_metrics,
     shown,
     weight_histogram,
 )

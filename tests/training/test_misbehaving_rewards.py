@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from evenflow.cli import main
 from evenflow.config import TrainConfig, dump
-from evenflow.report.metrics import read_jsonl
-from evenflow.training.run import open_run
+from evenflow.run.folder import open_run
+from evenflow.run.tracking import read_jsonl
 from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
@@ -150,8 +150,7 @@ def test_what_is_logged_after_a_reward_has_closed_standard_error_does_not_end_th
         "    for _ in range(2):\n"
         "        rewards(['p'], ['c'], {}, completion_ids=[[1]], finished=[True])\n"
         "    print('went on')\n"
-        "from evenflow import commands\n"
-        "commands.sample = sample\n"
+        "cli.commands.sample.run = sample\n"
         "raise SystemExit(cli.main(['sample', 'x']))\n"
     )
     run = subprocess.run(

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from evenflow.config import PretrainConfig, load
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import Tokens
-from evenflow.report.metrics import read_jsonl
+from evenflow.run.tracking import read_jsonl
 from evenflow.tasks.countdown import Countdown
 from evenflow.training.pretrain import answer_loss, pretrain, word_tokenizer
 

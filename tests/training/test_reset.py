@@ -10,12 +10,12 @@ import torch
 
 from evenflow.config import ArchitectureConfig, ResetConfig, TrainConfig
 from evenflow.errors import UserError
-from evenflow.report.metrics import read_jsonl
+from evenflow.run import checkpoints
+from evenflow.run.folder import open_run
+from evenflow.run.tracking import read_jsonl
 from evenflow.tasks.countdown import Countdown
-from evenflow.training import checkpoint
 from evenflow.training.pretrain import build_model, word_tokenizer
 from evenflow.training.reset import ResetRule
-from evenflow.training.run import open_run
 from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
@@ -101,7 +101,7 @@ def test_a_reset_really_resets(recipe: Make, optimizer: bool) -> None:
     # KL(π ‖ π_ref) of the third step is of a policy that is its reference: rounding alone.
     assert abs(rows[2]["kl/reference"]) < 1e-5 < abs(rows[1]["kl/reference"])
 
-    resumed = Trainer(config, run, resume=checkpoint.latest_whole(run))
+    resumed = Trainer(config, run, resume=checkpoints.latest_whole(run))
     assert resumed.policy.reference is not None
     assert same(weights(resumed.policy.reference), after[2])
 

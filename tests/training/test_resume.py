@@ -14,17 +14,18 @@ from typing import Any
 
 import pytest
 
-from evenflow import commands
+from evenflow.commands.train import resumed
 from evenflow.config import TrainConfig, load
 from evenflow.errors import UserError
 from evenflow.evaluation.heldout import HeldOut
 from evenflow.policy.loading import load_model, load_tokenizer
-from evenflow.report import metrics
-from evenflow.report.display import Display
-from evenflow.report.metrics import MetricsLog, read_jsonl
+from evenflow.run import checkpoints
+from evenflow.run import folder as run_module
+from evenflow.run import tracking as metrics
+from evenflow.run.console import Display
+from evenflow.run.folder import open_run
+from evenflow.run.tracking import MetricsLog, read_jsonl
 from evenflow.training import checkpoint, ending, trainer
-from evenflow.training import run as run_module
-from evenflow.training.run import open_run
 from evenflow.training.trainer import Trainer
 from tests.training.runs import assert_same_run, train
 
@@ -149,8 +150,8 @@ def small_recipe(model: Path, output: Path, *overrides: str) -> TrainConfig:
 
 def go_on(run: Path, *overrides: str, **options: bool) -> None:
     """`evenflow train --resume`; from the start where nothing was saved yet."""
-    if checkpoint.checkpoints(run):
-        commands.resumed(run, list(overrides), **options).run()
+    if checkpoints.checkpoints(run):
+        resumed(run, list(overrides), **options).run()
     else:
         train(load(TrainConfig, run / "config.yaml", []))
 
@@ -245,7 +246,7 @@ def test_a_signal_costs_neither_step_nor_evaluation(
 
     setattr(stopped, name, signalled)
     saved = stopped.run()
-    assert checkpoint.verify(saved) is None
+    assert checkpoints.verify(saved) is None
     rows = read_jsonl(stopped.folder / "metrics.jsonl")
     assert [row["step"] for row in rows] == list(range(stopped.step + 1))
     assert stopped.stopped_by == (0 if stopped.done else signal.SIGTERM)
@@ -269,7 +270,7 @@ def test_an_evaluation_that_fails_loses_no_step(
     failing._evaluate = fail
     with pytest.raises(UserError, match="the grader is gone"):
         failing.run()
-    assert checkpoint.latest_whole(failing.folder).name == "checkpoint-000002"
+    assert checkpoints.latest_whole(failing.folder).name == "checkpoint-000002"
     go_on(failing.folder)
     assert_same_run(failing.folder, uninterrupted)
 
@@ -302,7 +303,7 @@ def test_patience_outlives_a_stop(recipe: Make) -> None:
     with pytest.raises(UserError, match=r"in 3 steps in a row \(last: step 3\)"):
         first.run()
     for _ in range(2):  # the third step is taken again, and is still the third
-        saved = checkpoint.latest_whole(first.folder)
+        saved = checkpoints.latest_whole(first.folder)
         assert saved.name == "checkpoint-000002"
         with pytest.raises(UserError, match=r"in 3 steps in a row \(last: step 3\)"):
             Trainer(config, first.folder, resume=saved).run()

@@ -17,7 +17,7 @@ from evenflow.errors import UserError
 from evenflow.policy.loading import build_policy, load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import stop_ids
-from evenflow.training.setup import (
+from evenflow.training.build import (
     Questions,
     build_sampling,
     facts,

@@ -17,10 +17,11 @@ from transformers import AutoModelForCausalLM
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
 from evenflow.objectives import PRESETS, Answers
-from evenflow.report.metrics import read_jsonl
 from evenflow.rewards import Rewards
-from evenflow.training import checkpoint, collect
-from evenflow.training.run import open_run
+from evenflow.rollout import collect
+from evenflow.run import checkpoints
+from evenflow.run.folder import open_run
+from evenflow.run.tracking import read_jsonl
 from evenflow.training.trainer import Trainer
 from tests.training.runs import metrics, train
 
@@ -86,7 +87,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     trainer._one_step = interrupt_in_third
     folder = trainer.run()
     assert folder.name == "checkpoint-000003"
-    assert checkpoint.verify(folder) is None
+    assert checkpoints.verify(folder) is None
     assert f"--resume {config.output}" in capsys.readouterr().out.replace("\n", " ")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -147,7 +148,7 @@ def test_a_bad_reward_ends_in_a_sentence_and_keeps_the_checkpoint(
     bad = recipe("train.steps=2", f"reward.functions={{tests.training.rewards:{name}: 1.0}}")
     with pytest.raises(UserError, match=says):
         Trainer(bad, good.parent, resume=good).run()
-    assert checkpoint.verify(good) is None
+    assert checkpoints.verify(good) is None
 
 
 def test_a_nan_reward_is_unknown_and_the_run_goes_on(
@@ -246,7 +247,7 @@ def test_evaluation_samples_and_summary(recipe: Make, tmp_path: Path) -> None:
 
 def test_only_the_last_checkpoints_are_kept(recipe: Make) -> None:
     folder = train(recipe("checkpoint.every=1", "checkpoint.keep=2"))
-    kept = [path.name for path in checkpoint.checkpoints(folder.parent)]
+    kept = [path.name for path in checkpoints.checkpoints(folder.parent)]
     assert kept == ["checkpoint-000003", "checkpoint-000004"]
 
 
@@ -310,7 +311,7 @@ def test_a_reward_that_fails_late_loses_no_step(recipe: Make) -> None:
     trainer.collector = dataclasses.replace(trainer.collector, rewards=rewards)
     with pytest.raises(UserError, match="the grader is gone"):
         trainer.run()
-    saved = checkpoint.latest_whole(trainer.folder)
+    saved = checkpoints.latest_whole(trainer.folder)
     assert saved.name == "checkpoint-000002"
     assert Trainer(config, trainer.folder, resume=saved).run().name == "checkpoint-000005"
 

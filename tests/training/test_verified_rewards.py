@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from evenflow.config import TrainConfig, load
-from evenflow.report.metrics import read_jsonl
 from evenflow.rewards import load_reward
-from evenflow.training.run import open_run
+from evenflow.run.folder import open_run
+from evenflow.run.tracking import read_jsonl
 from evenflow.training.trainer import Trainer
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from evenflow.data import Prompt
 from evenflow.policy.policy import Policy
 from evenflow.rollout.decoding import decoder_of
-from evenflow.rollout.engine import generate
+from evenflow.rollout.embedded.generate import generate
 from evenflow.rollout.sampling import Sampling
 
 

@@ -10,6 +10,10 @@ from torch import Tensor
 
 from evenflow.bounds import COLDEST, HOTTEST
 
+TOKEN_BYTES = 16
+"""What sampling holds of each token that an answer may have, however short it is: id (8), log-prob
+(4) and the number it is drawn by (4)."""
+
 
 @dataclass(frozen=True)
 class Sampling:

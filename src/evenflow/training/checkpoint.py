@@ -1,13 +1,11 @@
-"""Checkpoints: Transformers folders with the head and the trainer's state beside the model.
+"""Writing checkpoints and going on from them: Transformers folders with the head and the trainer's
+state beside the model.
 
-A checkpoint is written under another name, flushed, and renamed, so that it is whole or not there;
-``manifest.json`` lists its files with their sizes and hashes, and what does not match is not
-loaded.
+A checkpoint is written under another name, flushed, and renamed, so that it is whole or not there.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,12 +22,8 @@ from transformers import PreTrainedTokenizerBase
 from evenflow.errors import UserError
 from evenflow.policy.loading import save_parts
 from evenflow.policy.policy import Policy
-from evenflow.report.display import console
-from evenflow.report.files import write_atomic, writing
-
-MANIFEST = "manifest.json"
-STATE = "trainer_state.pt"
-PREFIX = "checkpoint-"
+from evenflow.run.checkpoints import MANIFEST, PREFIX, STATE, age, checkpoints, fingerprint
+from evenflow.run.files import write_atomic, writing
 
 
 def save(
@@ -61,7 +55,7 @@ def save(
                 path.relative_to(scratch).as_posix(): {"bytes": size, "blake2b": digest}
                 for path in sorted(scratch.rglob("*"))
                 if path.is_file()
-                for size, digest in [_fingerprint(path)]
+                for size, digest in [fingerprint(path)]
             }
             write_atomic(scratch / MANIFEST, json.dumps({"step": step, "files": listed}, indent=1))
             # The rows so far, too: what goes on from here does not write them again.
@@ -74,7 +68,7 @@ def save(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     # Later ones are left of a run that went back to an earlier checkpoint: they do not count.
-    finished = [folder for folder in checkpoints(run) if _age(folder) <= _age(target)]
+    finished = [folder for folder in checkpoints(run) if age(folder) <= age(target)]
     for old in finished[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -127,58 +121,6 @@ def _system_errors() -> Iterator[None]:
         raise OSError(" ".join(str(error).split())[:200]) from error
 
 
-def checkpoints(run: Path) -> list[Path]:
-    """The checkpoints of a run, damaged ones too, oldest first."""
-    return sorted((path for path in run.glob(f"{PREFIX}*") if path.is_dir()), key=_age)
-
-
-def _age(folder: Path) -> tuple[int, str]:
-    return len(folder.name), folder.name  # the step, also where it outgrows its six digits
-
-
-def verify(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
-    try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        listed = [(name, entry["bytes"], entry["blake2b"]) for name, entry in files.items()]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return f"{MANIFEST} is missing or unreadable"
-    if STATE not in files:
-        return f"{MANIFEST} does not list {STATE}"
-    for name, size, digest in listed:
-        path, shown = folder / name, name[:100]
-        try:
-            if not path.is_file():
-                return f"{shown} is missing"
-            if path.stat().st_size != size:
-                return f"{shown} has {path.stat().st_size} bytes instead of {size}"
-            if _fingerprint(path)[1] != digest:
-                return f"the contents of {shown} changed after it was written"
-        except OSError as error:  # not permitted, or a name that is too long
-            return f"{shown} cannot be read: {error.strerror or error}"
-    return None
-
-
-def latest_whole(run: Path) -> Path:
-    """The newest checkpoint whose files are all as written; damaged newer ones are named."""
-    found = checkpoints(run)
-    for folder in reversed(found):
-        problem = verify(folder)
-        if problem is None:
-            return folder
-        console.print(f"{folder}: {problem}; it is passed over", style="yellow", markup=False)
-    again = f"start anew with: evenflow train {run / 'config.yaml'} output=…"
-    raise UserError(f"{run}: holds no whole checkpoint; {again}")
-
-
-def model_folder(name: str) -> str:
-    """A run's newest checkpoint, or the model it pretrained; any other model's name as it is."""
-    if checkpoints(Path(name)):
-        return str(latest_whole(Path(name)))
-    pretrained = Path(name) / "model"
-    return str(pretrained) if (pretrained / "config.json").is_file() else name
-
-
 def load_state(folder: Path) -> dict[str, Any]:
     """The trainer's state of a verified checkpoint, on the CPU."""
     try:
@@ -217,15 +159,6 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["random"])
     if device.type == "cuda" and state["random_cuda"] is not None:
         torch.cuda.set_rng_state(state["random_cuda"], device)
-
-
-def _fingerprint(path: Path) -> tuple[int, str]:
-    with path.open("rb") as file:
-        return path.stat().st_size, hashlib.file_digest(file, _blake2b).hexdigest()
-
-
-def _blake2b() -> Any:
-    return hashlib.blake2b(digest_size=16)
 
 
 def _sync(paths: Iterable[Path]) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evenflow.report.display import before_after, console
-from evenflow.report.files import finite, write_atomic, writing
-from evenflow.report.page.command import PAGE, page_of_run
+from evenflow.report.page import page_of_run
+from evenflow.run.console import before_after, console
+from evenflow.run.files import PAGE, finite, write_atomic, writing
 
 SUMMARY = "summary.json"
 

@@ -14,8 +14,8 @@ from evenflow.policy.loading import (
     separator_id,
 )
 from evenflow.policy.policy import Policy
-from evenflow.training.run import choose_device, set_threads
-from evenflow.training.setup import build_held_out, build_rewards, load_questions
+from evenflow.run.folder import choose_device, set_threads
+from evenflow.training.build import build_held_out, build_rewards, load_questions
 
 
 def evaluate(config: TrainConfig) -> dict[str, float]:

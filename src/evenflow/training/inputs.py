@@ -10,9 +10,9 @@ from pathlib import Path
 from evenflow.config import TrainConfig
 from evenflow.data import Prompt
 from evenflow.errors import UserError
-from evenflow.policy.weights import mark_of
-from evenflow.report.display import console
-from evenflow.training.setup import Questions, needs_reference
+from evenflow.policy.fingerprint import mark_of
+from evenflow.run.console import console
+from evenflow.training.build import Questions, needs_reference
 
 
 def marks_of(config: TrainConfig, questions: Questions, *, again: bool) -> dict[str, str]:

@@ -24,14 +24,9 @@ from evenflow.evaluation.exact import exact_scores
 from evenflow.machine import require_memory
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import Tokens, collate
-from evenflow.report.display import Display, console
-from evenflow.report.files import writing
-from evenflow.report.metrics import MetricsLog
-from evenflow.tasks import DemonstratedTask, get_task
-from evenflow.training.checkpoint import save_model
-from evenflow.training.interrupt import Interrupt
-from evenflow.training.optim import adamw, parameter_groups, rate_factor, set_rate
-from evenflow.training.run import (
+from evenflow.run.console import Display, console
+from evenflow.run.files import writing
+from evenflow.run.folder import (
     begin,
     choose_device,
     own_folder,
@@ -39,6 +34,11 @@ from evenflow.training.run import (
     run_folder,
     set_threads,
 )
+from evenflow.run.interrupt import Interrupt
+from evenflow.run.tracking import MetricsLog
+from evenflow.tasks import DemonstratedTask, get_task
+from evenflow.training.checkpoint import save_model
+from evenflow.training.optim import adamw, parameter_groups, rate_factor, set_rate
 
 
 def word_tokenizer(vocabulary: Sequence[str], max_length: int) -> PreTrainedTokenizerFast:

@@ -24,22 +24,16 @@ from evenflow.data import Prompt
 from evenflow.errors import UserError
 from evenflow.objectives import Balance
 from evenflow.policy.loading import load_tokenizer
-from evenflow.report.display import Display, console, show_rows
-from evenflow.report.metrics import MetricsLog
+from evenflow.rollout.collect import Batch, Collector
+from evenflow.run import checkpoints
+from evenflow.run.console import Display, console, show_rows
+from evenflow.run.folder import choose_device, point_latest, set_threads
+from evenflow.run.interrupt import Interrupt
+from evenflow.run.out_of_memory import naming_the_field
+from evenflow.run.tracking import MetricsLog
 from evenflow.training import checkpoint
-from evenflow.training.collect import Batch, Collector
-from evenflow.training.ending import end_run, not_ended
-from evenflow.training.inputs import compared, marks_of
-from evenflow.training.interrupt import Interrupt
-from evenflow.training.learning import build_learner
-from evenflow.training.log_z import LogZMemory, true_log_z
-from evenflow.training.memory import naming_the_field
-from evenflow.training.metrics import learning_metrics, shown
-from evenflow.training.patience import NONE_KNOWN, NOT_FINITE, NOTHING_KEPT, Patience
-from evenflow.training.reset import ResetRule
-from evenflow.training.run import choose_device, point_latest, set_threads
-from evenflow.training.scoring import score
-from evenflow.training.setup import (
+from evenflow.training.budget import Spent
+from evenflow.training.build import (
     build_held_out,
     build_rewards,
     build_sampling,
@@ -47,7 +41,14 @@ from evenflow.training.setup import (
     load_questions,
     policy_to_train,
 )
-from evenflow.training.spent import Spent
+from evenflow.training.ending import end_run, not_ended
+from evenflow.training.inputs import compared, marks_of
+from evenflow.training.learning import build_learner
+from evenflow.training.log_z import LogZMemory, true_log_z
+from evenflow.training.metrics import learning_metrics, shown
+from evenflow.training.reset import ResetRule
+from evenflow.training.scoring import score
+from evenflow.training.stall import NONE_KNOWN, NOT_FINITE, NOTHING_KEPT, Patience
 
 
 class Trainer:
@@ -148,7 +149,7 @@ class Trainer:
                 raise
             self._save()  # the signal may have come after the last step's turn to save
         self.stopped_by = 0 if self.done else interrupt.number
-        saved = self.folder / f"{checkpoint.PREFIX}{self.step:06}"
+        saved = self.folder / f"{checkpoints.PREFIX}{self.step:06}"
         if not self.done:
             console.print(
                 f"stopped after step {self.step} of {total}; go on with: "

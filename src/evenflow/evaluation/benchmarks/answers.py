@@ -10,7 +10,7 @@ from typing import Any
 from evenflow.config import BenchmarkConfig, check, dump, read_yaml
 from evenflow.errors import UserError
 from evenflow.inputs import an_object, read_json
-from evenflow.report.files import finite, json_line, read_jsonl, write_atomic, writing
+from evenflow.run.files import finite, json_line, read_jsonl, write_atomic, writing
 
 ANSWERS, CONFIG, RESULT, SAMPLING = "answers.jsonl", "config.yaml", "result.json", "sampling.json"
 # What may change when an evaluation goes on; all else would draw or grade other answers.

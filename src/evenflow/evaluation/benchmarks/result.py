@@ -25,7 +25,7 @@ from evenflow.evaluation.benchmarks.questions import find
 from evenflow.evaluation.benchmarks.rating import rate, read_contests, read_users
 from evenflow.evaluation.benchmarks.scores import scores
 from evenflow.evaluation.benchmarks.verdicts import classes, due, grade, has_votes
-from evenflow.report.display import Display, console
+from evenflow.run.console import Display, console
 from evenflow.tasks import TASKS
 
 SAVE_EVERY = 60.0

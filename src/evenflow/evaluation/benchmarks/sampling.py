@@ -17,9 +17,9 @@ from evenflow.evaluation.benchmarks.answers import SAMPLING, Answers, write_fact
 from evenflow.evaluation.benchmarks.questions import text_of
 from evenflow.evaluation.benchmarks.verdicts import NOT_YET
 from evenflow.policy.policy import Policy
-from evenflow.report.display import Display
 from evenflow.rollout import Sampling
 from evenflow.rollout.experience import Group, sample
+from evenflow.run.console import Display
 
 
 class Stopped(Exception):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evenflow.errors import UserError
-from evenflow.report.files import writable, writing
+from evenflow.run.files import writable, writing
 
 KEPT = {"key": str, "score": int, "reason": str, "prompt_tokens": int, "completion_tokens": int}
 """What a line must have to count."""

@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from evenflow.errors import UserError
-from evenflow.report.files import writable
+from evenflow.run.files import writable
 
 Messages = list[dict[str, str]]
 

@@ -10,7 +10,7 @@ from typing import Any
 from evenflow.bounds import is_right
 from evenflow.errors import UserError
 from evenflow.inputs import json_rows
-from evenflow.report.files import writable
+from evenflow.run.files import writable
 
 VERDICTS = {"right": True, "wrong": False, "unknown": None, None: None}
 

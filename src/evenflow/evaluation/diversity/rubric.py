@@ -16,8 +16,8 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
-from evenflow.report.files import writable
 from evenflow.rewards.thoughts import spoken
+from evenflow.run.files import writable
 
 BOUNDS = {
     1: Fraction(7, 8),

@@ -10,8 +10,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from evenflow.report.display import console
-from evenflow.report.files import writable
+from evenflow.run.console import console
+from evenflow.run.files import writable
 
 MEANING = {
     "distinct-1": "different words / words",

@@ -10,7 +10,7 @@ import numpy as np
 
 from evenflow.errors import UserError
 from evenflow.evaluation.diversity.texts import grams, tokens
-from evenflow.report.files import writable
+from evenflow.run.files import writable
 
 COLUMNS = 4096  # of the matrix of counts that are held at once
 

@@ -1,0 +1,55 @@
+"""`evenflow export`: a checkpoint as a plain model."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from evenflow.errors import UserError
+
+HELP = "write a checkpoint as a plain model, a LoRA adapter merged in"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What `evenflow export` takes."""
+    parser.add_argument("model", help="a run or a checkpoint")
+    parser.add_argument("folder", type=Path, help="where to write; must not exist")
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        default="auto",
+        help="of the weights; auto (the default): as the base model's",
+    )
+
+
+def run(options: Namespace) -> None:
+    """Write a checkpoint as a model's folder of its own."""
+    import shutil
+
+    import torch
+
+    from evenflow.policy.loading import load_model, load_tokenizer, stored_dtype
+    from evenflow.run.checkpoints import model_folder, recipe_of
+    from evenflow.run.files import writing
+    from evenflow.training.checkpoint import save_model
+
+    folder: Path = options.folder
+    if folder.exists():
+        raise UserError(f"{folder}: exists already; name a new folder")
+    path = model_folder(options.model)
+    if options.dtype == "auto":
+        recipe = recipe_of(options.model)  # a checkpoint's weights are float32 whatever its base's
+        dtype = stored_dtype(path, recipe.model.path if recipe else None)
+    else:
+        dtype = getattr(torch, options.dtype)
+    # An adapter is merged in float32 and the sum rounded, rather than the parts.
+    model = load_model(path, torch.float32).to(dtype)
+    scratch = folder.with_name(f".{folder.name}.tmp")
+    try:
+        with writing(folder):
+            scratch.mkdir(parents=True, exist_ok=True)
+            save_model(model, load_tokenizer(path), scratch)
+            scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print(f"model: {folder}")

@@ -1,0 +1,110 @@
+"""`evenflow sample`: answers of a checkpoint to questions."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from evenflow.errors import UserError
+
+HELP = "show answers of a checkpoint"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What `evenflow sample` takes."""
+    parser.add_argument("model", help="a run, a checkpoint, a model's folder or name")
+    parser.add_argument(
+        "--prompt", action="append", help="a question (repeatable); default: standard input"
+    )
+    parser.add_argument("-n", type=int, default=4, help="answers to each question (default 4)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="default 1; 0 is greedy")
+    parser.add_argument("--top-p", type=float, default=1.0, help="default 1")
+    parser.add_argument(
+        "--max-tokens", type=int, help="default 256, or what the model has room for"
+    )
+    parser.add_argument("--stop", action="append", default=[], help="a token that ends an answer")
+    parser.add_argument("--chat", action="store_true", help="apply the chat template")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default auto)")
+
+
+def run(options: Namespace) -> None:
+    """Show answers to questions."""
+    import torch
+
+    from evenflow.bounds import LONG, MANY
+    from evenflow.config import DataConfig
+    from evenflow.machine import require_memory
+    from evenflow.policy.loading import load_model, load_tokenizer
+    from evenflow.policy.policy import Policy
+    from evenflow.policy.reach import reach, remark
+    from evenflow.policy.stops import stop_ids
+    from evenflow.rollout.experience import sample as sample_answers
+    from evenflow.rollout.sampling import TOKEN_BYTES, Sampling
+    from evenflow.rollout.stopping import chat_ends, require_vocabulary
+    from evenflow.run.checkpoints import model_folder, recipe_of
+    from evenflow.run.console import console
+    from evenflow.run.folder import choose_device
+    from evenflow.training.build import tokenize
+
+    path = model_folder(options.model)
+    if not 1 <= options.n <= MANY:
+        raise UserError(f"-n: must be from 1 to {MANY:,}, not {options.n}")
+    if not 0 <= options.seed <= LONG:
+        raise UserError(f"--seed: must be from 0 to 2^63 - 1, not {options.seed}")
+    try:
+        questions = options.prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"standard input: is not UTF-8 text: {error}") from None
+    if not questions:
+        raise UserError("no question: give --prompt TEXT, or lines on standard input")
+    tokenizer = load_tokenizer(path)
+    model: Any = load_model(path, torch.float32).to(choose_device(options.device))
+    recipe = recipe_of(options.model)  # questions are put, and answers ended, as in training
+    data = recipe.data if recipe else DataConfig()
+    data = data.model_copy(
+        update={"chat": options.chat or data.chat, "max_prompt_length": sys.maxsize}
+    )
+    prompts = tokenize(
+        [{data.prompt_column: question} for question in questions],
+        tokenizer,
+        data,
+        recipe.head if recipe and recipe.build_objective().needs.log_z == "head" else None,
+    )
+    require_vocabulary(prompts, tokenizer, model)
+    stop = [*(recipe.rollout.stop if recipe else []), *options.stop]
+    stop += chat_ends(prompts, data, tokenizer, model)
+    lengths = [len(prompt.ids) for prompt in prompts]
+    limit = reach(model, lengths) or sys.maxsize
+    room = limit - max(lengths)
+    if room < 1:
+        raise UserError(
+            f"--prompt: too long for the model, which reads {limit} tokens{remark(model, limit)}"
+        )
+    longest = min(256, room) if options.max_tokens is None else options.max_tokens
+    require_memory(
+        len(prompts) * options.n * longest * TOKEN_BYTES, "questions × -n × --max-tokens"
+    )
+    try:
+        sampling = Sampling(
+            max_tokens=longest,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            stop_ids=stop_ids(stop, tokenizer, model, "--stop"),
+        )
+        answers = sample_answers(
+            Policy(model),
+            tokenizer,
+            prompts,
+            options.n,
+            sampling,
+            seed=options.seed,
+            max_batch=256,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for i, (text, ended) in enumerate(zip(answers.texts, answers.finished.tolist(), strict=True)):
+        if i % options.n == 0:
+            console.print(questions[i // options.n], style="bold", markup=False)
+        console.print(f"  {text}{'' if ended else ' …'}", markup=False)

@@ -1,0 +1,120 @@
+"""`evenflow train`: a new run by a recipe, or one that goes on."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evenflow.errors import UserError
+from evenflow.run.files import flat
+
+if TYPE_CHECKING:
+    from evenflow.config import TrainConfig
+    from evenflow.training.trainer import Trainer
+
+HELP = "post-train a model by a recipe"
+
+# What may change when a run goes on; all else would make it another run.
+FREE = (
+    "device",
+    "threads",
+    "log",
+    "evaluation",
+    "checkpoint",
+    "train.steps",
+    "train.answers",
+    "train.micro_batch_tokens",
+    "rollout.max_batch",
+    "reward.timeout",
+    "model.logprob_chunk",
+    "output",
+)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What `evenflow train` takes."""
+    parser.add_argument("recipe", nargs="?", help="YAML file; see recipes/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. train.steps=50")
+    parser.add_argument(
+        "--resume", metavar="RUN", type=Path, help="go on with a run's newest checkpoint"
+    )
+    parser.add_argument(
+        "--changed-inputs",
+        action="store_true",
+        help="with --resume: go on although the questions or the base model's files have changed",
+    )
+
+
+def run(options: Namespace) -> None:
+    """Train by a recipe, or go on with a run."""
+    from evenflow.config import TrainConfig, load
+    from evenflow.run.checkpoints import from_checkpoint
+    from evenflow.run.folder import begin, own_folder, run_folder
+    from evenflow.run.lock import only_one
+    from evenflow.training.trainer import Trainer
+
+    if options.resume is not None:
+        # With --resume there is no recipe: what stands in its place is an override.
+        overrides = [text for text in (options.recipe, *options.overrides) if text]
+        folder = run_to_resume(options.resume)
+        with only_one(folder):
+            finish(resumed(folder, overrides, changed_inputs=options.changed_inputs))
+        return
+    if options.changed_inputs:
+        raise UserError("--changed-inputs: goes with --resume RUN")
+    if options.recipe is None:
+        raise UserError("train needs a recipe, e.g. recipes/countdown.yaml, or --resume RUN")
+    config = from_checkpoint(load(TrainConfig, options.recipe, options.overrides))
+    folder = run_folder(config.output, Path(options.recipe).stem)
+    with own_folder(folder):
+        begin(config, folder)
+        finish(Trainer(config, folder))
+
+
+def finish(trainer: Trainer) -> None:
+    """Run; exit as shells expect (130, 143) if a signal ended it early."""
+    trainer.run()
+    if trainer.stopped_by:
+        raise SystemExit(128 + trainer.stopped_by)
+
+
+def run_to_resume(run: Path) -> Path:
+    """The folder of a run in full; UserError if it is none."""
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: not the folder of a run (it has no config.yaml)")
+    return run.resolve()
+
+
+def resumed(run: Path, overrides: list[str], *, changed_inputs: bool = False) -> Trainer:
+    """The trainer of a run, as its newest whole checkpoint left it."""
+    from evenflow.config import TrainConfig, load
+    from evenflow.run import checkpoints
+    from evenflow.run.folder import save_config
+    from evenflow.training.ending import has_ended
+    from evenflow.training.trainer import Trainer
+
+    recipe = run / "config.yaml"
+    config = load(TrainConfig, recipe, overrides)
+    refuse_changes(load(TrainConfig, recipe, []), config)
+    newest = checkpoints.latest_whole(run)
+    trainer = Trainer(config, run, resume=newest, changed_inputs=changed_inputs)
+    if trainer.done and has_ended(run, trainer.step):
+        raise UserError(
+            f"{run}: has all of its {trainer.step} steps; to go on, raise train.steps"
+            + (" and train.answers" if config.train.answers else "")
+        )
+    save_config(run, config)
+    return trainer
+
+
+def refuse_changes(old: TrainConfig, new: TrainConfig) -> None:
+    """Refuse overrides that would make a resumed run another one."""
+    before, after = flat(old.model_dump()), flat(new.model_dump())
+    for name in sorted(before.keys() | after.keys()):
+        free = any(name == field or name.startswith(field + ".") for field in FREE)
+        if not free and before.get(name) != after.get(name):
+            raise UserError(
+                f"{name}: cannot change when a run goes on; start a new run, or change only: "
+                + ", ".join(FREE)
+            )

@@ -1,1 +1,0 @@
-"""Proof by enumeration: policies trained where every answer can be listed (`evenflow exact`)."""

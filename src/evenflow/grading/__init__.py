@@ -1,1 +1,0 @@
-"""Verdicts on a file of responses: `evenflow grade`."""

@@ -1,0 +1,1 @@
+"""The embedded engine: answers from a Transformers model in this process."""

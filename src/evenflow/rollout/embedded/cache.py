@@ -1,0 +1,117 @@
+"""A key/value cache that holds each prompt once, is written in place, and lets rows leave."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from transformers import Cache
+from transformers.cache_utils import CacheLayerMixin
+
+from evenflow.rollout.embedded.attention import SharedPrefix, Slots
+
+FIRST_CAPACITY = 64  # positions; doubled when full, so that a long limit is not paid in advance
+
+
+class RolloutLayer(CacheLayerMixin):
+    """Keys and values of one layer.
+
+    The first update is the prefill, ``(prompts, heads, length, head size)``. Each later one writes
+    a position of the answers into ``(capacity, slots, heads, head size)`` buffers, and attention
+    gets a view of what is filled, so that nothing is copied but the new token. Position comes first
+    because what is filled then lies together: it reads up to three times faster than slot first.
+    """
+
+    # Every position is held; where a window slides over them, the model's own mask hides the rest.
+    is_sliding = False
+
+    def __init__(self, slots: Slots, new_positions: int):
+        super().__init__()
+        self.slots, self.new_positions = slots, new_positions
+        self.filled = 0  # positions of the answers
+        self.prefix: list[Tensor] = []  # keys and values of the prompts
+        self.suffix: list[Tensor] = []  # and of the answers
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.prefix = [key_states.contiguous(), value_states.contiguous()]
+        capacity = min(FIRST_CAPACITY, self.new_positions)
+        self.suffix = [self._buffer(states, capacity) for states in self.prefix]
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args, **kwargs
+    ) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            return key_states, value_states
+        rows, capacity = len(key_states), len(self.suffix[0])
+        if self.filled == capacity:
+            more = min(capacity, self.new_positions - capacity)
+            self.suffix = [
+                torch.cat([old[:, :rows], self._buffer(states, more)])
+                for old, states in zip(self.suffix, self.prefix, strict=True)
+            ]
+        for buffer, new in zip(self.suffix, (key_states, value_states), strict=True):
+            buffer[self.filled, :rows] = new[:, :, 0]
+        self.filled += 1
+        keys, values = (
+            SharedPrefix(prefix, buffer[: self.filled, :rows].permute(1, 2, 0, 3), self.slots)
+            for prefix, buffer in zip(self.prefix, self.suffix, strict=True)
+        )
+        return keys, values
+
+    def _buffer(self, like: Tensor, positions: int) -> Tensor:
+        return like.new_empty(positions, len(self.slots.prompt), like.shape[1], like.shape[3])
+
+    def move(self, source: Tensor, target: Tensor) -> None:
+        """Copy the answers in slots ``source`` over those in ``target``."""
+        for buffer in self.suffix:
+            filled = buffer[: self.filled]
+            filled.index_copy_(1, target, filled.index_select(1, source))
+
+    def keep_prompts(self, kept: Tensor) -> None:
+        """Forget all prompts but ``kept``."""
+        self.prefix = [prefix[kept] for prefix in self.prefix]
+
+    def get_mask_sizes(self, query_length: int | Tensor) -> tuple[int, int]:
+        # Early releases of Transformers 5 pass the positions themselves.
+        new = query_length if isinstance(query_length, int) else len(query_length)
+        return self.get_seq_length() + new, 0
+
+    def get_seq_length(self) -> int:
+        return self.prefix[0].shape[2] + self.filled if self.prefix else 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+    get_max_cache_shape = get_max_length  # its name in early releases of Transformers 5
+
+
+class RolloutCache(Cache):
+    """One `RolloutLayer` a layer of the model, made as the model asks for them.
+
+    ``copies``: answers to each of ``prompts``. ``new_positions``: room beyond the prompt.
+    """
+
+    def __init__(self, prompts: int, copies: int, new_positions: int, device: torch.device):
+        self.held: list[RolloutLayer] = []
+        super().__init__(layers=cast(list[Any], self.held))  # the same list, by its own type
+        self.slots = Slots(prompts, copies, device)
+        self.new_positions = new_positions
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
+    ) -> tuple[Tensor, Tensor]:
+        while len(self.held) <= layer_idx:
+            self.held.append(RolloutLayer(self.slots, self.new_positions))
+        return self.held[layer_idx].update(key_states, value_states)
+
+    def move(self, source: Tensor, target: Tensor, live: int) -> None:
+        """Copy slots ``source`` over slots ``target``, then forget all slots from ``live`` on."""
+        for layer in self.held:
+            layer.move(source, target)
+        kept = self.slots.move(source, target, live)
+        if kept is not None:
+            for layer in self.held:
+                layer.keep_prompts(kept)

@@ -1,0 +1,206 @@
+"""Sampling answers from a causal language model, a group for each prompt.
+
+``generate`` of Transformers pays for a group of G answers G times over: it prefills and stores the
+prompt once for each, copies the whole cache to append a token, and decodes every answer until the
+longest ends. Here a prompt is prefilled, stored and read once for its group (`SharedPrefix`), the
+cache is written in place (`RolloutCache`), and an answer that has ended leaves the batch at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from evenflow.policy.reach import reach, remark
+from evenflow.rollout.embedded.decoder import Decoder, check_model
+from evenflow.rollout.sampling import Sampling, draw
+
+OnGroup = Callable[[int, list[list[int]], list[bool]], None]
+"""Told (which prompt, its answers' token ids, whether each was finished)."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Answers: N = prompts × generations rows, prompt by prompt; T tokens, those of the longest.
+
+    ``tokens``: ``(N, T)`` int64 answer ids, padded on the right.
+    ``logprobs``: ``(N, T)`` float32, nats, under the distribution that the token was drawn from
+    (see `sampling.draw`); 0 on padding.
+    ``mask``: ``(N, T)`` bool, true on the answer; its stop token is part of it.
+    ``finished``: ``(N,)`` bool, true if a stop token ended the answer, false if it was cut off.
+    """
+
+    tokens: Tensor
+    logprobs: Tensor
+    mask: Tensor
+    finished: Tensor
+
+
+def generate(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    num_generations: int,
+    sampling: Sampling,
+    *,
+    seed: int | Sequence[int],
+    pad_id: int = 0,
+    max_batch: int = 512,
+    on_group: OnGroup | None = None,
+) -> Rollout:
+    """Sample ``num_generations`` answers to each prompt (a sequence of token ids).
+
+    A pure function of weights, prompts, sampling and seed: the generator is private, and the
+    model's training mode is left as it was. Every answer owns its noise, so ``max_batch`` (the most
+    answers decoded at once) changes what is sampled by float error only; with a seed for each
+    prompt, so do the other prompts. ``on_group`` is called as soon as the last answer to a prompt
+    has ended, while others are still decoded. Autocast is the caller's matter.
+
+    Raises ``ValueError`` for no prompts, an empty one, an answer that would not fit the model's
+    positions, a stop token outside the vocabulary, or a model whose state the cache cannot hold.
+    """
+    check_model(model)
+    _check_request(model, prompts, num_generations, sampling, max_batch)
+    device = model.device
+    total, limit = len(prompts) * num_generations, sampling.max_tokens
+    noise = _noise(seed, len(prompts), num_generations, limit, device)
+    is_stop = torch.zeros(_vocabulary(model), dtype=torch.bool, device=device)
+    is_stop[torch.tensor(sampling.stop_ids, dtype=torch.long, device=device)] = True
+    # Made outside inference mode, so that autograd accepts them later.
+    tokens = torch.full((total, limit), pad_id, device=device)
+    logprobs = torch.zeros(total, limit, dtype=torch.float32, device=device)
+    lengths = torch.full((total,), limit, device=device)
+    finished = torch.zeros(total, dtype=torch.bool, device=device)
+    unended = [num_generations] * len(prompts)
+
+    def ended(rows: Tensor) -> None:
+        for prompt, count in Counter((rows // num_generations).tolist()).items():
+            unended[prompt] -= count
+            if on_group is not None and not unended[prompt]:
+                group = slice(prompt * num_generations, (prompt + 1) * num_generations)
+                whole = zip(tokens[group].tolist(), lengths[group].tolist(), strict=True)
+                on_group(prompt, [ids[:n] for ids, n in whole], finished[group].tolist())
+
+    with _evaluating(model), torch.inference_mode():
+        for members, rows in _chunks(prompts, num_generations, max_batch):
+            # rows[s]: the row of the result that slot s of the batch writes.
+            rows = torch.tensor(rows, device=device)
+            chunk = [prompts[i] for i in members]
+            decoder = Decoder(model, chunk, len(rows) // len(members), limit, pad_id)
+            logits = decoder.prefill()
+            for step in range(limit):
+                token, logprob = draw(logits, sampling, noise[rows, step])
+                tokens[rows, step] = token
+                logprobs[rows, step] = logprob
+                stopped = is_stop[token]
+                if stopped.any():
+                    over = rows[stopped]
+                    finished[over] = True
+                    lengths[over] = step + 1
+                    rows, token = decoder.retire(stopped, rows, token)
+                    ended(over)
+                if step + 1 == limit or not len(rows):
+                    break
+                logits = decoder.step(token)
+            ended(rows)
+
+    longest = int(lengths.max())
+    mask = torch.arange(longest, device=device) < lengths[:, None]
+    return Rollout(tokens[:, :longest], logprobs[:, :longest], mask, finished)
+
+
+def _noise(
+    seed: int | Sequence[int], prompts: int, copies: int, limit: int, device: torch.device
+) -> Tensor:
+    """Uniform numbers ``(prompts · copies, limit)``: one stream for all, or one a prompt."""
+    seeds = [seed] if isinstance(seed, int) else seed
+    rows = prompts * copies // len(seeds)
+    streams = (torch.Generator(device).manual_seed(each) for each in seeds)
+    return torch.cat(
+        [
+            torch.rand(rows, limit, generator=stream, dtype=torch.float32, device=device)
+            for stream in streams
+        ]
+    )
+
+
+def _chunks(
+    prompts: Sequence[Sequence[int]], num_generations: int, max_batch: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Prompts decoded together, and the rows of their answers, slot by slot.
+
+    Neighbours in length share a chunk, so that little is padded. A group larger than ``max_batch``
+    is split, and only then is a prompt prefilled more than once.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    # As few chunks as fit, of equal size: a small last one would cost as many steps as a full one.
+    count = math.ceil(len(order) / max(1, max_batch // num_generations))
+    size = math.ceil(len(order) / count)
+    for start in range(0, len(order), size):
+        members = order[start : start + size]
+        for first in range(0, num_generations, max_batch):
+            generations = range(first, min(first + max_batch, num_generations))
+            yield members, [i * num_generations + g for i in members for g in generations]
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off; every module's own mode restored after."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    return cast(nn.Embedding, model.get_input_embeddings()).weight.shape[0]
+
+
+def _check_request(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    num_generations: int,
+    sampling: Sampling,
+    max_batch: int,
+) -> None:
+    if not prompts:
+        raise ValueError("prompts is empty: pass at least one prompt")
+    for i, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise ValueError(
+                f"prompt {i} is empty: drop it, or let it start with the begin-of-sequence token"
+            )
+    if num_generations < 1:
+        raise ValueError(f"num_generations must be at least 1, got {num_generations}")
+    if max_batch < 1:
+        raise ValueError(f"max_batch must be at least 1, got {max_batch}")
+    longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
+    limit = reach(model, [len(prompt) for prompt in prompts])
+    if limit and len(prompts[longest]) + sampling.max_tokens > limit:
+        raise ValueError(
+            f"prompt {longest} has {len(prompts[longest])} tokens, which with max_tokens = "
+            f"{sampling.max_tokens} exceeds the model's {limit} positions"
+            f"{remark(model, limit)}: lower max_tokens "
+            f"to at most {limit - len(prompts[longest])} or drop the prompt"
+        )
+    for i, prompt in enumerate(prompts):
+        if max(prompt) >= _vocabulary(model):
+            raise ValueError(
+                f"prompt {i} has the token {max(prompt)}, which is not in the model's vocabulary "
+                f"of {_vocabulary(model)} tokens"
+            )
+    unknown = [stop for stop in sampling.stop_ids if stop >= _vocabulary(model)]
+    if unknown:
+        raise ValueError(
+            f"stop_ids {unknown} are not in the model's vocabulary of {_vocabulary(model)} tokens"
+        )

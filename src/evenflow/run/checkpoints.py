@@ -1,0 +1,98 @@
+"""The checkpoints of a run: where they are, whether they are whole, and the recipe beside them.
+
+``manifest.json`` lists a checkpoint's files with their sizes and hashes, and what does not match is
+not loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from evenflow.config import TrainConfig, check, read_yaml
+from evenflow.errors import UserError
+from evenflow.run.console import console
+
+MANIFEST = "manifest.json"
+STATE = "trainer_state.pt"
+PREFIX = "checkpoint-"
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, damaged ones too, oldest first."""
+    return sorted((path for path in run.glob(f"{PREFIX}*") if path.is_dir()), key=age)
+
+
+def latest_whole(run: Path) -> Path:
+    """The newest checkpoint whose files are all as written; damaged newer ones are named."""
+    found = checkpoints(run)
+    for folder in reversed(found):
+        problem = verify(folder)
+        if problem is None:
+            return folder
+        console.print(f"{folder}: {problem}; it is passed over", style="yellow", markup=False)
+    again = f"start anew with: evenflow train {run / 'config.yaml'} output=…"
+    raise UserError(f"{run}: holds no whole checkpoint; {again}")
+
+
+def model_folder(name: str) -> str:
+    """A run's newest checkpoint, or the model it pretrained; any other model's name as it is."""
+    if checkpoints(Path(name)):
+        return str(latest_whole(Path(name)))
+    pretrained = Path(name) / "model"
+    return str(pretrained) if (pretrained / "config.json").is_file() else name
+
+
+def recipe_of(name: str) -> TrainConfig | None:
+    """The recipe of a training run, named by its folder or by a checkpoint in it; else None."""
+    for folder in (Path(name), Path(name).parent):
+        recipe = folder / "config.yaml"
+        if recipe.is_file() and "rollout" in (values := read_yaml(recipe)):
+            return check(TrainConfig, values)
+    return None
+
+
+def from_checkpoint(config: TrainConfig) -> TrainConfig:
+    """The recipe with the newest checkpoint where `model.path` is the folder of a run."""
+    model = config.model.model_copy(update={"path": model_folder(config.model.path)})
+    return config.model_copy(update={"model": model})
+
+
+def verify(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        listed = [(name, entry["bytes"], entry["blake2b"]) for name, entry in files.items()]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return f"{MANIFEST} is missing or unreadable"
+    if STATE not in files:
+        return f"{MANIFEST} does not list {STATE}"
+    for name, size, digest in listed:
+        path, shown = folder / name, name[:100]
+        try:
+            if not path.is_file():
+                return f"{shown} is missing"
+            if path.stat().st_size != size:
+                return f"{shown} has {path.stat().st_size} bytes instead of {size}"
+            if fingerprint(path)[1] != digest:
+                return f"the contents of {shown} changed after it was written"
+        except OSError as error:  # not permitted, or a name that is too long
+            return f"{shown} cannot be read: {error.strerror or error}"
+    return None
+
+
+def age(folder: Path) -> tuple[int, str]:
+    """What checkpoints are ordered by."""
+    return len(folder.name), folder.name  # the step, also where it outgrows its six digits
+
+
+def fingerprint(path: Path) -> tuple[int, str]:
+    """A file's size and hash."""
+    with path.open("rb") as file:
+        return path.stat().st_size, hashlib.file_digest(file, _blake2b).hexdigest()
+
+
+def _blake2b() -> Any:
+    return hashlib.blake2b(digest_size=16)

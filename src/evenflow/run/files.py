@@ -1,0 +1,168 @@
+"""Files that are whole or not there, and what to say when the system refuses one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from evenflow.errors import UserError
+from evenflow.inputs import an_object, decoded, is_text, opened, parse_json
+
+LOG = logging.getLogger(__name__)
+PAGE = "report.html"
+"""A run's page, in its folder."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def writing(what: Path) -> Iterator[None]:
+    """Turn a refusal to write into a sentence about `what`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL or "no space left" in str(error).lower():
+            raise UserError(
+                f"{what}: the disk is full; free some space, or choose another place (output=… or "
+                "--out); what is finished is untouched"
+            ) from error
+        raise UserError(
+            f"{what}: cannot write there ({error.strerror or error}); choose another place "
+            "(output=… or --out); what is finished is untouched"
+        ) from error
+
+
+def file_at(path: Path) -> Path:
+    """The file that takes what is written to `path`: that itself, or where its links lead.
+
+    UserError where something is in the way that is no regular file (a folder, a pipe, a terminal or
+    another device), or `-`: files are replaced in one step, and this would take its place.
+    """
+    with writing(path):
+        target = Path(os.path.realpath(path))  # of links in a circle one of them
+        other = target.is_symlink() or (path.exists() and not path.is_file())
+    if other or str(path) == "-" or _names_a_descriptor(path):
+        raise UserError(f"{path}: is not a regular file; name another with --out")
+    return target
+
+
+def _names_a_descriptor(path: Path) -> bool:
+    """Whether it is /dev/stdout or its like, or leads there: even where that is a file by now,
+    others are writing into it."""
+    while path.is_symlink():
+        parent = Path(os.path.realpath(path.parent))
+        if parent == Path("/dev") or parent.is_relative_to("/proc"):
+            return True
+        path = parent / path.readlink()
+    return False
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[TextIO]:
+    """A text file to write that appears under its name when all of it is written: a reader sees the
+    old text or the new, never a part. A link stays one (`file_at`)."""
+    target = file_at(path)
+    scratch = target.with_name(f".{target.name}.tmp")
+    with writing(path):
+        file = scratch.open("w", encoding="utf-8")
+    try:
+        yield file
+        with writing(path):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            scratch.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            file.close()
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file by this text in one step."""
+    with appearing(path) as file, writing(path):
+        file.write(text)
+
+
+def read_jsonl(
+    path: Path, *, strict: bool = False, needs: str | None = None
+) -> list[dict[str, Any]]:
+    """The rows of a file of ours; a last line that was cut short is left out.
+
+    So is every other line that is no JSON object, or has no whole number `needs`, and a warning
+    says how many; where that would lose what no other run brings back, `strict` raises a UserError
+    with its number.
+    """
+    rows, damaged = [], []
+    if not path.exists():
+        return rows
+    with opened(path) as file:
+        # Not splitlines(): the JSON text of an answer may hold U+2028 and its like as they are.
+        lines = file.read().split(b"\n")
+    last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
+    for number, line in enumerate(lines, 1):
+        place = f"{path}, line {number}"
+        try:
+            text = decoded(line, place) if strict else line.decode(errors="replace")
+            row = an_object(parse_json(text, place), place)
+        except UserError:
+            if strict and number < len(lines):
+                raise
+            if line.strip() and number < last:
+                damaged.append(number)
+            continue
+        if needs is None or type(row.get(needs)) is int:
+            rows.append(row)
+        else:
+            damaged.append(number)
+    if damaged:
+        count = "1 damaged line is" if len(damaged) == 1 else f"{len(damaged)} damaged lines are"
+        LOG.warning("%s: %s left out (line %d)", path, count, damaged[0])
+    return rows
+
+
+def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """The rows of a file with one or more a step that are to be kept; all others are dropped from
+    it, because a run that goes on writes them again."""
+    rows = [row for row in read_jsonl(path, needs="step") if keep(row)]
+    if path.exists():
+        write_atomic(path, "".join(map(json_line, rows)))
+    return rows
+
+
+def json_line(row: Any) -> str:
+    """A line of JSON. Half a character (a lone surrogate) comes back as it came, spelled out."""
+    text = json.dumps(row, ensure_ascii=False)
+    return (text if is_text(text) else json.dumps(row)) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """NaN and infinities as null, in nested values too: JSON has neither."""
+    if isinstance(value, dict):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def writable(text: str) -> str:
+    """The text as UTF-8 can hold it: JSON can spell half a character (a lone surrogate)."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings by dotted name; an empty one stands as it is."""
+    rows: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            rows |= flat(value, f"{prefix}{name}.")
+        else:
+            rows[f"{prefix}{name}"] = value
+    return rows

@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM: finish the step, save, and say how to go on."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Self
+
+from evenflow.run.console import console
+
+
+class Interrupt:
+    """While active, the first signal sets `requested`; a second one ends the process at once."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.number = 0  # of the signal that came
+        self.previous: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        for number in self.SIGNALS:
+            self.previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    @property
+    def requested(self) -> bool:
+        return self.number > 0
+
+    def _restore(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        self._restore()
+        console.print(
+            f"\n{signal.Signals(number).name}: finishing this step, then saving; once more to "
+            "stop at once (finished checkpoints stay)"
+        )

@@ -1,0 +1,163 @@
+"""Where a run's numbers go: metrics.jsonl always, TensorBoard, W&B or trackio by name."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from evenflow.errors import UserError
+from evenflow.run.files import finite, keep_rows, read_jsonl, writable, write_atomic, writing
+
+__all__ = ["MetricsLog", "read_jsonl"]
+
+
+class Backend(Protocol):
+    """A place to send metrics to."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class TensorBoard:
+    """Event files in the run's folder; what earlier ones hold from step `first` on is void."""
+
+    def __init__(self, folder: Path, first: int) -> None:
+        package = _package("torch.utils.tensorboard", "tensorboard")
+        self.writer = package.SummaryWriter(str(folder), purge_step=first or None)
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class Tracker:
+    """wandb, or trackio, which has the same calls. A run that goes on is the same run there."""
+
+    def __init__(
+        self, package: str, project: str, name: str, own: str, config: Mapping[str, Any], start: int
+    ) -> None:
+        """`own` tells the run from others of its name."""
+        self.module = _package(package, package)
+        arguments = {"project": project, "config": dict(config)}
+        if package == "wandb":
+            arguments |= {"name": name, "id": own}
+        else:  # trackio knows a run by its name alone
+            arguments["name"] = f"{name}-{own[:6]}"
+        if start:
+            arguments["resume"] = "allow"
+        try:
+            self.module.init(**arguments)
+        except Exception as error:  # no account, no network: each package has its own kinds
+            raise UserError(f"log.backends: {package} does not start: {error}") from error
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self.module.log(dict(values), step=step)
+
+    def close(self) -> None:
+        self.module.finish()
+
+
+def _own_id(file: Path, *, new: bool) -> str:
+    """What tells the run from all others, kept in its folder."""
+    if new or not file.is_file():
+        write_atomic(file, secrets.token_hex(8))
+    return file.read_text()
+
+
+def _package(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise UserError(
+            f"log.backends: {extra} is not installed; pip install 'evenflow[{extra}]'"
+        ) from None
+
+
+class MetricsLog:
+    """One JSON object a step in metrics.jsonl, flushed at once; the same to every backend.
+
+    Answers to held-out questions go to samples.jsonl, before their step's row: where the row
+    stands, they do. A run that goes on after step `start` keeps the rows up to it and their
+    samples, and drops later ones, so that each step stands there once; its own row only with
+    held-out scores where these are `due` then. Non-finite values are written as null.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        backends: Iterable[str] = (),
+        *,
+        project: str = "evenflow",
+        config: Mapping[str, Any] | None = None,
+        start: int = 0,
+        due: bool = False,
+    ) -> None:
+        def stays(row: Mapping[str, Any]) -> bool:
+            whole = not due or bool(held_out_scores(row))
+            return start > 0 and (row["step"] < start or (row["step"] == start and whole))
+
+        self.path, self.samples = folder / "metrics.jsonl", folder / "samples.jsonl"
+        rows = {row["step"]: row for row in keep_rows(self.path, stays)}
+        self.last = max(rows, default=-1)
+        """The latest step that has its row."""
+        self.scores = held_out_scores(rows.get(self.last, {}))
+        """The held-out scores in that row."""
+        keep_rows(self.samples, lambda row: row["step"] <= self.last)
+        backends = list(backends)
+        own = ""
+        if set(backends) - {"tensorboard"}:
+            own = _own_id(folder / "tracker_id", new=not start)
+        self.backends: list[Backend] = [
+            TensorBoard(folder, self.last + 1)
+            if name == "tensorboard"
+            else Tracker(name, project, folder.name, own, config or {}, start)
+            for name in backends
+        ]
+        with writing(self.path):
+            self.file = self.path.open("a", encoding="utf-8")
+
+    def log(
+        self, step: int, values: Mapping[str, Any], samples: Sequence[dict[str, Any]] = ()
+    ) -> None:
+        """Write the row, `samples` before it. Lists stand in metrics.jsonl alone: backends are sent
+        numbers."""
+        if samples:
+            lines = [json.dumps({"step": step} | row, ensure_ascii=False) for row in samples]
+            with writing(self.samples), self.samples.open("a", encoding="utf-8") as file:
+                file.write(writable("\n".join(lines) + "\n"))
+                file.flush()
+                os.fsync(file.fileno())
+        with writing(self.path):
+            self.file.write(json.dumps({"step": step} | finite(dict(values))) + "\n")
+            self.file.flush()
+        known = {
+            name: value
+            for name, value in values.items()
+            if not isinstance(value, list) and math.isfinite(value)
+        }
+        for backend in self.backends:
+            backend.log(known, step)
+
+    def close(self) -> None:
+        with suppress(OSError):  # what a full disk refused was reported when it was written
+            os.fsync(self.file.fileno())
+        with suppress(OSError):
+            self.file.close()
+        for backend in self.backends:
+            backend.close()
+
+
+def held_out_scores(row: Mapping[str, Any]) -> dict[str, float]:
+    """The held-out scores in a row of metrics.jsonl, by name; what was null is NaN again."""
+    scores = {name[5:]: value for name, value in row.items() if name.startswith("test/")}
+    return {name: math.nan if value is None else value for name, value in scores.items()}

@@ -1,0 +1,215 @@
+"""A comparison from its request to its tables: search, runs, measurements."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from evenflow.config import TrainConfig
+from evenflow.data import load_rows
+from evenflow.errors import UserError
+from evenflow.run.console import console
+from evenflow.run.files import write_atomic, writing
+from evenflow.run.lock import only_one
+from evenflow.studies.compare.measure import TEST
+from evenflow.studies.compare.plan import (
+    Request,
+    Run,
+    base_config,
+    build_runs,
+    settle,
+    specification,
+)
+from evenflow.studies.compare.pool import Job, Pool
+from evenflow.studies.compare.progress import Progress
+from evenflow.studies.compare.runner import base_job, prepare, read_result, read_summary, run_job
+from evenflow.studies.compare.search import build_trials, choose, overrides_of
+from evenflow.studies.compare.tables import (
+    Results,
+    pass_at_k_csv,
+    to_csv,
+    to_markdown,
+    trials_table,
+)
+from evenflow.tasks import get_task
+
+
+class Comparison:
+    """Checks everything before anything starts; `run` does what is left."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.config = base_config(request)
+        self.runs = build_runs(request, {})
+        self.trials = build_trials(request) if request.grid else []
+        require_questions(self.config, validation=bool(self.trials))
+        self.specification = specification(request, self.config)
+        self.search_table = ""
+
+    def run(self) -> None:
+        """Search, train, measure and write the tables; a signal ends it in good order."""
+        folder = self.request.folder
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        # Of one that was killed, runs may be saving still: they hold the folder until they end.
+        with only_one(folder, wait=True) as lock:
+            settle(self.request, self.runs)
+            self.announce()
+            pool = Pool(self.request.jobs, lock)
+            runs = self.runs
+            if self.trials:
+                runs = build_runs(self.request, self.search(pool))
+            base = folder / "base"
+            prepare(base, self.config)
+            jobs = [base_job(base, self.specification)]
+            for run in runs:
+                prepare(run.folder, run.config)
+                jobs.append(run_job(run, self.specification))
+            self.work(pool, "compare", jobs, runs, lambda: self.write(runs))
+            tables = f"tables      {folder / 'comparison.md'} and comparison.csv"
+            console.print(tables, markup=False)
+        if pool.failed:
+            told = "\n".join(f"{name}: {words}" for name, words in pool.failed.items())
+            raise UserError(f"{len(pool.failed)} of {len(jobs)} did not come to an end\n{told}")
+
+    def search(self, pool: Pool) -> dict[str, list[str]]:
+        """Run the trials on validation questions; each label's best overrides."""
+        evaluation = self.config.evaluation
+        validation = evaluation.model_copy(
+            update={"skip": evaluation.skip + evaluation.questions}
+        ).model_dump(mode="json")
+        how = {"evaluation": validation, "ood": {}, "ood_questions": 1}
+        jobs = []
+        for trial in self.trials:
+            prepare(trial.run.folder, trial.run.config)
+            jobs.append(run_job(trial.run, how))
+        self.work(pool, "search", jobs, [trial.run for trial in self.trials])
+        by, scores = self.request.search_by, dict[str, float | None]()
+        for trial in self.trials:
+            result = read_result(trial.run.folder, how)
+            if result is not None:
+                known = result["sets"][TEST]["scores"]
+                by = by or ("accuracy" if "accuracy" in known else "accuracy_sampled")
+                if by not in known:
+                    raise UserError(f"search_by: {by} is not known on these questions")
+                scores[str(trial.run.folder)] = known[by]
+        chosen = choose(self.request, self.trials, scores)
+        assert by is not None
+        self.search_table = self.report(by, scores, chosen)
+        for name, words in pool.failed.items():
+            console.print(f"{name}: {words}", style="yellow", markup=False)
+        pool.failed.clear()
+        return chosen
+
+    def work(
+        self,
+        pool: Pool,
+        title: str,
+        jobs: Sequence[Job],
+        runs: Sequence[Run],
+        each: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Let the pool do the jobs, `each` after every one that is done; leave as shells expect
+        (130, 143) if a signal ended it."""
+        done = 0
+
+        def watch(states: Mapping[str, str]) -> None:
+            nonlocal done
+            progress.watch(states)
+            now = sum(state == "done" for state in states.values())
+            if now > done:
+                done = now
+                each()
+
+        with Progress(title, runs) as progress:
+            pool.work(jobs, watch)
+        if pool.stopped_by:
+            goes_on = f"stopped; the same command goes on in {self.request.folder}"
+            console.print(goes_on, markup=False)
+            raise SystemExit(128 + pool.stopped_by)
+
+    def report(
+        self,
+        by: str,
+        scores: Mapping[str, float | None],
+        chosen: Mapping[str, Sequence[str]],
+    ) -> str:
+        """The trials as a table."""
+        rows = []
+        for variant in self.request.variants:
+            for trial in (trial for trial in self.trials if trial.run.variant == variant):
+                best = overrides_of(variant, trial.values) == chosen[variant.label]
+                score = scores.get(str(trial.run.folder))
+                rows.append((variant.label, trial.values, score, best))
+        run = self.trials[0].run
+        evaluation = self.config.evaluation
+        first = evaluation.skip + evaluation.questions
+        return (
+            f"One run of {run.config.train.answers:,} sampled answers for each row, seed "
+            f"{run.seed}, measured on {evaluation.questions} questions after the first {first}, "
+            "which are neither trained on nor reported above.\n\n" + trials_table(by, rows)
+        )
+
+    def announce(self) -> None:
+        """What is going to happen."""
+        request, run = self.request, self.runs[0]
+        console.print(
+            f"{len(request.variants)} algorithms × {len(request.seeds)} seeds, "
+            f"{run.config.train.answers:,} sampled answers each, {request.jobs} at a time, "
+            f"in {request.folder}"
+            + (f", after {len(self.trials)} trials of the search" if self.trials else ""),
+            markup=False,
+        )
+
+    def write(self, runs: Sequence[Run]) -> None:
+        """comparison.md, comparison.csv and pass_at_k.csv, of the runs that are measured."""
+        request = self.request
+        results = Results([variant.label for variant in request.variants], request.baseline)
+        base = read_result(request.folder / "base", self.specification)
+        if base is None:
+            return
+        results.add_base(base)
+        for run in runs:
+            measured = read_result(run.folder, self.specification)
+            if measured is not None:
+                results.add(run.variant.label, run.seed, measured, read_summary(run.folder))
+        text = f"{self.heading(runs)}\n{to_markdown(results, self.search_table)}"
+        write_atomic(request.folder / "comparison.md", text)
+        write_atomic(request.folder / "comparison.csv", to_csv(results))
+        write_atomic(request.folder / "pass_at_k.csv", pass_at_k_csv(results))
+
+    def heading(self, runs: Sequence[Run]) -> str:
+        """What the tables are of, and how to read them."""
+        request, answers = self.request, runs[0].config.train.answers
+        seeds = ", ".join(map(str, request.seeds))
+        return f"""\
+# {request.recipe.stem}: {len(request.variants)} algorithms, {answers:,} sampled answers each
+
+    {request.command}
+
+Base model {self.config.model.path}, seeds {seeds}. Values are means over seeds ± half of their 95 %
+interval (Student's t; none for a single seed). Answers that dynamic sampling throws away count.
+{platform.machine()}, {os.cpu_count()} cores, PyTorch {torch.__version__}, one thread a run,
+jobs={request.jobs}. What the columns mean: docs/comparison.md.
+"""
+
+
+def require_questions(config: TrainConfig, *, validation: bool) -> None:
+    """Refuse a comparison without held-out questions, or a search without as many others."""
+    data, evaluation = config.data, config.evaluation
+    wanted = evaluation.skip + evaluation.questions * (2 if validation else 1)
+    if data.task is not None:
+        get_task(data.task, data.task_options).rows("test", wanted)
+        return
+    if data.test is None:
+        raise UserError("data.test: compare needs held-out questions; name a file or dataset")
+    there = len(load_rows(data.test, data.test_split))
+    if there <= evaluation.skip or (validation and there < wanted):
+        raise UserError(
+            f"data.test: has {there} questions, fewer than the {wanted} that evaluation.skip, "
+            f"evaluation.questions{' and as many for the search' if validation else ''} ask for; "
+            "lower evaluation.questions"
+        )

@@ -1,0 +1,277 @@
+"""What a finished run is worth: exact and sampled scores on held-out questions, in distribution and
+out of it. A process of its own: ``python -m evenflow.studies.compare.measure RUN SPECIFICATION``.
+
+``measured.json`` in the run's folder holds the scores and, for every question, the probability of
+each right answer, from which all exact scores follow.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import PreTrainedTokenizerBase
+
+from evenflow.bounds import is_right
+from evenflow.config import EvaluationConfig, HeadConfig, TrainConfig, load
+from evenflow.data import Prompt
+from evenflow.errors import UserError
+from evenflow.evaluation.exact import combine, exact_pass_at_k
+from evenflow.evaluation.heldout import HeldOut, pass_at_k
+from evenflow.objectives import Balance
+from evenflow.policy.loading import (
+    REFERENCE_FILE,
+    build_policy,
+    compute_dtype,
+    load_model,
+    load_tokenizer,
+    make_room,
+    part_file,
+    separator_id,
+)
+from evenflow.policy.policy import Policy
+from evenflow.policy.tokens import collate, micro_batches
+from evenflow.rewards.overlong import overlong_penalty
+from evenflow.rollout.experience import Experience
+from evenflow.run import checkpoints
+from evenflow.run.files import finite, write_atomic
+from evenflow.run.folder import choose_device, set_threads
+from evenflow.run.lock import only_one
+from evenflow.training.batch import to_answers
+from evenflow.training.build import build_held_out, build_rewards, load_questions
+
+KS = tuple(2**power for power in range(9))  # 1, 2, 4, … 256
+RESULT = "measured.json"
+TEST = "test"
+"""The set of questions like those that were trained on; the others' names are the task's."""
+
+
+def measure(folder: Path, specification: dict[str, Any]) -> dict[str, Any]:
+    """Scores of the newest checkpoint in `folder`; of the base model where there is no run.
+
+    The specification holds what the runs of a comparison are measured by: `evaluation`, and
+    `ood`, names with the task's options, and `ood_questions`, how many of each.
+    """
+    trained = bool(checkpoints.checkpoints(folder))
+    newest = checkpoints.latest_whole(folder) if trained else None
+    config = load(TrainConfig, folder / "recipe.yaml", [])
+    if newest is None:  # a separator after the prompts would be a token that the base model lacks
+        config = config.model_copy(update={"head": HeadConfig()})
+    evaluation = EvaluationConfig.model_validate(specification["evaluation"])
+    sets = {TEST: with_questions(config, evaluation, {})}
+    unseen = evaluation.model_copy(update={"questions": specification["ood_questions"], "skip": 0})
+    for name, options in specification["ood"].items():
+        sets[name] = with_questions(config, unseen, options)
+    set_threads(config)
+    device = choose_device(config.device)
+    tokenizer = load_tokenizer(str(newest or config.model.path))
+    needs = config.build_objective().needs
+    policy = build_policy(
+        config.model,
+        config.head if newest and needs.log_z == "head" else None,
+        reference=True,
+        temperature=config.rollout.temperature,
+        device=device,
+        tokenizer=tokenizer,
+        checkpoint=newest,
+    )
+    base = base_model(config, newest, tokenizer, device)
+    return {
+        "specification": specification,
+        "checkpoint": newest.name if newest else None,
+        "sets": {
+            name: measure_set(of_set, policy, base, tokenizer, fitted=newest is not None)
+            for name, of_set in sets.items()
+        },
+    }
+
+
+def with_questions(
+    config: TrainConfig, evaluation: EvaluationConfig, options: dict[str, Any]
+) -> TrainConfig:
+    """The recipe with other held-out questions."""
+    data = config.data
+    if options:
+        data = data.model_copy(update={"task_options": data.task_options | options})
+    return config.model_copy(update={"evaluation": evaluation, "data": data})
+
+
+def base_model(
+    config: TrainConfig,
+    newest: Path | None,
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+) -> Policy | None:
+    """The recipe's reference, where the run's own is another one by now; else None."""
+    if newest is None or not part_file(newest, REFERENCE_FILE).is_file():
+        return None
+    path = config.model.reference or config.model.path
+    compute = compute_dtype(config.model, device)
+    model = load_model(path, torch.float32, config.model.attention)
+    make_room(model, separator_id(config.head, tokenizer))
+    return Policy(model, chunk=config.model.logprob_chunk, compute_dtype=compute).to(device)
+
+
+def measure_set(
+    config: TrainConfig,
+    policy: Policy,
+    base: Policy | None,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    fitted: bool,
+) -> dict[str, Any]:
+    """Scores on one set of questions, and what they are computed from, question by question.
+
+    `fitted`: the policy was trained by the recipe's objective, and so has a fixed point to go to.
+    """
+    questions = load_questions(config, tokenizer, training=False)
+    if not questions.test:
+        raise UserError("data.test: compare needs held-out questions; name a file or dataset")
+    held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
+    assert held_out is not None
+    scores: dict[str, float | None] = {}
+    masses = None
+    with held_out.conditions(policy):
+        if held_out.solutions is not None:
+            masses = [list(row.values()) for row in held_out.masses(policy, tokenizer)]
+            scores |= exact_scores_of(masses)
+        experience, result = held_out.answers(policy, tokenizer, held_out.prompts)
+        counts = right_answers(result.total, held_out)
+        scores |= sampled_scores(counts, exact=masses is not None)
+        own, reference = logprobs = score_twice(policy, experience, held_out.budget)
+        if base is not None:
+            base.temperature = policy.temperature
+            ids = experience.prompt_ids, experience.answers
+            reference = base.score(*ids, budget=held_out.budget)
+        scores["entropy"] = -own.sum(1).mean().item()
+        scores["kl_reference"] = (own.sum(1) - reference.sum(1)).mean().item()
+        at = policy.temperature
+    objective = config.build_objective()
+    scores["residual"] = None
+    if fitted and isinstance(objective, Balance):
+        policy.temperature = config.rollout.temperature
+        if policy.temperature != at:
+            logprobs = score_twice(policy, experience, held_out.budget)
+        rewards = torch.tensor(result.total)
+        scores["residual"] = residual(objective, policy, experience, rewards, logprobs, config)
+    return {
+        "scores": scores,
+        "questions": len(held_out.prompts),
+        "counts": counts,
+        "masses": masses,
+    }
+
+
+def score_twice(policy: Policy, experience: Experience, budget: int) -> tuple[Tensor, Tensor]:
+    """(N, T) log π and log π_ref of the answers, π_ref the run's own reference."""
+    ids, width = (experience.prompt_ids, experience.answers), experience.mask.shape[1]
+    scores = (policy.score(*ids, budget=budget, reference=which) for which in (False, True))
+    own, reference = (pad(score, (0, width - score.shape[1])) for score in scores)
+    return own, reference
+
+
+def exact_scores_of(masses: list[list[float]]) -> dict[str, float]:
+    """All scores that follow from the probabilities of each question's right answers."""
+    table = combine(masses)
+    return {
+        "accuracy": table.accuracy,
+        "distinct@16": table.distinct_at_16,
+        "effective_solutions": table.effective_solutions,
+        **{f"pass@{k}": exact_pass_at_k(masses, k) for k in KS},
+    }
+
+
+def right_answers(totals: list[float], held_out: HeldOut) -> list[tuple[int, int]]:
+    """(answers judged, right ones of them) for each question."""
+    n, right = held_out.num_generations, held_out.right
+    groups = [totals[start : start + n] for start in range(0, len(totals), n)]
+    known = [[r for r in group if not math.isnan(r)] for group in groups]
+    return [(len(group), sum(is_right(r, right) for r in group)) for group in known]
+
+
+def sampled_scores(counts: list[tuple[int, int]], *, exact: bool) -> dict[str, float | None]:
+    """Accuracy, and pass@k for k up to the answers there are, unless it is known exactly."""
+    judged = [(n, c) for n, c in counts if n]
+    scores: dict[str, float | None] = {
+        "accuracy_sampled": fmean(c / n for n, c in judged) if judged else None
+    }
+    if not exact:
+        for k in KS:
+            enough = [pass_at_k(n, c, k) for n, c in judged if n >= k]
+            scores[f"pass@{k}"] = fmean(enough) if len(enough) == len(counts) else None
+    return scores
+
+
+def residual(
+    choices: Balance,
+    policy: Policy,
+    experience: Experience,
+    rewards: Tensor,
+    logprobs: tuple[Tensor, Tensor],
+    config: TrainConfig,
+) -> float | None:
+    """√(mean δ²) over the sampled answers, δ under the run's own choices: 0 at its fixed point.
+
+    log Z is the head's where the run has one, 0 where it has none, and else the group's: running
+    and offline values are of training questions, and leave-one-out would enlarge δ. In the units of
+    δ: nats an answer for a scale of 1, nats a token for 1/|y|. `rewards` (N,) are as the reward
+    functions gave them, NaN where they did not; `logprobs` are of `score_twice`.
+    """
+    known = [i for i, reward in enumerate(rewards.tolist()) if not math.isnan(reward)]
+    if not known:
+        return None
+    experience, rewards = experience[known], rewards[known]
+    limit, share = config.rollout.max_completion_length, config.reward.overlong_share
+    if share:
+        lengths = [len(answer) for answer in experience.answers]
+        rewards = rewards - torch.tensor([overlong_penalty(n, limit, share) for n in lengths])
+    own, reference = (part[known] for part in logprobs)
+    answers = to_answers(experience, rewards, old_logprobs=own, ref_logprobs=reference)
+    log_z = None
+    if choices.log_z == "head":
+        of_prompt = head_log_z(policy, experience.prompts, config.train.micro_batch_tokens)
+        log_z = torch.tensor([of_prompt[p.key] for p in experience.prompts], device=policy.device)
+    elif choices.log_z != "none":
+        choices = choices.model_copy(update={"log_z": "group"})
+    answers = choices.estimate(answers.old_logprobs, choices.prepare(answers))
+    _, metrics = choices.loss(answers.old_logprobs, answers, float(len(answers)), log_z)
+    return metrics["residual"].square().mean().sqrt().item()
+
+
+@torch.no_grad()
+def head_log_z(policy: Policy, prompts: list[Prompt], budget: int) -> dict[str, float]:
+    """log Zφ of every question, by its key."""
+    questions = {prompt.key: prompt.ids for prompt in prompts}
+    keys = list(questions)
+    found: dict[str, float] = {}
+    policy.eval()
+    for rows in micro_batches([len(questions[key]) + 1 for key in keys], budget):
+        ids = [questions[keys[i]] for i in rows]
+        # The head reads the prompt alone: any token will do for an answer.
+        log_z = policy(
+            collate(ids, [question[-1:] for question in ids], device=policy.device)
+        ).log_z
+        found |= dict(zip((keys[i] for i in rows), log_z.tolist(), strict=True))
+    return found
+
+
+def main(folder: Path, specification: dict[str, Any]) -> None:
+    """Measure, and write the result beside the run."""
+    folder = folder.absolute()  # a reward may go to another directory
+    with only_one(folder):
+        result = finite(measure(folder, specification))
+        write_atomic(folder / RESULT, json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    except UserError as error:
+        sys.exit(f"error: {error}")

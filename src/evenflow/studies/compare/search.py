@@ -1,0 +1,89 @@
+"""Tuning before the comparison: the same grid for every algorithm, on questions that are neither
+trained on nor reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, product
+
+from evenflow.errors import UserError
+from evenflow.studies.compare.plan import Request, Run, base_config, batch, budget, build_run
+from evenflow.studies.compare.variants import Variant, recipe_setting
+
+SHARE = 4
+"""A trial has a quarter of a run's budget unless the user says otherwise."""
+FIRST_SEED = 1000
+"""Trials have a seed of their own, which stays as it is where seeds are added."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the grid for one algorithm."""
+
+    run: Run
+    values: Mapping[str, str]
+
+
+def trial_answers(request: Request) -> int:
+    """Sampled answers a trial: at least one step of the recipe's."""
+    config = base_config(request)
+    return request.search_answers or max(batch(config), budget(config) // SHARE)
+
+
+def build_trials(request: Request) -> list[Trial]:
+    """Every algorithm at every point of the grid, with a seed that no run has."""
+    seed = next(seed for seed in count(FIRST_SEED) if seed not in request.seeds)
+    answers = trial_answers(request)
+    points = [
+        dict(zip(request.grid, values, strict=True)) for values in product(*request.grid.values())
+    ]
+    return [
+        Trial(
+            build_run(
+                request,
+                variant,
+                seed,
+                name=f"trial {number}",
+                answers=answers,
+                folder=request.folder / "search" / f"{variant.slug}-trial{number}",
+                overrides=overrides_of(variant, point),
+            ),
+            point,
+        )
+        for number, point in enumerate(points)
+        for variant in request.variants
+    ]
+
+
+def overrides_of(variant: Variant, point: Mapping[str, str]) -> list[str]:
+    """A point of the grid as overrides of the variant's recipe."""
+    return [
+        recipe_setting(f"{key}={value}", variant.algorithm, "search")
+        for key, value in point.items()
+    ]
+
+
+def choose(
+    request: Request, trials: Sequence[Trial], scores: Mapping[str, float | None]
+) -> dict[str, list[str]]:
+    """The overrides of each label's best trial; the first of equals.
+
+    `scores` by the trial's folder, None for one that failed or was not measured.
+    """
+    chosen: dict[str, list[str]] = {}
+    for variant in request.variants:
+        known = [
+            (score, trial)
+            for trial in trials
+            if trial.run.variant == variant
+            and (score := scores.get(str(trial.run.folder))) is not None
+        ]
+        if not known:
+            raise UserError(
+                f"search: every trial of {variant.label} failed; see train.log in the folders of "
+                f"{request.folder / 'search'}, and try other values"
+            )
+        best = max(known, key=lambda pair: pair[0])[1]
+        chosen[variant.label] = overrides_of(variant, best.values)
+    return chosen

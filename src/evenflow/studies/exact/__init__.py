@@ -1,0 +1,1 @@
+"""Proof by enumeration: policies trained where every answer can be listed."""

@@ -1,0 +1,281 @@
+"""One run: one objective on one listed problem, with the library's own policy, sampler and learner.
+
+Answers are sampled token by token from the policy (`rollout.generate`), and a rollout batch is
+learned from in several mini-batches, so that importance weights and clips have something to act on.
+Only the measures use the listing, and the reference's log-probs, which are looked up in it.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from evenflow.config import CriticConfig, HeadConfig, OptimizerConfig
+from evenflow.data import Prompt
+from evenflow.objectives import Answers, Balance, Surrogate
+from evenflow.policy.heads import Critic, PartitionHead
+from evenflow.policy.policy import Policy
+from evenflow.policy.tokens import collate
+from evenflow.rollout import Sampling, generate
+from evenflow.studies.exact.fixed_points import fixed_point
+from evenflow.studies.exact.listing import Listing
+from evenflow.studies.exact.measures import kl, measures
+from evenflow.studies.exact.problems import Problem
+from evenflow.training.learning import Learner
+from evenflow.training.log_z import LogZMemory
+from evenflow.training.optim import adamw, parameter_groups, rate_factor, set_rate
+
+REFERENCE_SEED = 0  # all runs of a problem share their reference
+KEPT = 5000  # answers up to which a result holds the whole distribution of question 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs of a study share."""
+
+    rollouts: int | None = None
+    """Rollout batches a run; None: the problem's own number."""
+    groups: int = 4
+    """Groups a question in a rollout batch."""
+    group_size: int = 16
+    """G."""
+    mini_batches: int = 4
+    """Optimiser steps a rollout batch; each sees every question once on average."""
+    learning_rate: float = 3e-3
+    """Peak; falls linearly to zero, so that the end is on-policy."""
+    head_learning_rate: float = 5e-3
+    """Of the head and the critic."""
+    measurements: int = 12
+    """How often the distribution is listed on the way."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An objective, a problem and a seed."""
+
+    study: str
+    problem: Problem
+    label: str
+    objective: Balance | Surrogate
+    seed: int
+    head: HeadConfig = field(default_factory=HeadConfig)
+    settings: Settings = field(default_factory=Settings)
+    prediction: Balance | None = None
+    """Whose fixed point is expected, where it is not the objective's own formula."""
+
+    @property
+    def rollouts(self) -> int:
+        return self.settings.rollouts or self.problem.rollouts
+
+    @property
+    def predicted_by(self) -> Balance | None:
+        """The choices whose formula says where the run should rest; None where there is none."""
+        own = self.objective if isinstance(self.objective, Balance) else None
+        return self.prediction or own
+
+
+def build_policy(run: Run) -> Policy:
+    """A small GPT-2 with random weights and a copy of it as the reference.
+
+    The weights are larger than usual, so that the reference prefers some answers to others by
+    several nats.
+    """
+    problem = run.problem
+    torch.manual_seed(REFERENCE_SEED)
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=problem.vocabulary,
+            n_positions=2 + problem.limit,
+            n_embd=problem.hidden_size,
+            n_layer=problem.layers,
+            n_head=4,
+            activation_function="gelu",
+            initializer_range=problem.spread,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            tie_word_embeddings=False,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+    reference = copy.deepcopy(model)
+    torch.manual_seed(run.seed)
+    needs, width = run.objective.needs, problem.hidden_size
+    head = PartitionHead(width, run.head) if needs.log_z == "head" else None
+    critic = Critic(width, CriticConfig()) if needs.values else None
+    return Policy(model, head=head, critic=critic, reference=reference)
+
+
+def build_learner(run: Run, policy: Policy) -> Learner:
+    """AdamW on model, head and critic; gradients are practically never scaled down."""
+    settings = run.settings
+    head_rate = run.head.learning_rate and settings.head_learning_rate
+    parts = [
+        (policy.model, settings.learning_rate),
+        (policy.head, head_rate or settings.learning_rate),
+        (policy.critic, settings.head_learning_rate),
+    ]
+    groups = [
+        group
+        for part, rate in parts
+        if part is not None
+        for group in parameter_groups(part.parameters(), rate, weight_decay=0.0)
+    ]
+    count = settings.groups * run.problem.questions // settings.mini_batches
+    config = OptimizerConfig(mini_batch_questions=count, max_grad_norm=100.0)
+    return Learner(policy, run.objective, adamw(groups, (0.9, 0.99)), config)
+
+
+class Listed:
+    """A run's problem as its trainer asks for it: rewards and reference log-probs by look-up."""
+
+    def __init__(self, run: Run, policy: Policy) -> None:
+        self.run, self.problem, self.policy = run, run.problem, policy
+        self.listing = Listing.of(run.problem)
+        with policy.as_reference() as model:
+            self.ref_tokens = self.listing.token_logprobs(model)  # (Q, N, L)
+        self.log_ref = self.ref_tokens.sum(-1)  # (Q, N)
+        self.prompts = [Prompt(str(q), "", ids, {}) for q, ids in enumerate(self.problem.prompts)]
+        self.sampling = Sampling(
+            max_tokens=self.problem.limit, stop_ids=(0,) if self.problem.mixed else ()
+        )
+
+    def sample(self, seed: int) -> tuple[Answers, list[Prompt], list[list[int]]]:
+        """A rollout batch: `groups` groups of each question."""
+        settings = self.run.settings
+        asked = [q for q in range(self.problem.questions) for _ in range(settings.groups)]
+        rollout = generate(
+            self.policy.model,  # pyright: ignore[reportArgumentType]
+            [self.problem.prompts[q] for q in asked],
+            settings.group_size,
+            self.sampling,
+            seed=seed,
+        )
+        lengths = rollout.mask.sum(1).tolist()
+        answers = [row[:n] for row, n in zip(rollout.tokens.tolist(), lengths, strict=True)]
+        question = torch.tensor(asked).repeat_interleave(settings.group_size)  # (N,)
+        place = torch.tensor([self.problem.index[tuple(answer)] for answer in answers])
+        groups = torch.arange(len(asked)).repeat_interleave(settings.group_size)
+        keys = torch.stack([groups, place], 1)
+        _, copy_of, copies = keys.unique(dim=0, return_inverse=True, return_counts=True)
+        width = rollout.mask.shape[1]
+        prompts = [self.prompts[q] for q in question.tolist()]
+        values = None
+        if self.run.objective.needs.values:
+            values = self.policy.score_values([p.ids for p in prompts], answers)
+        batch = Answers(
+            mask=rollout.mask,
+            rewards=self.problem.rewards[question, place].float(),
+            groups=groups,
+            old_logprobs=rollout.logprobs,
+            ref_logprobs=self.ref_tokens[question, place, :width].float(),
+            share=1 / copies[copy_of].float(),
+            values=values,
+        )
+        return batch, prompts, answers
+
+    def sample_reference(self, prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
+        """Rewards and summed log-probs (questions, answers) of as many reference answers as a
+        question gets in a rollout batch, for an offline log Z."""
+        settings = self.run.settings
+        count = settings.groups * settings.group_size
+        generator = torch.Generator().manual_seed(self.run.seed)
+        questions = torch.tensor([int(prompt.key) for prompt in prompts])[:, None]
+        log_ref = self.log_ref[questions[:, 0]]
+        places = log_ref.exp().multinomial(count, replacement=True, generator=generator)
+        return self.problem.rewards[questions, places].float(), log_ref.gather(1, places).float()
+
+
+def used_log_z(listed: Listed, memory: LogZMemory | None) -> Tensor | None:
+    """(Q,) the log Z that the objective uses for each question, where it holds one."""
+    policy, problem = listed.policy, listed.problem
+    if memory is not None:
+        offline = {key: value for key, (value, _) in memory.offline.items()}
+        known = memory.running.values or offline
+        return torch.tensor([known[p.key] for p in listed.prompts]) if known else None
+    if policy.head is None:
+        return None
+    policy.eval()
+    tokens = collate(problem.prompts, [problem.answers[0]] * problem.questions)
+    with torch.no_grad():
+        return policy(tokens).log_z
+
+
+def train(run: Run) -> dict[str, Any]:
+    """The run's measures over training and at the end, as JSON can hold them."""
+    began, cpu = time.monotonic(), time.process_time()
+    problem, objective, settings = run.problem, run.objective, run.settings
+    policy = build_policy(run)
+    learner, listed = build_learner(run, policy), Listed(run, policy)
+    memory = None
+    if isinstance(objective, Balance) and objective.needs.log_z in ("running", "offline"):
+        memory = LogZMemory(objective, listed.sample_reference)
+    log_target, log_z_true = problem.target(listed.log_ref)
+    history = []
+    due = {
+        round(k * run.rollouts / settings.measurements) for k in range(settings.measurements + 1)
+    }
+    for step in range(run.rollouts + 1):
+        if step in due:
+            log_pi = listed.listing.logprobs(policy.model)
+            row = measures(log_pi, log_target, problem.rewards, problem.modes)
+            log_z = used_log_z(listed, memory)
+            if log_z is not None:
+                row["log_z"] = log_z.mean().item()
+            row["log_z_own"] = (log_z_true - kl(log_pi, log_target)).mean().item()
+            history.append({"step": step * settings.mini_batches} | row)
+        if step == run.rollouts:
+            break
+        batch, prompts, answers = listed.sample(run.seed * 1_000_003 + step)
+        batch = objective.prepare(batch)
+        if memory is not None:
+            batch, _ = memory.fill(batch, prompts)
+        set_rate(learner.optimizer, rate_factor(step, "linear", 10, run.rollouts))
+        learner.learn(batch, [p.ids for p in prompts], answers, seed=f"{run.seed}/{step}")
+    log_pi = listed.listing.logprobs(policy.model)
+    result: dict[str, Any] = {
+        "seconds": time.monotonic() - began,
+        "cpu_seconds": time.process_time() - cpu,
+        "target": measures(log_target, log_target, problem.rewards, problem.modes),
+        "log_z_true": log_z_true.mean().item(),
+        "history": history,
+        "final": history[-1] | predicted(run, listed, log_pi, used_log_z(listed, memory)),
+    }
+    if len(problem.answers) <= KEPT:
+        result["distribution"] = {
+            "target": [round(p, 7) for p in log_target[0].exp().tolist()],
+            "policy": [round(p, 7) for p in log_pi[0].exp().tolist()],
+        }
+    return result
+
+
+def predicted(run: Run, listed: Listed, log_pi: Tensor, log_z: Tensor | None) -> dict[str, float]:
+    """The fixed point that the formula gives, and how far the policy is from it.
+
+    ``predicted_kl`` KL(predicted‖π*), ``kl_to_predicted`` KL(π‖predicted), ``log_z_error`` mean
+    |log Zφ − z|; nothing where no formula is known.
+    """
+    choices, problem = run.predicted_by, listed.problem
+    if choices is None or choices.prior_lift > 0 or choices.duplicates == "once":
+        return {}
+    points = [
+        fixed_point(choices, log_ref, rewards, problem.lengths, run.settings.group_size)
+        for log_ref, rewards in zip(listed.log_ref, problem.rewards, strict=True)
+    ]
+    log_fixed = torch.stack([point.log_pi for point in points])
+    values = {
+        "predicted_kl": kl(log_fixed, problem.target(listed.log_ref)[0]).mean().item(),
+        "kl_to_predicted": kl(log_pi, log_fixed).mean().item(),
+        "prediction_change": max(point.change for point in points),
+    }
+    if log_z is not None:
+        z = torch.tensor([point.log_z for point in points], dtype=torch.float64)
+        values["log_z_error"] = (log_z.double() - z).abs().mean().item()
+    return values
