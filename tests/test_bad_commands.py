@@ -271,9 +271,9 @@ def test_a_disk_that_is_only_read(
 @pytest.mark.parametrize(
     ("words", "where"),
     [
-        (TRAIN, "training.trainer.build_learner"),
+        (TRAIN, "training.stepper.build_learner"),
         (PRETRAIN, "training.pretrain.build_model"),
-        (ASK, "rollout.experience.sample"),
+        (ASK, "rollout.engine.sample"),
         (EXPORT, "training.checkpoint.save_model"),
         ((*COMPARE, "seeds=0", "output=there"), "commands.compare.run"),
         (("exact", "--out", "there"), "studies.exact.experiments.all_runs"),

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from evenflow.config import TrainConfig, load
-from evenflow.config.effect import OF_BALANCE, OF_SURROGATE, cautions, without_effect
+from evenflow.config.effect import cautions, without_effect
 from evenflow.errors import UserError
-from evenflow.objectives import PRESETS, Balance, Surrogate
+from evenflow.objectives import PRESETS, Balance, Setting
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -107,9 +107,12 @@ def test_no_preset_has_an_idle_part(name: str) -> None:
     assert without_effect(config(f"algorithm={name}")) == []
 
 
-@pytest.mark.parametrize(("rules", "family"), [(OF_BALANCE, Balance), (OF_SURROGATE, Surrogate)])
-def test_rules_name_fields_that_are_there(rules: list, family: type) -> None:
-    assert {name for names, _, _ in rules for name in names} <= set(family.model_fields)
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("setting", [Setting(), Setting(single_step=True, num_generations=1)])
+def test_rules_name_fields_that_are_there(name: str, setting: Setting) -> None:
+    row = PRESETS[name].objective
+    found = {field for fields, _ in row.idle(setting, row) for field in fields}
+    assert found <= set(type(row).model_fields)
 
 
 def test_a_warm_up_that_never_ends() -> None:

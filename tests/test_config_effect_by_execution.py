@@ -17,7 +17,7 @@ from torch import Tensor
 from evenflow.config import TrainConfig, load
 from evenflow.config.effect import without_effect
 from evenflow.errors import UserError
-from evenflow.objectives import PRESETS, Answers, Balance, RunningLogZ, Surrogate
+from evenflow.objectives import PRESETS, Answers, Balance, RunningLogZ, Scores, Surrogate
 
 N, T = 12, 4
 Objective = Balance | Surrogate
@@ -127,10 +127,10 @@ def outcome(objective: Objective, *, on_policy: bool) -> list[Tensor]:
     )
     answers = objective.prepare(answers)
     moved: list[Tensor] = []
-    source = objective.needs.log_z
+    source = objective.log_z if isinstance(objective, Balance) else None
     if source in ("running", "offline"):
         answers = answers.replace(log_z=given["log_z"])
-    if source == "running" and isinstance(objective, Balance):
+    if isinstance(objective, Balance) and source == "running":
         keys = [str(group) for group in answers.groups.tolist()]
         running = RunningLogZ(objective.running_rate)
         running.values = dict.fromkeys(keys, 0.0)
@@ -138,12 +138,9 @@ def outcome(objective: Objective, *, on_policy: bool) -> list[Tensor]:
         moved = [torch.tensor(list(running.values.values())).double()]
     answers = objective.estimate(leaf.detach(), answers)
     loss, _ = objective.loss(
-        leaf,
+        Scores(leaf, head if source == "head" else None, values, given["entropy"]),
         answers,
         objective.total(answers),
-        head if source == "head" else None,
-        values,
-        given["entropy"],
     )
     parts = torch.autograd.grad(loss, [leaf, head, values], allow_unused=True)
     return [loss.detach(), *(torch.zeros(1).double() if p is None else p for p in parts), *moved]

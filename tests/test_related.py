@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evenflow.config import TrainConfig, load
 from evenflow.objectives import PRESETS, Balance, balance_loss, offline_log_z
-from evenflow.objectives.balance import regress
+from evenflow.objectives.residual import regress
 
 PAGE = Path(__file__).parents[1] / "docs" / "related.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -21,6 +21,7 @@ from trl_code import section
 
 from evenflow.objectives import PRESETS, Answers, Surrogate
 from evenflow.objectives.advantages import gae, whiten
+from evenflow.objectives.objective import Scores
 
 # TRL's G/(G − 1) is a quotient in float32: 5/4 is exact.
 QUESTIONS, G, T = 3, 5, 7
@@ -109,7 +110,7 @@ def test_trl_loss(name: str) -> None:
     logprobs, answers = batch(spread)
     answers = choices.prepare(answers)
     leaf = logprobs.requires_grad_()
-    ours, metrics = choices.loss(leaf, answers, choices.total(answers))
+    ours, metrics = choices.loss(Scores(leaf), answers, choices.total(answers))
     assert answers.advantages is not None
     inputs = {
         "advantages": answers.advantages[:, 0],
@@ -126,7 +127,7 @@ def test_trl_entropy_bonus() -> None:
     choices = row("dapo", entropy_bonus=0.01)
     answers = choices.prepare(answers)
     entropy = logprobs.cos().requires_grad_()
-    ours, _ = choices.loss(logprobs, answers, choices.total(answers), entropy=entropy)
+    ours, _ = choices.loss(Scores(logprobs, entropy=entropy), answers, choices.total(answers))
     inputs = {
         "advantages": answers.advantages[:, 0],
         "old_per_token_logps": answers.old_logprobs,
@@ -194,7 +195,7 @@ def test_trl_rloo() -> None:
     torch.testing.assert_close(advantages, theirs, rtol=1e-12, atol=1e-14)
 
     leaf = logprobs.requires_grad_()
-    ours, _ = choices.loss(leaf, answers, choices.total(answers))
+    ours, _ = choices.loss(Scores(leaf), answers, choices.total(answers))
     inputs = {"advantages": theirs, "old_logps": answers.token_sum(answers.old_logprobs)}
     value = trl_loss(RLOOTrainer, leaf, answers.mask, inputs)
     torch.testing.assert_close(ours, -(answers.lengths * advantages).mean())
@@ -240,7 +241,7 @@ def test_trl_ppo_loss() -> None:
     mask, everything = answers.mask, torch.arange(N)
     leaf = logprobs.clone().requires_grad_()
     values = (answers.values + 0.3 * logprobs.sin()).requires_grad_()
-    ours, metrics = choices.loss(leaf, answers, choices.total(answers), values=values)
+    ours, metrics = choices.loss(Scores(leaf, values=values), answers, choices.total(answers))
     found = section(
         PPOTrainer.train,
         "vpredclipped = torch.clamp(",

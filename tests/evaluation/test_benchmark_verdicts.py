@@ -21,8 +21,8 @@ from evenflow.evaluation.benchmarks.verdicts import (
     has_votes,
     needs_rows,
 )
-from evenflow.rollout.experience import Group
 from evenflow.tasks.countdown import Countdown
+from tests.groups import make_group
 
 
 def answers(*responses: str, gold: object = "1/2", key: str = "q") -> list[dict]:
@@ -242,15 +242,15 @@ def test_graders_that_cannot_be() -> None:
 
 def test_a_thought_that_the_prompt_opened_is_saved_and_graded_as_one() -> None:
     prompt = Prompt("k", "What?", (1,), {}, "<think>")
-    group = Group(0, prompt, [[1], [1]], ["\\boxed{1/2}", "</think>\\boxed{1/2}"], [False, True])
+    group = make_group(prompt, [[1], [1]], ["\\boxed{1/2}", "</think>\\boxed{1/2}"], [False, True])
     lines = lines_of("q", "1/2", group)
     assert [line["opened_thought"] for line in lines] == ["<think>"] * 2
     assert [line["verdict"] for line in graded(lines, "math")] == ["wrong", "right"]
     assert classes(graded(lines, "math"), "math", None, {})[0] is None
-    plain = lines_of("q", "1/2", Group(0, Prompt("k", "?", (1,), {}), [[1]], ["1/2"], [True]))
+    plain = lines_of("q", "1/2", make_group(Prompt("k", "?", (1,), {}), [[1]], ["1/2"], [True]))
     assert "opened_thought" not in plain[0]
     tests = {"entry_point": "f", "inputs": [[3]], "outputs": [9]}
     program = "```python\ndef f(x): return x * x\n```"
-    group = Group(0, prompt, [[1], [1]], [program, f"</think>{program}"], [False, True])
+    group = make_group(prompt, [[1], [1]], [program, f"</think>{program}"], [False, True])
     found = graded(lines_of("q", None, group), "code", {"q": {"tests": tests}})
     assert [line["verdict"] for line in found] == ["wrong", "right"]

@@ -13,13 +13,12 @@ import pytest
 import torch
 
 from evenflow.config import TrainConfig
-from evenflow.data import Prompt
 from evenflow.evaluation.heldout import HeldOut, sample_row
 from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
-from evenflow.rollout.experience import Experience
 from evenflow.tasks.countdown import Countdown, Question
-from evenflow.training.build import build_held_out, build_rewards, load_questions
+from evenflow.training.build import build_held_out, build_rewards, engine_for, load_questions
+from tests.groups import make_group
 
 
 @pytest.fixture
@@ -42,20 +41,20 @@ def built(
         questions = load_questions(config, tokenizer)
         held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
         assert held_out is not None
-        return held_out, policy, tokenizer
+        return held_out, policy, engine_for(config, questions, tokenizer, policy)
 
     return make
 
 
 def test_sampled_scores(built) -> None:  # type: ignore[no-untyped-def]
-    held_out, policy, tokenizer = built()
+    held_out, policy, engine = built()
     policy.train()
-    scores, rows, _ = held_out.evaluate(policy, tokenizer)
+    scores, rows, _ = held_out.evaluate(policy, engine)
     assert policy.training  # as it was
     assert policy.temperature == 2.0
     assert len(rows) == 2
-    assert held_out.evaluate(policy, tokenizer) == (scores, rows, None)  # its seed is its own
-    _, everything = held_out._sampled(policy.eval(), tokenizer, held_out.prompts)
+    assert held_out.evaluate(policy, engine) == (scores, rows, None)  # its seed is its own
+    _, everything = held_out._sampled(engine, held_out.prompts)
     rewards = [row["rewards"] for row in everything]
     right = [sum(r >= 0.5 for r in group) for group in rewards]
     assert scores["reward"] == pytest.approx(fmean(r for group in rewards for r in group))
@@ -70,10 +69,8 @@ def test_sampled_scores(built) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_unknown_rewards_are_left_out(built) -> None:  # type: ignore[no-untyped-def]
-    held_out, policy, tokenizer = built(
-        "reward.functions={tests.training.rewards:half_unknown: 1.0}"
-    )
-    scores, rows, _ = held_out.evaluate(policy, tokenizer)
+    held_out, policy, engine = built("reward.functions={tests.training.rewards:half_unknown: 1.0}")
+    scores, rows, _ = held_out.evaluate(policy, engine)
     assert scores["unknown"] == 0.5
     assert all(row["rewards"][1::2] == [None, None] for row in rows)
     assert "pass@2" in scores
@@ -81,8 +78,8 @@ def test_unknown_rewards_are_left_out(built) -> None:  # type: ignore[no-untyped
 
 
 def test_nothing_known(built) -> None:  # type: ignore[no-untyped-def]
-    held_out, policy, tokenizer = built("reward.functions={tests.training.rewards:unknown: 1.0}")
-    scores, _, _ = held_out.evaluate(policy, tokenizer)
+    held_out, policy, engine = built("reward.functions={tests.training.rewards:unknown: 1.0}")
+    scores, _, _ = held_out.evaluate(policy, engine)
     assert math.isnan(scores["reward"])
     assert math.isnan(scores["accuracy"])
     assert scores["unknown"] == 1.0
@@ -100,11 +97,12 @@ def test_listed_questions_have_exact_curves_and_named_solutions(
     tokenizer = load_tokenizer(base)
     policy = Policy(load_model(base, torch.float32))
     questions = load_questions(config, tokenizer)
+    engine = engine_for(config, questions, tokenizer, policy)
     held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
     assert held_out is not None
-    scores, rows, _ = held_out.evaluate(policy, tokenizer)
+    scores, rows, _ = held_out.evaluate(policy, engine)
     with held_out.conditions(policy):
-        right = [sum(of.values()) for of in held_out.masses(policy, tokenizer)]
+        right = [sum(of.values()) for of in held_out.masses(policy)]
     assert all(0.01 < p < 0.99 for p in right)
     for k in (2, 16, 256):
         assert scores[f"pass@{k}"] == pytest.approx(fmean(1 - (1 - p) ** k for p in right))
@@ -117,19 +115,15 @@ def test_listed_questions_have_exact_curves_and_named_solutions(
 
 def test_a_row_names_the_solution_that_each_answer_spells() -> None:
 
-    experience = Experience(
-        prompts=[Prompt("k", "1,2>3:", (1,), {})] * 4,
-        answers=[[3]] * 4,
-        texts=["1+2=3", "2+1=3", "1*2=2", "3"],
-        logprobs=torch.zeros(4, 1),
-        mask=torch.ones(4, 1),
-        finished=torch.tensor([True, True, True, False]),
-    )
+    texts = ["1+2=3", "2+1=3", "1*2=2", "3"]
+    finished = [True, True, True, False]
+    rewards = [1.0, 1.0, 0.0, math.nan]
+    group = make_group("1,2>3:", [[3]] * 4, texts, finished, rewards=rewards)
     solutions = {"1+2": ["1+2=3", "2+1=3"], "other": ["3=3"]}
-    row = sample_row(experience, [1.0, 1.0, 0.0, math.nan], slice(0, 4), solutions)
+    row = sample_row(group, solutions)
     assert row["classes"] == ["1+2", "1+2", None, None]
     assert row["rewards"] == [1.0, 1.0, 0.0, None]
-    assert "classes" not in sample_row(experience, [1.0] * 4, slice(0, 4))
+    assert "classes" not in sample_row(group)
 
 
 def test_what_does_not_fit_has_no_chance(recipe: Callable[..., TrainConfig]) -> None:
@@ -141,6 +135,7 @@ def test_what_does_not_fit_has_no_chance(recipe: Callable[..., TrainConfig]) -> 
     tokenizer = load_tokenizer(base)
     policy = Policy(load_model(base, torch.float32))
     questions = load_questions(config, tokenizer)
+    engine = engine_for(config, questions, tokenizer, policy)
     held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
     assert held_out is not None
     assert held_out.solutions is not None
@@ -148,7 +143,7 @@ def test_what_does_not_fit_has_no_chance(recipe: Callable[..., TrainConfig]) -> 
     def right(limit: int) -> list[float]:
         sampling = dataclasses.replace(held_out.sampling, max_tokens=limit)
         cut = dataclasses.replace(held_out, sampling=sampling)
-        found = cut.evaluate(policy, tokenizer).right
+        found = cut.evaluate(policy, engine).right
         assert found is not None
         return found
 

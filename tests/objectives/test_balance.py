@@ -53,7 +53,7 @@ def test_paper_formula() -> None:
 def test_three_flowrls_differ_in_the_weight(preset: str, log_ratio: float, weight: float) -> None:
     old = LOG_PI - torch.tensor([[log_ratio / 2] * 2, [0.0, 0.0]])
     choices = PRESETS[preset].objective
-    log_z = LOG_Z if choices.needs.log_z == "head" else None
+    log_z = LOG_Z if choices.needs.head else None
     _, metrics = run(choices, old_logprobs=old, log_z=log_z)
     assert metrics["weight"].tolist() == pytest.approx([weight, 1.0])
 

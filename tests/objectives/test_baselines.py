@@ -8,6 +8,7 @@ from surrogate_rows import SURROGATES, L
 from torch import Tensor
 
 from evenflow.objectives import PRESETS, Answers, Surrogate, surrogate_loss
+from evenflow.objectives.objective import Scores
 
 # Two answers to one question, of 2 and 1 tokens; what the mask covers is never read.
 RATIO = [[1.1, 1.5], [0.7]]
@@ -63,7 +64,7 @@ def slopes(name: str, ratios: list[float], advantage: float, size: int = 1) -> T
     answers = Answers(mask, rewards, torch.zeros(size).long(), old, leaf.detach())
     answers = answers.replace(advantages=torch.full_like(old, advantage))
     choices = SURROGATES[name]
-    loss, _ = choices.loss(leaf, answers, choices.total(answers))
+    loss, _ = choices.loss(Scores(leaf), answers, choices.total(answers))
     return -size * torch.autograd.grad(loss, leaf)[0][0]
 
 
@@ -209,7 +210,7 @@ def test_dapo_gives_every_token_one_weight() -> None:
         answers = Answers(MASK, REWARDS, GROUPS, LOG_PI, LOG_PI)
         answers = answers.replace(advantages=torch.ones(2, 2).double())
         choices = PRESETS[name].objective
-        loss, _ = choices.loss(leaf, answers, choices.total(answers))
+        loss, _ = choices.loss(Scores(leaf), answers, choices.total(answers))
         gradients[name] = torch.autograd.grad(loss, leaf)[0].tolist()
     close(gradients["dapo"], [[-1 / 3, -1 / 3], [-1 / 3, 0]])
     close(gradients["grpo"], [[-1 / 4, -1 / 4], [-1 / 2, 0]])
@@ -287,7 +288,7 @@ def test_gmpo_is_the_product_form(advantage: float) -> None:
     old = -ratios.log()[None]
     answers = Answers(torch.ones(1, 5), torch.zeros(1), torch.zeros(1).long(), old)
     answers = answers.replace(advantages=torch.full_like(old, advantage))
-    loss, _ = SURROGATES["gmpo"].loss(torch.zeros_like(old), answers, 1.0)
+    loss, _ = SURROGATES["gmpo"].loss(Scores(torch.zeros_like(old)), answers, 1.0)
     assert -loss.item() == pytest.approx(product.item() * (1 if advantage > 0 else -1))
 
 
@@ -319,6 +320,6 @@ def test_on_policy_every_preset_is_the_policy_gradient(name: str) -> None:
     leaf = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
     answers = Answers(torch.ones(2, 3), REWARDS, GROUPS, leaf.detach(), leaf.detach())
     answers = answers.replace(advantages=torch.tensor([[1.0] * 3, [-2.0] * 3]).double())
-    loss, _ = choices.loss(leaf, answers, choices.total(answers))
+    loss, _ = choices.loss(Scores(leaf), answers, choices.total(answers))
     gradient = torch.autograd.grad(loss, leaf)[0] * 2 * size[choices.aggregation]
     close(gradient.tolist(), [[-1.0] * 3, [2.0] * 3])

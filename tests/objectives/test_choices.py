@@ -19,6 +19,7 @@ from evenflow.objectives import (
     effective_inverse_temperature,
     surrogate_loss,
 )
+from evenflow.objectives.objective import Scores
 
 
 def tensors(n: int = 4, t: int = 3) -> dict[str, torch.Tensor]:
@@ -43,27 +44,30 @@ def test_presets_train(name: str) -> None:
     answers = Answers(batch["mask"], batch["rewards"], batch["groups"], leaf.detach(), ref)
     answers = answers.replace(values=critic)
     answers = objective.estimate(leaf.detach(), objective.prepare(answers))
-    log_z = torch.zeros(4) if objective.needs.log_z == "head" else None
+    log_z = torch.zeros(4) if objective.needs.head else None
     total = objective.total(answers)
-    loss, metrics = objective.loss(leaf, answers, total, log_z, critic, -leaf)
+    loss, metrics = objective.loss(Scores(leaf, log_z, critic, -leaf), answers, total)
     assert loss.isfinite()
     assert torch.autograd.grad(loss, leaf)[0].abs().sum() > 0
     assert all(values.shape == (4,) and not values.requires_grad for values in metrics.values())
 
 
 def test_needs() -> None:
-    assert Balance().needs == Needs(reference=True, log_z="head", shares=False)
-    assert Balance(log_z="leave-one-out").needs.log_z == "group"
-    assert Balance(log_z="none", scale="sum").needs.log_z is None
-    assert Balance(log_z="running").needs.log_z == "running"
+    assert Balance().needs == Needs(reference=True, head=True, groups_of_two=True)
+    assert Balance(log_z="leave-one-out").needs.whole_groups
+    assert not Balance(log_z="none", scale="sum").needs.whole_groups
+    assert Balance(log_z="running").needs.old_logprobs
+    offline = Balance(log_z="offline", scale="sum", reward="raw")
+    assert offline.needs.reference_samples
     assert not Balance(reference_weight=0).needs.reference
     assert Balance(duplicates="once").needs.shares
-    assert Surrogate().needs == Needs()
-    assert PRESETS["grpo"].objective.needs == Needs(reference=True)
-    assert PRESETS["dapo"].objective.needs == Needs()
-    assert PRESETS["rloo"].objective.needs == Needs(reference=True, old_logprobs=True)
+    assert Surrogate().needs == Needs(groups_of_two=True)
+    assert PRESETS["grpo"].objective.needs == Needs(reference=True, groups_of_two=True)
+    assert PRESETS["dapo"].objective.needs == Needs(groups_of_two=True)
+    rloo = Needs(reference=True, old_logprobs=True, groups_of_two=True)
+    assert PRESETS["rloo"].objective.needs == rloo
     assert PRESETS["ppo"].objective.needs == Needs(reference=True, old_logprobs=True, values=True)
-    assert Surrogate(entropy_bonus=0.01).needs == Needs(entropy=True)
+    assert Surrogate(entropy_bonus=0.01).needs == Needs(entropy=True, groups_of_two=True)
     assert Balance(log_z="leave-one-out").needs.old_logprobs
 
 
@@ -173,7 +177,7 @@ def test_missing_tensors_are_named() -> None:
         surrogate_loss(**batch, choices=Surrogate(advantage="gae"))
     answers = Answers(batch["mask"], batch["rewards"], batch["groups"], ref, ref)
     with pytest.raises(ValueError, match="call prepare"):
-        Balance().loss(ref, answers, 4, torch.zeros(4))
+        Balance().loss(Scores(ref, torch.zeros(4)), answers, 4)
 
 
 def test_effective_inverse_temperature() -> None:

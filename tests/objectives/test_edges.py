@@ -21,8 +21,9 @@ from evenflow.objectives import (
     balance_loss,
     surrogate_loss,
 )
+from evenflow.objectives.clipping import reference_kl
 from evenflow.objectives.log_z import group_log_z, leave_one_out_log_z
-from evenflow.objectives.surrogate import reference_kl
+from evenflow.objectives.objective import Scores
 
 Log = list[float]
 REFERENCE = {"log_z": "group", "scale": "sum", "reward": "raw", "inverse_temperature": 1.0}
@@ -289,7 +290,7 @@ def test_only_a_head_gives_its_log_z_to_the_loss() -> None:
     choices = Balance(log_z="group", reference_weight=0)
     answers = choices.estimate(tensors["logprobs"], choices.prepare(answers))
     with pytest.raises(ValueError, match="log_z: group takes no `log_z` beside the answers' own"):
-        choices.loss(tensors["logprobs"], answers, 4.0, torch.zeros(4))
+        choices.loss(Scores(tensors["logprobs"], torch.zeros(4)), answers, 4.0)
 
 
 def test_running_and_offline_values_come_through_the_same_argument() -> None:

@@ -6,6 +6,7 @@ from surrogate_rows import SURROGATES
 from torch import Tensor
 
 from evenflow.objectives import Answers, Balance, Surrogate
+from evenflow.objectives.objective import Scores
 
 N, T = 12, 5
 
@@ -35,9 +36,9 @@ def result(choices, logprobs: Tensor, answers: Answers, parts: list[Tensor]) -> 
     loss, metrics = 0.0, {}
     for rows in parts:
         part = {name: leaf[rows] for name, leaf in leaves.items()}
-        if choices.needs.log_z == "head":
+        if choices.needs.head:
             part["log_z"] = torch.sin(answers.rewards[rows])
-        value, found = choices.loss(answers=answers[rows], total=total, **part)
+        value, found = choices.loss(Scores(**part), answers[rows], total)
         value.backward()
         loss += value.item()
         for key, values in found.items():

@@ -7,8 +7,9 @@ import torch
 from tiny_policy import REWARDS, log_prob, random_logits
 
 from evenflow.objectives import Answers, Balance, RunningLogZ, balance_loss, offline_log_z
-from evenflow.objectives.balance import regress
 from evenflow.objectives.log_z import group_log_z, leave_one_out_log_z
+from evenflow.objectives.objective import Scores
+from evenflow.objectives.residual import regress
 
 REST = torch.tensor([0.3, -1.2, 2.0, 0.5, 0.7], dtype=torch.float64)
 WEIGHT = torch.tensor([1.0, 0.8, 1.2, 2.0, 1.0], dtype=torch.float64)
@@ -81,7 +82,7 @@ def test_own_log_z_is_where_the_residual_is_zero() -> None:
     answers = Answers(torch.ones(4, 3), torch.rand(4), torch.zeros(4).long(), lp, ref)
     answers = choices.prepare(answers)
     answers = answers.replace(log_z=choices.own_log_z(lp, answers))
-    loss, metrics = choices.loss(lp, answers, choices.total(answers))
+    loss, metrics = choices.loss(Scores(lp), answers, choices.total(answers))
     assert loss.item() < 1e-8
     torch.testing.assert_close(metrics["log_z_group"], answers.log_z)
 

@@ -10,13 +10,14 @@ from tiny_policy import log_prob, random_logits, token_logprobs
 from torch import Tensor
 
 from evenflow.objectives import Answers, Surrogate, normalise_rewards, surrogate_loss
-from evenflow.objectives.surrogate import (
+from evenflow.objectives.clipping import (
     limit_tokens,
     log_ratio,
     reference_kl,
     token_log_ratio,
     value_loss,
 )
+from evenflow.objectives.objective import Scores
 
 # Two answers of 2 and 1 tokens; advantages ±A.
 LOG_PI = torch.tensor([[-1.0, -2.0], [-0.5, 7.0]], dtype=torch.float64)
@@ -77,7 +78,7 @@ def test_the_share_of_clipped_tokens_is_counted(
     answers = plain(4, 1).replace(old_logprobs=old, advantages=torch.full_like(old, advantage))
     ratio = "geometric" if clip == "log-token" else "token"
     choices = Surrogate(clip=clip, ratio=ratio, epsilon_high=0.3)
-    _, metrics = choices.loss(torch.zeros_like(old), answers, 4.0)
+    _, metrics = choices.loss(Scores(torch.zeros_like(old)), answers, 4.0)
     assert metrics["clipped"].tolist() == expected
 
 
@@ -96,7 +97,7 @@ def test_a_ratio_too_large_for_float32_is_no_nan(clip, advantage: float) -> None
     answers = Answers(torch.ones(1, 1), torch.zeros(1), torch.zeros(1).long(), leaf.detach() - 100)
     answers = answers.replace(advantages=torch.full((1, 1), advantage))
     level = "geometric" if clip == "log-token" else "token"
-    loss, _ = Surrogate(clip=clip, ratio=level).loss(leaf, answers, 1.0)
+    loss, _ = Surrogate(clip=clip, ratio=level).loss(Scores(leaf), answers, 1.0)
     slope = -torch.autograd.grad(loss, leaf)[0].item()
     largest, steep = 81 * exp(20) * advantage, exp(20) * advantage
     expected = {
@@ -168,7 +169,7 @@ def test_geometric_token_keeps_the_advantage_of_each_token() -> None:
     leaf = LOG_PI[:1].clone().requires_grad_()
     answers = Answers(MASK[:1], REWARDS[:1], torch.zeros(1).long(), OLD[:1])
     answers = answers.replace(advantages=torch.tensor([[3.0, -1.0]]).double())
-    loss, _ = Surrogate(ratio="geometric-token", clip="none").loss(leaf, answers, 1.0)
+    loss, _ = Surrogate(ratio="geometric-token", clip="none").loss(Scores(leaf), answers, 1.0)
     rho = sqrt(1.1 * 1.5)
     assert loss.item() == pytest.approx(-rho * (3 - 1) / 2)
     got = torch.autograd.grad(loss, leaf)[0][0].tolist()
@@ -262,16 +263,16 @@ def test_what_a_kl_in_the_loss_descends(estimator: str) -> None:
 def test_what_is_missing_is_named() -> None:
     answers = plain()
     with pytest.raises(ValueError, match="call prepare"):
-        Surrogate().loss(answers.old_logprobs, answers, 2.0)
+        Surrogate().loss(Scores(answers.old_logprobs), answers, 2.0)
     ready = answers.replace(advantages=answers.old_logprobs, values=answers.old_logprobs)
     for choices, message in (
         (Surrogate(entropy_bonus=0.1), "entropy_bonus above 0 needs `entropy`"),
         (Surrogate(advantage="gae"), "gae needs `values`, the critic's with gradient"),
     ):
         with pytest.raises(ValueError, match=message):
-            choices.loss(answers.old_logprobs, ready, 2.0)
+            choices.loss(Scores(answers.old_logprobs), ready, 2.0)
     with pytest.raises(ValueError, match="`returns` is not filled"):
-        Surrogate(advantage="gae").loss(ready.old_logprobs, ready, 2.0, values=ready.values)
+        Surrogate(advantage="gae").loss(Scores(ready.old_logprobs, values=ready.values), ready, 2.0)
     with pytest.raises(ValueError, match="needs aggregation_length"):
         Surrogate(aggregation="constant").total(answers)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from building import ANSWERS, CPU, PROMPTS, build, saved, train
+from tests.rollout.rollouts import rollout as sample
 from tiny_models import CONFIGS, V, gradients, make, save
 from transformers import AutoModelForCausalLM
 
@@ -16,7 +17,7 @@ from evenflow.errors import UserError
 from evenflow.policy.loading import build_policy, compute_dtype, load_tokenizer, save_parts
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate
-from evenflow.rollout import Sampling, generate
+from evenflow.rollout import Sampling
 from evenflow.training.checkpoint import save_model
 
 # --- the policy and its reference ---------------------------------------------------------------
@@ -164,7 +165,7 @@ def test_recomputed_activations_give_the_same_gradients(folders: dict[str, Path]
         (logprobs.mean() + log_z.mean()).backward()
         assert len(passes) == 1 + recompute
         found.append(gradients(policy))
-        rollout = generate(policy.model, PROMPTS, 2, Sampling(4, stop_ids=(1,)), seed=0)
+        rollout = sample(policy.model, PROMPTS, 2, Sampling(4, stop_ids=(1,)), seed=0)
         rows = [p for p in PROMPTS for _ in range(2)]
         sampled = [t[m].tolist() for t, m in zip(rollout.tokens, rollout.mask, strict=True)]
         torch.testing.assert_close(policy.score(rows, sampled), rollout.logprobs, atol=1e-4, rtol=0)

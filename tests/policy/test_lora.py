@@ -11,6 +11,7 @@ import tiny_models
 import torch
 from building import ANSWERS, PROMPTS, build, saved, train
 from safetensors import safe_open
+from tests.rollout.rollouts import rollout as sample
 from tiny_models import GQA, SIZE, gradients, make
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -22,7 +23,7 @@ from evenflow.policy.fingerprint import mark_of
 from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate
-from evenflow.rollout import Sampling, generate
+from evenflow.rollout import Sampling
 from evenflow.training.checkpoint import save_model
 
 
@@ -128,7 +129,7 @@ def test_an_adapted_embedding_is_merged_without_the_other_end_of_its_tie(
     trained = policy.score(PROMPTS, ANSWERS)
     assert (trained - before).abs().max() > 1e-3
     assert torch.equal(policy.score(PROMPTS, ANSWERS, reference=True), before)
-    rollout = generate(policy.model, PROMPTS, 1, Sampling(4), seed=0)
+    rollout = sample(policy.model, PROMPTS, 1, Sampling(4), seed=0)
     sampled = policy.score(PROMPTS, rollout.tokens.tolist())
     torch.testing.assert_close(sampled, rollout.logprobs, atol=1e-4, rtol=0)
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.rollout.rollouts import rollout as sample
 from tiny_models import GQA, SIZE
 from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
 
 from evenflow.policy.policy import Policy
 from evenflow.policy.reach import border, positions, reach
-from evenflow.rollout import Sampling, generate
+from evenflow.rollout import Sampling
 
 BORDER, LONGEST = 16, 64
 KINDS: dict[str, dict[str, Any]] = {
@@ -60,7 +61,7 @@ def longrope() -> Any:
 def gap(model: Any, lengths: list[int], tokens: int) -> float:
     """Between the log-probs of the sampler and of the trainer."""
     prompts = [[2 + (i * 7 + j * 5) % 25 for j in range(n)] for i, n in enumerate(lengths)]
-    rollout = generate(model, prompts, 2, Sampling(tokens), seed=0)
+    rollout = sample(model, prompts, 2, Sampling(tokens), seed=0)
     rows = [prompt for prompt in prompts for _ in range(2)]
     scored = Policy(model).score(rows, rollout.tokens.tolist())
     return (scored - rollout.logprobs).abs().max().item()

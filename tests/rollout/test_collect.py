@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-import torch
 
 from evenflow.config import TrainConfig
 from evenflow.data import Prompt, question_order
 from evenflow.errors import UserError
 from evenflow.rewards import Rewards
 from evenflow.rollout.collect import questions_to_ask
-from evenflow.rollout.experience import Experience, merge
+from evenflow.rollout.group import Group, count_answers
 from evenflow.run import checkpoints
 from evenflow.run.folder import open_run
 from evenflow.run.tracking import read_jsonl
+from evenflow.training.scoring import rewards_of, to_rows
 from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
@@ -31,24 +32,24 @@ def build(config: TrainConfig) -> Trainer:
 def judged_by(trainer: Trainer, judge: Callable) -> list[list[str]]:
     """Give the trainer another reward; the questions of each round of sampling, in order."""
     rounds: list[list[str]] = []
-    sample = trainer.collector._sample
+    sample = trainer.engine.groups
 
     def reward(prompts: list[str], completions: list[str], **_: object) -> list[float]:
         return [judge(p, i % 4) for i, p in enumerate(prompts)]
 
-    def noting(step: int, number: int, prompts: list[Prompt], on_group: Callable) -> Experience:
+    def noting(prompts: list[Prompt], *arguments: Any, **options: Any) -> Iterator[Group]:
         rounds.append([str(prompt.text) for prompt in prompts])
-        return sample(step, number, prompts, on_group)
+        return sample(prompts, *arguments, **options)
 
-    object.__setattr__(trainer.collector, "rewards", Rewards([("judge", reward, 1.0)]))
-    object.__setattr__(trainer.collector, "_sample", noting)
+    object.__setattr__(trainer.stepper.collector, "rewards", Rewards([("judge", reward, 1.0)]))
+    trainer.engine.groups = noting  # type: ignore[method-assign]
     return rounds
 
 
 def collect(trainer: Trainer, step: int = 0, drawn: int = 0, left: int | None = None):
     from contextlib import nullcontext
 
-    return trainer.collector.collect(step, drawn, left, lambda _: nullcontext())
+    return trainer.stepper.collector.collect(step, drawn, left, lambda _: nullcontext())
 
 
 def hard(prompt: str) -> bool:
@@ -61,14 +62,9 @@ def test_no_group_with_equal_correctness_is_left(recipe: Make) -> None:
     calls = judged_by(trainer, lambda p, i: 0.0 if hard(p) else float(i == 0))
     batch = collect(trainer)
     assert len(calls) > 1
-    assert batch.experience is not None
-    kept = [prompt.text for prompt in batch.experience.prompts]
-    assert len(set(kept)) == 4
-    assert len(kept) == 16
-    assert not any(map(hard, kept))  # type: ignore[arg-type]
-    for question in set(kept):
-        rewards = {r for r, k in zip(batch.rewards.tolist(), kept, strict=True) if k == question}
-        assert rewards == {0.0, 1.0}
+    assert [len(group) for group in batch.groups] == [4] * 4
+    assert not any(hard(str(group.prompt.text)) for group in batch.groups)
+    assert all(set(group.total) == {0.0, 1.0} for group in batch.groups)
     # Nothing is counted twice, and what was dropped is counted.
     asked = [question for call in calls for question in call]
     assert batch.questions == len(asked) == len(set(asked))
@@ -86,7 +82,7 @@ def test_without_it_every_group_is_kept(recipe: Make) -> None:
     trainer = build(recipe("algorithm=grpo"))
     judged_by(trainer, lambda p, i: 1.0)
     batch = collect(trainer)
-    assert len(batch.rewards) == batch.answers == 16
+    assert count_answers(batch.groups) == batch.answers == 16
     assert "rollout/dropped_questions" not in batch.metrics
 
 
@@ -102,17 +98,17 @@ def test_correctness_is_told_before_the_penalty(recipe: Make) -> None:
         )
     )
     judged_by(trainer, lambda p, i: 1.0)
-    assert collect(trainer).experience is None
+    assert collect(trainer).groups == []
 
 
 def test_penalty_is_taken_off_the_reward_and_not_off_the_accuracy(recipe: Make) -> None:
     trainer = build(recipe("algorithm=grpo", "reward.overlong_share=0.5"))
     judged_by(trainer, lambda p, i: 1.0)
     batch = collect(trainer)
-    assert batch.experience is not None
     # L = 10 and C = 5: 0 up to five tokens, one fifth for each further one.
-    expected = [1 - max(0, len(a) - 5) / 5 for a in batch.experience.answers]
-    assert batch.rewards.tolist() == pytest.approx(expected)
+    answers = [answer for group in batch.groups for answer in group.answers]
+    expected = [1 - max(0, len(a) - 5) / 5 for a in answers]
+    assert rewards_of(batch.groups, trainer.config)[0].tolist() == pytest.approx(expected)
     assert min(expected) < 1
     assert batch.metrics["accuracy"] == batch.metrics["reward/mean"] == 1.0
 
@@ -121,10 +117,9 @@ def test_unknown_rewards_neither_fill_nor_mix_a_group(recipe: Make) -> None:
     trainer = build(recipe("algorithm=grpo", "rollout.dynamic_sampling=true"))
     judged_by(trainer, lambda p, i: [1.0, NAN, NAN, NAN][i] if hard(p) else [1.0, NAN, 0.0, 0.0][i])
     batch = collect(trainer)
-    assert batch.experience is not None
-    assert not any(hard(prompt.text) for prompt in batch.experience.prompts)  # type: ignore[arg-type]
-    assert len(batch.rewards) == 4 * 3
-    assert not batch.rewards.isnan().any()
+    assert not any(hard(str(group.prompt.text)) for group in batch.groups)
+    assert [len(group) for group in batch.groups] == [3] * 4
+    assert not any(math.isnan(total) for group in batch.groups for total in group.total)
 
 
 def test_a_round_in_which_every_reward_is_late_is_the_last(recipe: Make) -> None:
@@ -136,10 +131,10 @@ def test_a_round_in_which_every_reward_is_late_is_the_last(recipe: Make) -> None
         return [1.0] * len(completions)
 
     rewards = Rewards([("hangs", hangs, 1.0)], timeout=0.1)
-    object.__setattr__(trainer.collector, "rewards", rewards)
+    object.__setattr__(trainer.stepper.collector, "rewards", rewards)
     batch = collect(trainer)
     assert len(calls) == 1
-    assert batch.experience is None
+    assert batch.groups == []
     assert batch.metrics["reward/unknown"] == 1
 
 
@@ -152,7 +147,7 @@ def test_a_round_that_nobody_can_judge_is_not(recipe: Make) -> None:
     calls = judged_by(trainer, lambda p, i: None if p == first else float(i == 0))
     batch = collect(trainer)
     assert len(calls) > 1
-    assert batch.experience is not None
+    assert batch.groups
 
 
 def test_rounds_are_limited(recipe: Make) -> None:
@@ -162,17 +157,36 @@ def test_rounds_are_limited(recipe: Make) -> None:
     calls = judged_by(trainer, lambda p, i: 0.0)
     batch = collect(trainer)
     assert len(calls) == 3
-    assert batch.experience is None
+    assert batch.groups == []
     assert batch.answers == 3 * 16
 
 
-def test_no_question_is_asked_twice_to_fill_a_batch(recipe: Make) -> None:
+def test_a_question_that_comes_twice_in_a_batch_is_two_groups(recipe: Make) -> None:
+    """Two questions, four a step: each comes twice, and each time its answers are compared among
+    themselves alone."""
+    trainer = build(recipe("algorithm=grpo", "data.train_questions=2"))
+    judged_by(trainer, lambda p, i: float(i == 0))
+    batch = collect(trainer)
+    assert len({group.prompt.key for group in batch.groups}) == 2
+    assert [len(group) for group in batch.groups] == [4] * 4
+    rows = to_rows(batch.groups, rewards_of(batch.groups, trainer.config)[0], trainer.device)
+    assert rows.count == 4
+    assert rows.answers.groups.bincount().tolist() == [4] * 4
+    assert len(set(rows.keys)) == 2
+
+
+def test_dynamic_sampling_asks_again_where_there_are_few_questions(recipe: Make) -> None:
     trainer = build(
-        recipe("algorithm=grpo", "rollout.dynamic_sampling=true", "data.train_questions=6")
+        recipe(
+            "algorithm=grpo",
+            "rollout.dynamic_sampling=true",
+            "rollout.max_rounds=2",
+            "data.train_questions=6",
+        )
     )
     calls = judged_by(trainer, lambda p, i: 0.0)
-    assert collect(trainer).questions == 6
-    assert [len(call) for call in calls] == [4, 2]
+    assert collect(trainer).questions == 8
+    assert [len(call) for call in calls] == [4, 4]
 
 
 def test_a_run_in_which_nothing_can_be_learned_says_so(recipe: Make) -> None:
@@ -194,9 +208,7 @@ def test_later_rounds_ask_what_is_likely_to_fill_the_batch(
     assert questions_to_ask(16, asked, kept) == expected
 
 
-def test_a_batch_that_straddles_two_epochs_has_no_question_twice(recipe: Make) -> None:
-    """Six questions, four a step, the third step begins at place 8: 2 of the second epoch's are
-    left, and the next epoch's begin."""
+def test_a_batch_that_straddles_two_epochs_takes_the_questions_in_order(recipe: Make) -> None:
     trainer = build(
         recipe("algorithm=grpo", "rollout.dynamic_sampling=true", "data.train_questions=6")
     )
@@ -204,10 +216,10 @@ def test_a_batch_that_straddles_two_epochs_has_no_question_twice(recipe: Make) -
     for drawn in range(7):
         calls.clear()
         batch = collect(trainer, drawn=drawn)
-        assert batch.experience is not None
-        assert len({p.key for p in batch.experience.prompts}) == 4
-        assert len(batch.rewards) == 16
-        assert 4 <= batch.questions <= 6
+        order = question_order(6, trainer.config.seed, drawn, 4)
+        assert calls == [[trainer.questions.train[i].text for i in order]]
+        assert [len(group) for group in batch.groups] == [4] * 4
+        assert batch.questions == 4
         assert batch.metrics["rollout/dropped_questions"] == 0
 
 
@@ -226,23 +238,31 @@ def test_a_step_that_fails_is_not_counted(recipe: Make) -> None:
     with pytest.raises(UserError, match="out of memory"):
         trainer.run()
     resumed = Trainer(config, trainer.folder, resume=checkpoints.latest_whole(trainer.folder))
-    assert (resumed.step, resumed.spent.answers, resumed.spent.questions) == (2, 32, 8)
+    assert (resumed.step, resumed.stepper.spent.answers, resumed.stepper.spent.questions) == (
+        2,
+        32,
+        8,
+    )
     resumed.run()
-    assert (resumed.step, resumed.spent.answers, resumed.spent.questions) == (4, 64, 16)
+    assert (resumed.step, resumed.stepper.spent.answers, resumed.stepper.spent.questions) == (
+        4,
+        64,
+        16,
+    )
 
 
 def test_offline_log_z_pays_for_its_reference_answers(recipe: Make) -> None:
     trainer = build(recipe("algorithm=tba", "objective={log_z: offline}", "train.answers=100"))
     trainer.run()
     assert trainer.step == 3
-    assert trainer.spent.answers == 96
+    assert trainer.stepper.spent.answers == 96
 
 
 def test_the_budget_of_answers_is_never_exceeded(recipe: Make) -> None:
     """100 answers are six batches of 16; dropped answers count."""
     trainer = build(recipe("algorithm=tba", "train.steps=50", "train.answers=100"))
     trainer.run()
-    assert trainer.spent.answers == 96
+    assert trainer.stepper.spent.answers == 96
     assert trainer.step == 6
     other = build(
         recipe(
@@ -255,10 +275,10 @@ def test_the_budget_of_answers_is_never_exceeded(recipe: Make) -> None:
     )
     judged_by(other, lambda p, i: 0.0 if hard(p) else float(i == 0))
     other.run()
-    assert 84 < other.spent.answers <= 100
+    assert 84 < other.stepper.spent.answers <= 100
     assert other.step < 6
     rows = read_jsonl(other.folder / "metrics.jsonl")
-    assert rows[-1]["answers"] == other.spent.answers
+    assert rows[-1]["answers"] == other.stepper.spent.answers
 
 
 def test_the_schedule_follows_the_budget(recipe: Make) -> None:
@@ -272,22 +292,5 @@ def test_the_schedule_follows_the_budget(recipe: Make) -> None:
             "train.learning_rate=1.0e-3",
         )
     )
-    rates = [row["learning_rate"] for row in read_jsonl(trainer.run().parent / "metrics.jsonl")]
+    rates = [row["learning_rate"] for row in read_jsonl(trainer.run().folder / "metrics.jsonl")]
     assert rates == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
-
-
-def test_merge_pads_to_the_longest() -> None:
-    def part(width: int, value: float) -> Experience:
-        return Experience(
-            prompts=[Prompt("k", "k", (1,), {})],
-            answers=[[3] * width],
-            texts=["x"],
-            logprobs=torch.full((1, width), value),
-            mask=torch.ones(1, width, dtype=torch.bool),
-            finished=torch.tensor([True]),
-        )
-
-    both = merge([part(1, -1.0), part(3, -2.0)])
-    assert both.logprobs.tolist() == [[-1.0, 0.0, 0.0], [-2.0, -2.0, -2.0]]
-    assert both.mask.tolist() == [[True, False, False], [True] * 3]
-    assert both[[1]].answers == [[3, 3, 3]]

@@ -7,11 +7,12 @@ import threading
 import time
 
 import pytest
+from tests.groups import make_group
 
 from evenflow.data import Prompt
 from evenflow.errors import UserError
 from evenflow.rewards import RewardResult, Rewards
-from evenflow.rollout.experience import Group
+from evenflow.rollout.group import Group
 from evenflow.rollout.judging import Judging
 
 
@@ -21,7 +22,12 @@ def prompts(count: int) -> list[Prompt]:
 
 def group(place: int, of: list[Prompt]) -> Group:
     texts = [f"{place}-{g}" for g in range(2)]
-    return Group(place, of[place], [[place, g] for g in range(2)], texts, [True, False])
+    ids = [[place, g] for g in range(2)]
+    return make_group(of[place], ids, texts, [True, False], place=place)
+
+
+def total(groups: list[Group]) -> list[float]:
+    return [reward for group in groups for reward in group.total]
 
 
 def test_rewards_are_told_of_thoughts_that_the_prompts_opened() -> None:
@@ -33,7 +39,7 @@ def test_rewards_are_told_of_thoughts_that_the_prompts_opened() -> None:
     with Judging(Rewards([("r", reward, 1.0)]), asked) as judging:
         for place in range(2):
             judging.submit(group(place, asked))
-        assert judging.result().total == [1.0, 1.0, 0.0, 0.0]
+        assert total(judging.judged()) == [1.0, 1.0, 0.0, 0.0]
 
 
 def test_judging_begins_before_sampling_ends_and_keeps_the_questions_order() -> None:
@@ -59,9 +65,9 @@ def test_judging_begins_before_sampling_ends_and_keeps_the_questions_order() -> 
         for place in (3, 0, 1):
             judging.submit(group(place, questions))
         release.set()
-        result = judging.result()
+        result = judging.judged()
     assert calls == [["2-0", "2-1"], ["3-0", "3-1", "0-0", "0-1", "1-0", "1-1"]]
-    assert result.total == [0.5, 0.0, 11.5, 11.0, 2.5, 2.0, 33.5, 33.0]
+    assert total(result) == [0.5, 0.0, 11.5, 11.0, 2.5, 2.0, 33.5, 33.0]
 
 
 def test_a_failure_is_raised_where_the_groups_come_from() -> None:
@@ -72,7 +78,7 @@ def test_a_failure_is_raised_where_the_groups_come_from() -> None:
     with Judging(Rewards([("fails", fails, 1.0)]), questions) as judging:
         judging.submit(group(0, questions))
         with pytest.raises(UserError, match="out of order"):
-            judging.result()
+            judging.judged()
         with pytest.raises(UserError, match="out of order"):
             judging.submit(group(1, questions))
 
@@ -107,10 +113,10 @@ def test_a_step_waits_no_longer_than_one_call_may_take() -> None:
     with Judging(stuck, questions) as judging:
         for place in (0, 1, 2):
             judging.submit(group(place, questions))
-        result = judging.result()
+        result = judging.judged()
     assert time.monotonic() - began < 10
-    assert all(map(math.isnan, result.total))
-    assert result.applied == [True] * 6
+    assert all(map(math.isnan, total(result)))
+    assert all(group.rewards and group.rewards.applied == [True] * 2 for group in result)
     release.set()
     judging._thread.join(10)
     assert stuck.calls == 1
@@ -131,6 +137,6 @@ def test_what_came_during_a_call_gets_a_call_of_its_own() -> None:
         assert began.wait(10)
         for place in (1, 2):
             judging.submit(group(place, questions))
-        result = judging.result()
-    assert result.total == [1.0] * 6
+        result = judging.judged()
+    assert total(result) == [1.0] * 6
     assert not judging.late

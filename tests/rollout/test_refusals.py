@@ -15,7 +15,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from evenflow.rollout import Sampling, generate
+from evenflow.rollout import Sampling
+from evenflow.rollout.embedded.generate import generate
 
 V = 24
 REQUEST = Sampling(max_tokens=5, stop_ids=(1,))

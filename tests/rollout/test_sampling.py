@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from evenflow.rollout.sampling import Sampling, draw, keep_top_k, keep_top_p
+from evenflow.rollout.embedded.draw import draw, keep_top_k, keep_top_p
+from evenflow.rollout.sampling import Sampling
 
 PROBS = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15])
 LOGITS = PROBS.log()[None] + 3.0  # logits are log-probs up to a constant

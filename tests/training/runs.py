@@ -21,7 +21,7 @@ CLOCKS = ("seconds", "tokens_per_second", "cpu_seconds")
 
 def train(config: TrainConfig) -> Path:
     """Train to the end; the last checkpoint."""
-    return Trainer(config, open_run(config, "test")).run()
+    return Trainer(config, open_run(config, "test")).run().checkpoint
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:

@@ -232,7 +232,7 @@ def test_an_odd_generation_config_trains_saves_and_exports(
     path = base / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
     config = recipe(f"model.path={base}", "train.steps=1")
-    saved = Trainer(config, open_run(config, "test")).run()
+    saved = Trainer(config, open_run(config, "test")).run().checkpoint
     assert main(["export", str(saved), str(tmp_path / "exported")]) == 0
     exported: Any = load_model(str(tmp_path / "exported"), torch.float32)
     exported.generation_config.validate(strict=True)

@@ -28,7 +28,7 @@ def test_the_same_numbers_as_in_training(recipe: Make, temperature: str) -> None
         "train.learning_rate=1e-2",
     )
     config = recipe(*overrides)
-    folder = Trainer(config, open_run(config, "test")).run()
+    folder = Trainer(config, open_run(config, "test")).run().checkpoint
     summary = json.loads((folder.parent / "summary.json").read_text())
     after = evaluate(recipe(*overrides, f"model.path={folder}"))
     assert after == pytest.approx(summary["after"], rel=1e-6)

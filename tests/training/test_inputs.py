@@ -135,7 +135,7 @@ def test_a_checkpoint_without_marks_goes_on_and_says_so(
     torch.save(state, saved / "trainer_state.pt")
     capsys.readouterr()
     config = short("train.steps=2")
-    last = Trainer(config, saved.parent, resume=saved).run()
+    last = Trainer(config, saved.parent, resume=saved).run().checkpoint
     assert capsys.readouterr().out.count("does not say by which questions and weights") == 1
     Trainer(short("train.steps=3"), saved.parent, resume=last).run()
     assert "does not say" not in capsys.readouterr().out

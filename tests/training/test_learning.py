@@ -9,19 +9,21 @@ import pytest
 import torch
 
 from evenflow.config import TrainConfig
-from evenflow.objectives import Answers, Balance
-from evenflow.rollout import collect
+from evenflow.objectives import Answers, Balance, Scores, Surrogate
+from evenflow.rollout.group import Group
 from evenflow.run.folder import open_run
 from evenflow.run.tracking import read_jsonl
 from evenflow.training.learning import Learned
 from evenflow.training.metrics import learning_metrics
 from evenflow.training.trainer import Trainer
+from tests.groups import engines
 
 Make = Callable[..., TrainConfig]
+OF_DELTA = ("log_omega", "residual", "log_z", "log_z_group")
 
 
 def first_row(config: TrainConfig) -> dict:
-    folder = Trainer(config, open_run(config, "test")).run()
+    folder = Trainer(config, open_run(config, "test")).run().checkpoint
     return read_jsonl(folder.parent / "metrics.jsonl")[0]
 
 
@@ -29,19 +31,18 @@ def first_row(config: TrainConfig) -> dict:
 @pytest.mark.parametrize("algorithm", ["grpo", "tba", "ppo"])
 @pytest.mark.parametrize("more", [(), ("train.mini_batch_questions=2", "train.epochs=2")])
 def test_a_sampler_that_is_a_nat_off_shows(
-    recipe: Make, monkeypatch: pytest.MonkeyPatch, algorithm: str, dtype: str, more: tuple[str, ...]
+    recipe: Make, algorithm: str, dtype: str, more: tuple[str, ...]
 ) -> None:
     """In every precision, and also where the policy moves within the batch."""
-    sample = collect.sample
 
-    def shifted(*args, **kwargs):  # type: ignore[no-untyped-def]
-        sampled = sample(*args, **kwargs)
-        return dataclasses.replace(sampled, logprobs=sampled.logprobs - 1.0 * sampled.mask)
+    def off(group: Group) -> Group:
+        logprobs = [[logprob - 1.0 for logprob in row] for row in group.logprobs]
+        return dataclasses.replace(group, logprobs=logprobs)
 
-    monkeypatch.setattr(collect, "sample", shifted)
-    row = first_row(
-        recipe(f"algorithm={algorithm}", f"model.dtype={dtype}", "train.steps=1", *more)
-    )
+    with engines(off):
+        row = first_row(
+            recipe(f"algorithm={algorithm}", f"model.dtype={dtype}", "train.steps=1", *more)
+        )
     assert row["sampler/gap"] == pytest.approx(1.0, abs=0.05 if dtype == "bfloat16" else 1e-3)
 
 
@@ -95,7 +96,7 @@ def test_where_the_estimate_is_exact_its_error_is_0(
     answers = answers_of([5, 5, 5, 5, 6, 6], [0.5, 0.5, 1, 1, 1, 1], [-1, -1, -2, -0.5, -0.1, -3.0])
     logprobs = answers.old_logprobs + torch.tensor([0.4, 0.4, -0.3, 1, 0.2, -1])[:, None] + far
     answers = choices.estimate(logprobs, choices.prepare(answers))
-    _, found = choices.loss(logprobs, answers, choices.total(answers))
+    _, found = choices.loss(Scores(logprobs), answers, choices.total(answers))
     metrics = learning_metrics(
         Learned({k: [v] for k, v in found.items()} | {"group": [answers.groups]}, [0.0]), choices
     )
@@ -109,13 +110,13 @@ def test_questions_of_every_optimiser_step_are_told_apart(recipe: Make) -> None:
     """From the 18th step of a batch on a float32 would give neighbouring groups one number."""
     config = recipe("rollout.questions=32", "train.mini_batch_questions=1", "train.steps=1")
     trainer = Trainer(config, open_run(config, "test"))
-    learn, seen = trainer.learner.learn, []
+    learn, seen = trainer.stepper.learner.learn, []
 
     def spied(*args, **kwargs):  # type: ignore[no-untyped-def]
         seen.append(learn(*args, **kwargs))
         return seen[-1]
 
-    trainer.learner.learn = spied  # type: ignore[method-assign]
+    trainer.stepper.learner.learn = spied  # type: ignore[method-assign]
     trainer.run()
     groups = torch.cat(seen[0].answers["group"])
     assert groups.dtype == torch.int64
@@ -125,7 +126,10 @@ def test_questions_of_every_optimiser_step_are_told_apart(recipe: Make) -> None:
     off = torch.tensor([1.0, 1, -1, -1])
     learned = Learned(
         {
-            "kl_old": [torch.zeros(4)],
+            "tokens": [torch.ones(4)],
+            "log_weight": [torch.zeros(4)],
+            "truncated": [torch.zeros(4)],
+            "log_omega": [torch.zeros(4)],
             "residual": [off],
             "log_z": [off],
             "log_z_group": [torch.zeros(4)],
@@ -133,7 +137,7 @@ def test_questions_of_every_optimiser_step_are_told_apart(recipe: Make) -> None:
         },
         [0.0],
     )
-    assert learning_metrics(learned)["log_z/error"] == 1.0
+    assert learning_metrics(learned, Balance())["log_z/error"] == 1.0
 
 
 def test_numbers_of_tokens_are_means_over_tokens() -> None:
@@ -152,7 +156,7 @@ def test_numbers_of_tokens_are_means_over_tokens() -> None:
         },
         [0.0],
     )
-    metrics = learning_metrics(learned)
+    metrics = learning_metrics(learned, Surrogate())
     assert metrics["kl/old"] == pytest.approx(0.5)
     assert metrics["weight/truncated"] == pytest.approx(0.75)
     assert metrics["policy/entropy_exact"] == pytest.approx(2.5)
@@ -167,9 +171,10 @@ def test_truncated_is_a_share_of_what_has_a_weight(importance: str, share: float
     learned = Learned(
         {
             "tokens": [torch.tensor([3.0, 1.0])],
-            "kl_old": [torch.zeros(2)],
             "log_weight": [torch.zeros(2)],
             "truncated": [torch.tensor([1.0, 0.0])],
+            **{name: [torch.zeros(2)] for name in OF_DELTA},
+            "group": [torch.tensor([0, 1])],
         },
         [0.0],
     )

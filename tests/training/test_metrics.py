@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import pytest
 import torch
 
-from evenflow.data import Prompt
+from evenflow.objectives import Balance, Surrogate
+from evenflow.objectives.summary import weight_histogram
 from evenflow.rewards import RewardResult
-from evenflow.rollout.experience import Experience
 from evenflow.rollout.metrics import nan_mean, rollout_metrics
 from evenflow.training.learning import Learned
-from evenflow.training.metrics import (
-    learning_metrics,
-    shown,
-    weight_histogram,
-)
+from evenflow.training.metrics import learning_metrics, shown
+from tests.groups import make_group
 
 NAN = math.nan
 
 
 def rollout(rewards: list[float], groups: list[int], lengths: list[int]) -> dict[str, float]:
     """Metrics of answers whose tokens all have log-prob −0.5; every third one is cut off."""
-    width = max(lengths)
-    mask = torch.arange(width) < torch.tensor(lengths)[:, None]
-    logprobs = torch.where(mask, -0.5, 0.0)
-    experience = Experience(
-        prompts=[Prompt(str(g), str(g), (1,), {}) for g in groups],
-        answers=[[3] * n for n in lengths],
-        texts=["x"] * len(lengths),
-        logprobs=logprobs,
-        mask=mask,
-        finished=torch.tensor([i % 3 != 2 for i in range(len(lengths))]),
-    )
-    parts = {"right": rewards, "short": [1.0, NAN, *[0.0] * (len(rewards) - 2)]}
-    result = RewardResult(total=rewards, parts=parts, applied=[True] * len(rewards))
-    return rollout_metrics(experience, result, right=1.0)
+    short = [1.0, NAN, *[0.0] * (len(rewards) - 2)]
+    judged = []
+    for number in dict.fromkeys(groups):
+        rows = [i for i, group in enumerate(groups) if group == number]
+        total = [rewards[i] for i in rows]
+        judged.append(
+            make_group(
+                str(number),
+                [[3] * lengths[i] for i in rows],
+                finished=[i % 3 != 2 for i in rows],
+            )
+        )
+        parts = {"right": total, "short": [short[i] for i in rows]}
+        result = RewardResult(total=total, parts=parts, applied=[True] * len(rows))
+        judged[-1] = dataclasses.replace(judged[-1], rewards=result)
+    return rollout_metrics(judged, right=1.0)
 
 
 def test_nothing_known_is_nothing_said_of_rewards() -> None:
@@ -93,6 +93,8 @@ def learned(**answers: list[list[float]]) -> Learned:
 def test_learning_metrics_of_the_balance_family() -> None:
     metrics = learning_metrics(
         learned(
+            tokens=[[1.0], [1.0, 1.0]],
+            log_omega=[[0.0], [0.0, 0.0]],
             kl_old=[[0.0], [0.2, 0.4]],
             kl_ref=[[3.0], [-1.0, 1.0]],
             log_weight=[[math.log(0.5)], [0.0, math.log(84.0)]],
@@ -103,7 +105,8 @@ def test_learning_metrics_of_the_balance_family() -> None:
             log_z_group=[[4.0], [1.0, -2.0]],
             group=[[0], [7, 7]],
             sampler_gap=[[1e-6, 3e-5]],
-        )
+        ),
+        Balance(),
     )
     counts = metrics.pop("weight/histogram")
     assert (counts[64 - 16], counts[64], counts[128], sum(counts)) == (1, 1, 1, 3)
@@ -134,7 +137,7 @@ def test_learning_metrics_of_the_balance_family() -> None:
 
 def test_learning_metrics_of_the_surrogate() -> None:
     metrics = learning_metrics(
-        learned(kl_old=[[0.0]], advantage=[[1.0]], ratio=[[1.5]], clipped=[[0.25]])
+        learned(tokens=[[1.0]], kl_old=[[0.0]], ratio=[[1.5]], clipped=[[0.25]]), Surrogate()
     )
     assert metrics["weight/mean"] == metrics["weight/p01"] == metrics["weight/p99"] == 1.5
     assert metrics["weight/truncated"] == 0.25
@@ -144,12 +147,15 @@ def test_learning_metrics_of_the_surrogate() -> None:
 
 def test_quantiles_have_no_limit_of_size() -> None:
     """torch.quantile raises from 2^24 values on."""
-    many = Learned(
-        answers={"kl_old": [torch.zeros(1)], "log_weight": [torch.zeros(2**24 + 1)]},
-        losses=[0.0],
-        grad_norms={},
-    )
-    assert learning_metrics(many)["weight/p99"] == 1.0
+    metrics = learning_metrics(of_surrogate(torch.ones(2**24 + 1)), Surrogate())
+    assert metrics["weight/p99"] == 1.0
+
+
+def of_surrogate(ratio: torch.Tensor) -> Learned:
+    """Answers of one token each."""
+    none, one = torch.zeros_like(ratio), torch.ones_like(ratio)
+    answers = {"tokens": one, "kl_old": none, "ratio": ratio, "clipped": none}
+    return Learned({name: [values] for name, values in answers.items()}, losses=[0.0])
 
 
 def test_nan_mean() -> None:
@@ -174,9 +180,8 @@ def test_the_histogram_of_weights() -> None:
 
 
 def test_weights_of_one_have_no_histogram() -> None:
-    def metrics(log_weight: float) -> dict[str, Any]:
-        answers = {"log_weight": [torch.tensor([0.0, log_weight])], "kl_old": [torch.zeros(2)]}
-        return learning_metrics(Learned(answers=answers, losses=[0.0], grad_norms={}))
+    def metrics(ratio: float) -> dict[str, Any]:
+        return learning_metrics(of_surrogate(torch.tensor([1.0, ratio])), Surrogate())
 
-    assert "weight/histogram" not in metrics(0.0)
-    assert sum(metrics(0.25)["weight/histogram"]) == 2
+    assert "weight/histogram" not in metrics(1.0)
+    assert sum(metrics(1.25)["weight/histogram"]) == 2

@@ -25,7 +25,7 @@ AS_IT_IS = "tests.training.rewards:digits"
 
 def trained(config: TrainConfig) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """The weights and the metrics, times left out."""
-    saved = Trainer(config, open_run(config, "test")).run()
+    saved = Trainer(config, open_run(config, "test")).run().checkpoint
     rows = [
         {k: v for k, v in row.items() if "second" not in k}
         for row in read_jsonl(saved.parent / "metrics.jsonl")

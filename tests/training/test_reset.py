@@ -81,19 +81,19 @@ def test_a_reset_really_resets(recipe: Make, optimizer: bool) -> None:
     assert reference is not None
     base = weights(reference)
     after: dict[int, list[torch.Tensor]] = {}
-    one_step = trainer._one_step
+    one_step = trainer.stepper.take
 
-    def watched(display):  # type: ignore[no-untyped-def]
-        metrics = one_step(display)
+    def watched(*arguments):  # type: ignore[no-untyped-def]
+        metrics = one_step(*arguments)
         after[trainer.step + 1] = weights(trainer.policy.model)
         if trainer.step + 1 == 1:
             assert same(weights(reference), base)
         if trainer.step + 1 == 2:
-            assert bool(trainer.learner.optimizer.state) != optimizer
+            assert bool(trainer.stepper.learner.optimizer.state) != optimizer
         return metrics
 
-    trainer._one_step = watched
-    run = trainer.run().parent
+    trainer.stepper.take = watched
+    run = trainer.run().folder
     assert same(weights(reference), after[2])
     assert not same(after[3], after[2])
     rows = read_jsonl(run / "metrics.jsonl")
@@ -110,8 +110,8 @@ def test_running_log_z_is_forgotten(recipe: Make) -> None:
     config = recipe("algorithm=tba", "objective={log_z: running}", "reset.every=2", "train.steps=2")
     trainer = Trainer(config, open_run(config, "test"))
     trainer.run()
-    assert trainer.memory is not None
-    assert trainer.memory.running.values == {}
+    assert trainer.stepper.memory is not None
+    assert trainer.stepper.memory.running.values == {}
 
 
 def test_a_reset_does_not_wait_for_a_batch_to_learn_from(recipe: Make) -> None:
@@ -124,8 +124,8 @@ def test_a_reset_does_not_wait_for_a_batch_to_learn_from(recipe: Make) -> None:
     )
     trainer = Trainer(config, open_run(config, "test"))
     trainer.run()
-    assert trainer.spent.optimizer_steps == 0
-    assert trainer.reset.resets == 1
+    assert trainer.stepper.spent.optimizer_steps == 0
+    assert trainer.stepper.reset.resets == 1
 
 
 def test_a_reference_of_another_shape_cannot_be_reset(recipe: Make, tmp_path: Path) -> None:
@@ -158,5 +158,5 @@ def test_impossible_resets(recipe: Make, overrides: tuple[str, ...], message: st
 
 def test_no_reference_file_without_a_reset(recipe: Make) -> None:
     config = recipe("algorithm=grpo", "reset.every=9", "train.steps=1")
-    saved: Path = Trainer(config, open_run(config, "test")).run()
+    saved: Path = Trainer(config, open_run(config, "test")).run().checkpoint
     assert not (saved / "parts").exists()

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,14 +16,15 @@ from evenflow.errors import UserError
 from evenflow.policy.loading import build_policy, load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import stop_ids
+from evenflow.rollout import Limits
 from evenflow.training.build import (
     Questions,
     build_sampling,
-    facts,
+    engine_for,
     load_questions,
-    memory_estimate,
     require_room,
 )
+from evenflow.training.facts import facts, memory_estimate
 
 Make = Callable[..., TrainConfig]
 
@@ -33,7 +33,7 @@ def parts(config: TrainConfig) -> tuple[Policy, Questions, Any]:
     tokenizer = load_tokenizer(config.model.path)
     policy = build_policy(
         config.model,
-        config.head if config.build_objective().needs.log_z == "head" else None,
+        config.head if config.build_objective().needs.head else None,
         reference=True,
         temperature=1.0,
         device=torch.device("cpu"),
@@ -75,13 +75,14 @@ def test_only_a_head_that_is_there_puts_a_separator_into_the_prompt(recipe: Make
 
 def test_answers_must_fit_the_models_positions(recipe: Make) -> None:
     config = recipe()
-    policy, questions, _ = parts(config)
+    policy, questions, tokenizer = parts(config)
     longest = max(len(prompt.ids) for prompt in questions.train)
     fits = recipe(f"rollout.max_completion_length={64 - longest}")
-    require_room(fits, questions, policy.model)
+    limits = engine_for(fits, questions, tokenizer, policy).limits(questions.all)
+    require_room(fits, questions, limits)
     too_long = recipe(f"rollout.max_completion_length={65 - longest}")
     with pytest.raises(UserError) as caught:
-        require_room(too_long, questions, policy.model)
+        require_room(too_long, questions, limits)
     said = str(caught.value)
     assert f"{longest} tokens and rollout.max_completion_length is {65 - longest}" in said
     assert "the model's 64 positions" in said
@@ -91,8 +92,7 @@ def test_answers_must_fit_the_models_positions(recipe: Make) -> None:
 def test_a_model_without_a_limit_has_room(recipe: Make) -> None:
     config = recipe("rollout.max_completion_length=100000")
     questions = load_questions(config, load_tokenizer(config.model.path))
-    recurrent = SimpleNamespace(config=SimpleNamespace(get_text_config=SimpleNamespace))
-    require_room(config, questions, recurrent)
+    require_room(config, questions, Limits(positions=None))
 
 
 def test_all_ends_of_an_answer(recipe: Make) -> None:
@@ -113,9 +113,11 @@ def test_all_ends_of_an_answer(recipe: Make) -> None:
 
 def test_sampling_in_training(recipe: Make) -> None:
     config = recipe("rollout.temperature=0.7", "rollout.stop=[',']")
-    sampling = build_sampling(
-        config, load_tokenizer(config.model.path), load_model(config.model.path, torch.float32)
+    tokenizer, model = (
+        load_tokenizer(config.model.path),
+        load_model(config.model.path, torch.float32),
     )
+    sampling = build_sampling(config, tokenizer, model, load_questions(config, tokenizer))
     assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (10, 0.7, 1.0)
     assert len(sampling.stop_ids) == 2
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from evenflow.config import TrainConfig
-from evenflow.training.log_z import true_log_z
+from evenflow.training.facts import true_log_z
 
 Make = Callable[..., TrainConfig]
 

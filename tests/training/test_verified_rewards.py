@@ -11,6 +11,7 @@ import pytest
 
 from evenflow.config import TrainConfig, load
 from evenflow.rewards import load_reward
+from evenflow.rollout.group import count_answers
 from evenflow.run.folder import open_run
 from evenflow.run.tracking import read_jsonl
 from evenflow.training.trainer import Trainer
@@ -55,26 +56,26 @@ def test_recipe_learns_from_what_is_known(name: str, rows: list[dict], tmp_path:
         ],
     )
     trainer = Trainer(config, open_run(config, "test"))
-    collect = trainer.collector.collect
+    collect = trainer.stepper.collector.collect
     batches = []
 
     def collecting(*arguments: Any) -> Any:
         batches.append(collect(*arguments))
         return batches[-1]
 
-    object.__setattr__(trainer.collector, "collect", collecting)
+    object.__setattr__(trainer.stepper.collector, "collect", collecting)
     trainer.run()
     metrics = read_jsonl(trainer.folder / "metrics.jsonl")
     assert [row["reward/unknown"] for row in metrics] == [0.25, 0.25]
     for batch in batches:
-        assert batch.experience is not None
-        assert len(batch.experience.texts) == 12
-        prompts = {prompt.text for prompt in batch.experience.prompts}
-        assert prompts == {row["prompt"] for row in rows} - {"2,2,5>9:"}
+        assert count_answers(batch.groups) == 12
+        asked = [group.prompt for group in batch.groups for _ in group.answers]
+        assert {prompt.text for prompt in asked} == {row["prompt"] for row in rows} - {"2,2,5>9:"}
         columns = {
-            column: [prompt.columns[column] for prompt in batch.experience.prompts]
+            column: [prompt.columns[column] for prompt in asked]
             for column in rows[0].keys() - {"prompt"}
         }
-        again = load_reward(name)(completions=batch.experience.texts, **columns)
-        assert batch.rewards.tolist() == again
+        texts = [text for group in batch.groups for text in group.texts]
+        again = load_reward(name)(completions=texts, **columns)
+        assert [total for group in batch.groups for total in group.total] == again
         assert not any(map(math.isnan, again))

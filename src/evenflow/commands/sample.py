@@ -9,6 +9,8 @@ from typing import Any
 from evenflow.errors import UserError
 
 HELP = "show answers of a checkpoint"
+MAX_BATCH = 256
+"""Answers decoded at once."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -25,6 +27,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--stop", action="append", default=[], help="a token that ends an answer")
     parser.add_argument("--chat", action="store_true", help="apply the chat template")
+    parser.add_argument(
+        "--engine", default="embedded", help="what samples: embedded, or my_module:MyEngine"
+    )
     parser.add_argument("--seed", type=int, default=0, help="default 0")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default auto)")
 
@@ -38,10 +43,10 @@ def run(options: Namespace) -> None:
     from evenflow.machine import require_memory
     from evenflow.policy.loading import load_model, load_tokenizer
     from evenflow.policy.policy import Policy
-    from evenflow.policy.reach import reach, remark
     from evenflow.policy.stops import stop_ids
-    from evenflow.rollout.experience import sample as sample_answers
-    from evenflow.rollout.sampling import TOKEN_BYTES, Sampling
+    from evenflow.rollout.engine import build_engine, limits_of
+    from evenflow.rollout.engine import sample as sample_answers
+    from evenflow.rollout.sampling import Sampling
     from evenflow.rollout.stopping import chat_ends, require_vocabulary
     from evenflow.run.checkpoints import model_folder, recipe_of
     from evenflow.run.console import console
@@ -70,21 +75,23 @@ def run(options: Namespace) -> None:
         [{data.prompt_column: question} for question in questions],
         tokenizer,
         data,
-        recipe.head if recipe and recipe.build_objective().needs.log_z == "head" else None,
+        recipe.head if recipe and recipe.build_objective().needs.head else None,
     )
     require_vocabulary(prompts, tokenizer, model)
     stop = [*(recipe.rollout.stop if recipe else []), *options.stop]
     stop += chat_ends(prompts, data, tokenizer, model)
-    lengths = [len(prompt.ids) for prompt in prompts]
-    limit = reach(model, lengths) or sys.maxsize
-    room = limit - max(lengths)
+    engine = build_engine(options.engine, tokenizer, MAX_BATCH)
+    engine.update(Policy(model), 0)
+    limits = limits_of(engine, prompts)
+    limit = limits.positions or sys.maxsize
+    room = limit - max(len(prompt.ids) for prompt in prompts)
     if room < 1:
         raise UserError(
-            f"--prompt: too long for the model, which reads {limit} tokens{remark(model, limit)}"
+            f"--prompt: too long for the model, which reads {limit} tokens{limits.remark}"
         )
     longest = min(256, room) if options.max_tokens is None else options.max_tokens
     require_memory(
-        len(prompts) * options.n * longest * TOKEN_BYTES, "questions × -n × --max-tokens"
+        len(prompts) * options.n * longest * limits.token_bytes, "questions × -n × --max-tokens"
     )
     try:
         sampling = Sampling(
@@ -93,18 +100,10 @@ def run(options: Namespace) -> None:
             top_p=options.top_p,
             stop_ids=stop_ids(stop, tokenizer, model, "--stop"),
         )
-        answers = sample_answers(
-            Policy(model),
-            tokenizer,
-            prompts,
-            options.n,
-            sampling,
-            seed=options.seed,
-            max_batch=256,
-        )
+        groups = list(sample_answers(engine, prompts, options.n, sampling, seed=options.seed))
     except ValueError as error:
         raise UserError(str(error)) from error
-    for i, (text, ended) in enumerate(zip(answers.texts, answers.finished.tolist(), strict=True)):
-        if i % options.n == 0:
-            console.print(questions[i // options.n], style="bold", markup=False)
-        console.print(f"  {text}{'' if ended else ' …'}", markup=False)
+    for group in sorted(groups, key=lambda group: group.place):
+        console.print(questions[group.place], style="bold", markup=False)
+        for text, ended in zip(group.texts, group.finished, strict=True):
+            console.print(f"  {text}{'' if ended else ' …'}", markup=False)

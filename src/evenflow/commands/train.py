@@ -73,10 +73,15 @@ def run(options: Namespace) -> None:
 
 
 def finish(trainer: Trainer) -> None:
-    """Run; exit as shells expect (130, 143) if a signal ended it early."""
-    trainer.run()
-    if trainer.stopped_by:
-        raise SystemExit(128 + trainer.stopped_by)
+    """Run, and write the page of a run that came to its end; exit as shells expect (130, 143) if a
+    signal ended it early."""
+    from evenflow.report.page import page_of_run
+    from evenflow.run.console import console
+
+    result = trainer.run()
+    if result.stopped_by:
+        raise SystemExit(128 + result.stopped_by)
+    console.print(f"report      {page_of_run(result.folder)}", markup=False)
 
 
 def run_to_resume(run: Path) -> Path:
@@ -90,8 +95,7 @@ def resumed(run: Path, overrides: list[str], *, changed_inputs: bool = False) ->
     """The trainer of a run, as its newest whole checkpoint left it."""
     from evenflow.config import TrainConfig, load
     from evenflow.run import checkpoints
-    from evenflow.run.folder import save_config
-    from evenflow.training.ending import has_ended
+    from evenflow.run.folder import has_ended, save_config
     from evenflow.training.trainer import Trainer
 
     recipe = run / "config.yaml"

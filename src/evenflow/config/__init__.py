@@ -9,7 +9,7 @@ and what is allowed.
 from evenflow.config.benchmark import BenchmarkConfig, SampledModel
 from evenflow.config.explain import explain, fields
 from evenflow.config.reading import check, dump, load, read_yaml
-from evenflow.config.recipe import PretrainConfig, Recipe, TrainConfig
+from evenflow.config.recipe import GIVEN, PretrainConfig, Recipe, TrainConfig
 from evenflow.config.sections import (
     ArchitectureConfig,
     CheckpointConfig,
@@ -28,6 +28,7 @@ from evenflow.config.sections import (
 )
 
 __all__ = [
+    "GIVEN",
     "ArchitectureConfig",
     "BenchmarkConfig",
     "CheckpointConfig",

@@ -91,6 +91,8 @@ class BenchmarkConfig(Section):
     """codeforces: JSON list of all users' ratings, for the percentile; null: none is computed."""
     seed: Seed = 0
     """Seed of everything random."""
+    engine: str = "embedded"
+    """What samples the answers: embedded, or an engine of your own as my_module:MyEngine."""
     max_batch: PositiveInt = 512
     """Answers decoded at once; lower it when sampling runs out of memory."""
     output: str | None = None

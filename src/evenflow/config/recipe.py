@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from evenflow.bounds import (
-    TOLERANCE,
     Count,
     LearningRate,
     NonNegativeInt,
@@ -34,8 +32,11 @@ from evenflow.config.sections import (
     Section,
 )
 from evenflow.errors import UserError
-from evenflow.objectives import PRESETS, Balance, Surrogate
-from evenflow.rewards.right import unreachable
+from evenflow.objectives import PRESETS, Choices, Objective, Setting, preset
+from evenflow.rewards.right import advantage, unreachable
+
+GIVEN = "given"
+"""`data.train` where Python hands the questions to the trainer."""
 
 
 class Recipe(Section):
@@ -56,7 +57,7 @@ class TrainConfig(Recipe):
     """`evenflow train`."""
 
     algorithm: str = "flowrl"
-    """The preset: a row of evenflow.objectives.PRESETS."""
+    """The preset: a row of evenflow.objectives.PRESETS; or my_module:MyObjective."""
     objective: dict[str, Any] = Field(default={})
     """Changes to the preset's objective, e.g. {inverse_temperature: 5, log_z: group}."""
     model: ModelConfig = ModelConfig()
@@ -76,27 +77,42 @@ class TrainConfig(Recipe):
         mini = self.train.mini_batch_questions or self.rollout.questions
         return self.train.epochs == 1 and mini == self.rollout.questions
 
-    def build_objective(self) -> Balance | Surrogate:
-        """The preset's row with the recipe's changes."""
-        row = PRESETS[self.algorithm].objective
-        family, other = (Balance, Surrogate) if isinstance(row, Balance) else (Surrogate, Balance)
+    def build_objective(self) -> Objective:
+        """The preset's row, or an objective of one's own, with the recipe's changes."""
+        row = preset(self.algorithm).objective
+        if not isinstance(row, Choices):
+            if self.objective:
+                raise UserError(f"objective: {self.algorithm} has no fields to change")
+            return row
+        family = type(row)
         for name in self.objective:
-            if name in other.model_fields and name not in family.model_fields:
-                presets = [key for key, p in PRESETS.items() if isinstance(p.objective, other)]
+            others = [key for key, p in PRESETS.items() if name in type(p.objective).model_fields]
+            if name not in family.model_fields and others:
                 raise UserError(
                     f"objective.{name}: not with algorithm={self.algorithm}; only "
-                    f"{', '.join(presets)} have it"
+                    f"{', '.join(others)} have it"
                 )
         try:
             choices = family.model_validate({**row.model_dump(), **self.objective})
         except ValidationError as error:
             raise UserError(explain(error, family, "objective.")) from None
-        if isinstance(choices, Balance) and "right_reward" not in self.objective:
-            return choices.model_copy(update={"right_reward": self.reward.right})
-        if isinstance(choices, Surrogate) and choices.aggregation == "constant":
-            length = choices.aggregation_length or float(self.rollout.max_completion_length)
-            return choices.model_copy(update={"aggregation_length": length})
-        return choices
+        return choices.settle(frozenset(self.objective), self.setting)
+
+    @property
+    def setting(self) -> Setting:
+        """What an objective may know of the recipe."""
+        rollout, reward, sampled = self.rollout, self.reward, self.evaluation.temperature
+        return Setting(
+            single_step=self.on_policy,
+            num_generations=rollout.num_generations,
+            longest=float(rollout.max_completion_length),
+            right=reward.right,
+            gain=advantage(reward.functions, reward.right),
+            overlong=reward.overlong_share > 0,
+            dropout=bool(self.model.lora and self.model.lora.dropout),
+            plain=not (reward.functions or reward.overlong_share or self.model.reference)
+            and sampled == rollout.temperature,
+        )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -107,19 +123,10 @@ class TrainConfig(Recipe):
 
     def _impossible(self) -> Iterator[str]:
         """A sentence for each combination that cannot be."""
-        if self.algorithm not in PRESETS:
-            known = ", ".join(PRESETS)
-            yield f"algorithm: there is no preset {self.algorithm!r}; there are {known}"
-            return
         data, rollout, model = self.data, self.rollout, self.model
         objective = self.build_objective()
-        if isinstance(objective, Balance) and objective.prior_lift > 0:
-            right = objective.right_reward
-            if not math.isclose(right, self.reward.right, rel_tol=TOLERANCE):
-                yield (
-                    f"objective.right_reward, reward.right: {right} and {self.reward.right}; with "
-                    "prior_lift both say from which reward an answer is right: leave the first out"
-                )
+        if isinstance(objective, Choices):
+            yield from objective.problems(self.setting)
         functions = self.reward.functions or ({data.task: 1.0} if data.task else {})
         if problem := unreachable(functions, self.reward.right):
             yield problem
@@ -144,7 +151,7 @@ class TrainConfig(Recipe):
             yield "data.test: a built-in task brings its own held-out questions; leave it null"
         if data.task is None and data.task_options:
             yield "data.task_options: only together with data.task"
-        if data.train is not None and not self.reward.functions:
+        if data.train not in (None, GIVEN) and not self.reward.functions:
             yield (
                 "reward.functions: questions from a file need a reward, e.g. "
                 "reward.functions='{gsm8k: 1.0}' or '{my_module:my_reward: 1.0}'"
@@ -170,29 +177,15 @@ class TrainConfig(Recipe):
                 "rollout.dynamic_sampling: keeps questions with right and wrong answers; "
                 "rollout.num_generations must be at least 2"
             )
-        if self.reward.overlong_share and objective.needs.log_z == "offline":
-            yield (
-                "reward.overlong_share: an offline log Z is of the reward without the penalty; "
-                "set it to 0 or use log_z: group"
-            )
         if self.reset.active:
             yield from self._impossible_resets(objective)
-        if self.reward.overlong_share and isinstance(objective, Balance) and objective.prior_lift:
-            yield (
-                "reward.overlong_share: with prior_lift a right answer is known by its reward, "
-                "which a penalty would lower; set one of them to 0"
-            )
-        if isinstance(objective, Surrogate):
-            compares = objective.advantage not in ("global", "gae")
-        else:
-            compares = objective.needs.log_z == "group" or objective.reward != "raw"
-        if compares and rollout.num_generations < 2:
+        if objective.needs.groups_of_two and rollout.num_generations < 2:
             yield (
                 "rollout.num_generations: this objective compares answers to the same question; "
                 "at least 2 are needed"
             )
 
-    def _impossible_resets(self, objective: Balance | Surrogate) -> Iterator[str]:
+    def _impossible_resets(self, objective: Objective) -> Iterator[str]:
         off = "switch resets off with reset={every: 0, patience: 0, kl: null}"
         if not objective.needs.reference:
             yield f"reset: this objective has no reference to reset; {off}"
@@ -201,7 +194,7 @@ class TrainConfig(Recipe):
                 "reset: with LoRA the reference is the model without its adapter, which a reset "
                 f"would have to change; train without model.lora, or {off}"
             )
-        if objective.needs.log_z == "offline":
+        if objective.needs.reference_samples:
             yield "reset: an offline log Z is of one reference; use log_z: group or head"
 
 

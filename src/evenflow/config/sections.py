@@ -166,6 +166,9 @@ class RolloutConfig(Section):
     stop: list[str | int] = []
     """Further tokens that end an answer, beside the model's own end tokens: numbers, or texts, each
     of which stands for every token that is decoded to just that."""
+    engine: str = "embedded"
+    """What samples the answers, in training and on held-out questions: embedded, or an engine of
+    your own as my_module:MyEngine (docs/architecture.md)."""
     max_batch: PositiveInt = 512
     """Answers decoded at once; lower it when sampling runs out of memory."""
     dynamic_sampling: bool = False

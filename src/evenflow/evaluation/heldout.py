@@ -17,10 +17,11 @@ from evenflow.data import Prompt
 from evenflow.evaluation.diversity import bigram_diversity
 from evenflow.evaluation.exact import combine, exact_pass_at_k, solution_masses
 from evenflow.policy.policy import Policy
-from evenflow.rewards import RewardResult, Rewards
-from evenflow.rollout import Sampling
-from evenflow.rollout.experience import Experience, sample
+from evenflow.rewards import Rewards
+from evenflow.rollout.engine import Engine, sample
+from evenflow.rollout.group import Group
 from evenflow.rollout.judging import Judging
+from evenflow.rollout.sampling import Sampling
 
 POWERS = tuple(2**power for power in range(1, 9))
 """The k of pass@k: 2, 4, 8 … 256."""
@@ -52,20 +53,21 @@ class HeldOut:
     rewards: Rewards
     right: float
     sampling: Sampling
+    tokenizer: PreTrainedTokenizerBase
     num_generations: int
     samples: int
     seed: int
-    max_batch: int
     budget: int
 
-    def evaluate(self, policy: Policy, tokenizer: PreTrainedTokenizerBase) -> Evaluation:
-        """Scores, exact where right answers are listed, and some of the answers."""
+    def evaluate(self, policy: Policy, engine: Engine) -> Evaluation:
+        """Scores of the policy, from which the engine samples; exact where right answers are
+        listed. And some of the answers."""
         with self.conditions(policy):
             if self.solutions is None:
-                scores, rows = self._sampled(policy, tokenizer, self.prompts)
+                scores, rows = self._sampled(engine, self.prompts)
                 return Evaluation(scores, rows[: self.samples], None)
-            _, rows = self._sampled(policy, tokenizer, self.prompts[: self.samples])
-            masses = [of_question.values() for of_question in self.masses(policy, tokenizer)]
+            _, rows = self._sampled(engine, self.prompts[: self.samples])
+            masses = [of_question.values() for of_question in self.masses(policy)]
             table = combine(masses).table()
             curve = {f"pass@{k}": exact_pass_at_k(masses, k) for k in POWERS}
             scores = {"accuracy": table["accuracy"], **curve, **table}
@@ -83,18 +85,18 @@ class HeldOut:
             policy.train(was_training)
             policy.temperature = was_temperature
 
-    def masses(self, policy: Policy, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, float]]:
+    def masses(self, policy: Policy) -> list[dict[str, float]]:
         """The probability of every solution of each question, where they are listed.
 
         A spelling that does not fit into the sampling's limit, end token included, has none.
         """
         assert self.solutions is not None
         ids = {prompt.key: prompt.ids for prompt in self.prompts}
-        end: Any = tokenizer.eos_token_id
+        end: Any = self.tokenizer.eos_token_id
         if end is None:  # the generation config or the recipe named one
             end = self.sampling.stop_ids[0]
         encoded = {
-            text: [*tokenizer.encode(text, add_special_tokens=False), end]
+            text: [*self.tokenizer.encode(text, add_special_tokens=False), end]
             for forms in self.solutions
             for texts in forms.values()
             for text in texts
@@ -111,62 +113,53 @@ class HeldOut:
 
         return solution_masses(score, list(ids), fitting)
 
-    def answers(
-        self, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]
-    ) -> tuple[Experience, RewardResult]:
+    def answers(self, engine: Engine, prompts: Sequence[Prompt]) -> list[Group]:
         """`num_generations` sampled answers to each question, and what they are worth."""
         with Judging(self.rewards, prompts) as judging:
-            experience = sample(
-                policy,
-                tokenizer,
-                prompts,
-                self.num_generations,
-                self.sampling,
-                seed=self.seed,
-                max_batch=self.max_batch,
-                on_group=judging.submit,
-            )
-            return experience, judging.result()
+            for group in sample(
+                engine, prompts, self.num_generations, self.sampling, seed=self.seed
+            ):
+                judging.submit(group)
+            return judging.judged()
 
     def _sampled(
-        self, policy: Policy, tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt]
+        self, engine: Engine, prompts: Sequence[Prompt]
     ) -> tuple[dict[str, float], list[dict[str, Any]]]:
         if not prompts:
             return {}, []
-        n = self.num_generations
-        experience, result = self.answers(policy, tokenizer, prompts)
+        groups = self.answers(engine, prompts)
         rows = [
-            sample_row(
-                experience,
-                result.total,
-                slice(i * n, (i + 1) * n),
-                self.solutions[i] if self.solutions else None,
-            )
-            for i in range(len(prompts))
+            sample_row(group, self.solutions[group.place] if self.solutions else None)
+            for group in groups
         ]
-        known = [[r for r in row["rewards"] if r is not None] for row in rows]
-        counts = [(len(k), sum(is_right(r, self.right) for r in k)) for k in known]
+        counts = [count_right(group, self.right) for group in groups]
+        known = [total for group in groups for total in group.known.total]
+        judged = [(n, right) for n, right in counts if n]
+        lengths = [len(ids) for group in groups for ids in group.answers]
         scores = {
-            "reward": fmean(r for k in known for r in k) if any(known) else math.nan,
-            "accuracy": fmean(c / m for m, c in counts if m) if any(known) else math.nan,
+            "reward": fmean(known) if known else math.nan,
+            "accuracy": fmean(right / n for n, right in judged) if judged else math.nan,
             **{
-                f"pass@{k}": fmean(pass_at_k(m, c, k) for m, c in counts if m >= k)
+                f"pass@{k}": fmean(pass_at_k(n, right, k) for n, right in judged if n >= k)
                 for k in POWERS
-                if k <= n and any(m >= k for m, _ in counts)
+                if k <= self.num_generations and any(n >= k for n, _ in judged)
             },
-            "diversity": fmean(bigram_diversity(row["answers"]) for row in rows),
-            "length": experience.mask.sum(1).float().mean().item(),
-            "finished": experience.finished.float().mean().item(),
-            "unknown": fmean(math.isnan(total) for total in result.total),
+            "diversity": fmean(bigram_diversity(group.texts) for group in groups),
+            "length": fmean(lengths),
+            "finished": fmean(ended for group in groups for ended in group.finished),
+            "unknown": 1 - len(known) / len(lengths),
         }
         return scores, rows
 
 
+def count_right(group: Group, right: float) -> tuple[int, int]:
+    """(answers judged, right ones of them)."""
+    known = group.known.total
+    return len(known), sum(is_right(total, right) for total in known)
+
+
 def sample_row(
-    experience: Experience,
-    totals: Sequence[float],
-    rows: slice,
-    solutions: Mapping[str, Sequence[str]] | None = None,
+    group: Group, solutions: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, Any]:
     """A question with its answers, as a line of samples.jsonl; an unknown reward is null.
 
@@ -174,12 +167,12 @@ def sample_row(
     says which solution each answer spells, null for a wrong one.
     """
     row = {
-        "prompt": experience.prompts[rows.start].text,
-        "answers": experience.texts[rows],
-        "rewards": [None if math.isnan(r) else r for r in totals[rows]],
-        "finished": experience.finished[rows].tolist(),
+        "prompt": group.prompt.text,
+        "answers": group.texts,
+        "rewards": [None if math.isnan(total) else total for total in group.total],
+        "finished": group.finished,
     }
     if solutions is None:
         return row
     form_of = {text: form for form, texts in solutions.items() for text in texts}
-    return row | {"classes": [form_of.get(text) for text in experience.texts[rows]]}
+    return row | {"classes": [form_of.get(text) for text in group.texts]}

@@ -1,34 +1,36 @@
 """Objectives: tensors in, (loss, metrics) out. No model, no files, no configuration of a run.
 
-Two families share one interface. `Balance` regresses the policy onto the reward's distribution
-(FlowRL and trajectory balance); `Surrogate` maximises reward with a clipped ratio (GRPO). Each
-batch of whole groups goes through `prepare`, each mini-batch through `estimate` and `total`, each
-micro-batch through `loss`. `balance_loss` and `surrogate_loss` are the same in one call.
+An `Objective` is what the trainer asks of a method. Two families are built in: `Balance` regresses
+the policy onto the reward's distribution (FlowRL and trajectory balance); `Surrogate` maximises
+reward with a clipped ratio (GRPO). `balance_loss` and `surrogate_loss` are the same in one call.
 """
 
 from evenflow.objectives.answers import Answers
-from evenflow.objectives.choices import (
-    Balance,
-    Needs,
-    Surrogate,
-    effective_inverse_temperature,
-)
+from evenflow.objectives.balance import Balance, effective_inverse_temperature
 from evenflow.objectives.functional import balance_loss, surrogate_loss
+from evenflow.objectives.groups import normalise_rewards
 from evenflow.objectives.log_z import RunningLogZ, offline_log_z
-from evenflow.objectives.presets import PRESETS, Preset
-from evenflow.objectives.rewards import normalise_rewards
+from evenflow.objectives.objective import Choices, Memory, Needs, Objective, Scores, Setting
+from evenflow.objectives.presets import PRESETS, Preset, preset
+from evenflow.objectives.surrogate import Surrogate
 
 __all__ = [
     "PRESETS",
     "Answers",
     "Balance",
+    "Choices",
+    "Memory",
     "Needs",
+    "Objective",
     "Preset",
     "RunningLogZ",
+    "Scores",
+    "Setting",
     "Surrogate",
     "balance_loss",
     "effective_inverse_temperature",
     "normalise_rewards",
     "offline_log_z",
+    "preset",
     "surrogate_loss",
 ]

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from evenflow.objectives.answers import Answers
-from evenflow.objectives.rewards import Normalisation, normalise_rewards
+from evenflow.objectives.groups import Normalisation, normalise_rewards
 
 if TYPE_CHECKING:
-    from evenflow.objectives.choices import Surrogate
+    from evenflow.objectives.surrogate import Surrogate
 
 VARIANCE_FLOOR = 1e-8
 

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from evenflow.objectives.answers import Answers, require_finite, require_shape
-from evenflow.objectives.choices import Balance, Surrogate
+from evenflow.objectives.balance import Balance
+from evenflow.objectives.objective import Scores
 from evenflow.objectives.presets import FLOWRL
+from evenflow.objectives.surrogate import Surrogate
 
 GRPO_WITHOUT_KL = Surrogate()
 
@@ -63,8 +65,8 @@ def balance_loss(
         require_shape("log_z", log_z, tuple(mask.shape[:1]))
         require_finite("log_z", log_z, "NaN or infinite")
     if choices.log_z == "head":
-        return _whole(logprobs, answers, choices, log_z=log_z)
-    return _whole(logprobs, answers.replace(log_z=_detached(log_z)), choices)
+        return _whole(Scores(logprobs, log_z), answers, choices)
+    return _whole(Scores(logprobs), answers.replace(log_z=_detached(log_z)), choices)
 
 
 def surrogate_loss(
@@ -99,7 +101,7 @@ def surrogate_loss(
     for name, given in (("values", values), ("entropy", entropy)):
         _require_tokens(name, given, mask)
     answers = answers.replace(values=_detached(values))
-    return _whole(logprobs, answers, choices, values=values, entropy=entropy)
+    return _whole(Scores(logprobs, None, values, entropy), answers, choices)
 
 
 def _constants(
@@ -140,12 +142,12 @@ def _detached(tensor: Tensor | None) -> Tensor | None:
 
 
 def _whole(
-    logprobs: Tensor, answers: Answers, choices: Balance | Surrogate, **parts: Tensor | None
+    scores: Scores, answers: Answers, choices: Balance | Surrogate
 ) -> tuple[Tensor, dict[str, Tensor]]:
     answers = choices.prepare(answers)
     with torch.no_grad():
-        answers = choices.estimate(logprobs, answers)
-    loss, metrics = choices.loss(logprobs, answers, choices.total(answers), **parts)
+        answers = choices.estimate(scores.logprobs, answers)
+    loss, metrics = choices.loss(scores, answers, choices.total(answers))
     if not loss.isfinite():
         raise ValueError(
             "the loss is not finite, though all tensors are: lower inverse_temperature (or "

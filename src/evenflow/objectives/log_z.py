@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from evenflow.objectives.answers import Answers
 from evenflow.objectives.groups import group_max, group_sum
+from evenflow.objectives.objective import ReferenceSampler
+
+if TYPE_CHECKING:
+    from evenflow.objectives.balance import Balance
 
 
 def group_log_z(
@@ -136,3 +142,76 @@ class RunningLogZ:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.values = dict(state["values"])
+
+
+class LogZMemory:
+    """Gives each answer its question's log Z, and remembers it between steps and runs."""
+
+    def __init__(self, objective: Balance, sample_reference: ReferenceSampler) -> None:
+        self.objective = objective
+        self.sample_reference = sample_reference
+        self.running = RunningLogZ(objective.running_rate)
+        self.offline: dict[str, tuple[float, float]] = {}  # log Z, effective sample size
+
+    def fill(self, answers: Answers, keys: Sequence[str]) -> tuple[Answers, dict[str, float]]:
+        """`answers` with log Z, and numbers to report; `keys` (N,) of their questions. Running
+        values are used, then moved."""
+        if self.objective.log_z == "running":
+            own = self.objective.own_log_z(answers.old_logprobs, answers)
+            values = self.running.lookup(keys, own, answers.groups)
+            self.running.update(keys, own)
+            return answers.replace(log_z=values), {}
+        if missing := self.unknown(keys):
+            raise ValueError(
+                f"{len(missing)} questions have no log Z: leave their answers out first"
+            )
+        known = [self.offline[key] for key in keys]
+        values = torch.tensor([log_z for log_z, _ in known], device=answers.rewards.device)
+        report = {"log_z/effective_samples": fmean(size for _, size in known)}
+        return answers.replace(log_z=values), report
+
+    def unknown(self, keys: Sequence[str]) -> set[str]:
+        """The questions, by key, that have no log Z: offline where no reference answer could be
+        judged. They are asked of the reference again when they come up again."""
+        if self.objective.log_z != "offline":
+            return set()
+        self._estimate([key for key in dict.fromkeys(keys) if key not in self.offline])
+        return set(keys) - self.offline.keys()
+
+    def _estimate(self, new: list[str]) -> None:
+        """Offline log Z of questions not met before, from the reference's answers."""
+        if not new:
+            return
+        choices = self.objective
+        rewards, logprobs = self.sample_reference(new)
+        for key, r, log_ref in zip(new, rewards, logprobs, strict=True):
+            judged = ~r.isnan()
+            if not judged.any():
+                continue
+            value, size = offline_log_z(
+                r[judged],
+                log_ref[judged],
+                choices.inverse_temperature,
+                1.0 / (choices.scale_length or 1.0),
+                choices.reference_weight,
+            )
+            self.offline[key] = value.item(), size.item()
+
+    @property
+    def log_z(self) -> Mapping[str, float]:
+        """The log Z of each question that is known."""
+        offline = {key: value for key, (value, _) in self.offline.items()}
+        return self.running.values or offline
+
+    def forget(self) -> None:
+        """Start anew: the reference is another one."""
+        self.running = RunningLogZ(self.objective.running_rate)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"running": self.running.state_dict(), "offline": dict(self.offline)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.running.load_state_dict(state["running"])
+        self.offline = dict(state["offline"])

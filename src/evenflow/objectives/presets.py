@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, cast
 
-from evenflow.objectives.choices import Balance, Surrogate
+from evenflow.errors import UserError
+from evenflow.imports import load_object, require_methods
+from evenflow.objectives.balance import Balance
+from evenflow.objectives.objective import METHODS, Choices
+from evenflow.objectives.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
 class Preset:
     """An objective, what else the method brings, and where it is written down."""
 
-    objective: Balance | Surrogate
+    objective: Choices
     source: str
     settings: Mapping[str, object] = field(default_factory=dict)
     """Defaults of the recipe, by dotted key."""
@@ -137,3 +143,23 @@ PRESETS: dict[str, Preset] = {
         DAPO_SETTINGS,
     ),
 }
+
+
+@cache
+def preset(name: str) -> Preset:
+    """The row of that name, or an objective of one's own by its import path, made without
+    arguments. UserError that says what is wrong."""
+    if name in PRESETS:
+        return PRESETS[name]
+    if ":" not in name:
+        raise UserError(
+            f"algorithm: there is no preset {name!r}; there are {', '.join(PRESETS)}, and "
+            "my_module:MyObjective"
+        )
+    family = load_object(name, "algorithm")
+    try:
+        objective = family()
+    except Exception as error:
+        raise UserError(f"algorithm: {name} cannot be made without arguments: {error}") from error
+    require_methods(objective, METHODS, f"algorithm: {name}")
+    return Preset(cast(Any, objective), name)

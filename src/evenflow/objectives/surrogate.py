@@ -4,167 +4,203 @@
     loss   = aggregate of loss_t over tokens and answers
 
 PPO's surrogate (arXiv 1707.06347, eq. 7). Advantage, ratio, clip and aggregation are independent
-choices, and GRPO, DAPO, GSPO, GMPO, CISPO and others are rows of them (`presets`). Shapes: N
-answers of at most T tokens.
+choices, and GRPO, DAPO, GSPO, GMPO, CISPO and others are rows of them (`presets`). The algebra is
+in `advantages` and `clipping`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Self
 
-import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from evenflow.objectives.answers import Answers, divergences, require_shape
-from evenflow.objectives.exponentials import exponential, exponential_minus_one
+from evenflow.bounds import NonNegativeFloat, PositiveFloat
+from evenflow.objectives import advantages, clipping
+from evenflow.objectives.answers import Answers
+from evenflow.objectives.objective import ON_POLICY, STALE, Choices, Idle, Needs, Scores, Setting
+from evenflow.objectives.summary import summarise_weights, weighted_mean
 
-if TYPE_CHECKING:
-    from evenflow.objectives.choices import Surrogate
-
-
-def token_log_ratio(logprobs: Tensor, answers: Answers) -> Tensor:
-    """(N, T) log π − log π_old of each token, 0 on padding."""
-    return torch.where(answers.mask.bool(), logprobs - answers.old_logprobs, 0.0)
+LEAST_SPREAD = 1e-6
+"""Of returns: below it a variance is rounding."""
 
 
-def log_ratio(logprobs: Tensor, answers: Answers, level: str) -> Tensor:
-    """log ρ at each token, (N, T).
+class Surrogate(Choices):
+    """aggregate of −min(ρA, clip(ρ)A) + c·KL(π ‖ π_ref) (docs/baselines.md)."""
 
-    token            log π/π_old of the token
-    geometric        the answer's mean of these: one number an answer (GSPO, arXiv 2507.18071)
-    geometric-token  the same value, with the gradient of the token's own log π (GSPO-token)
-    none             0, with the gradient of log π: what is on-policy has no ratio (REINFORCE)
-    """
-    if level == "none":
-        return token_log_ratio(logprobs, answers.replace(old_logprobs=logprobs.detach()))
-    per_token = token_log_ratio(logprobs, answers)
-    if level == "token":
-        return per_token
-    mean = answers.token_mean(per_token)[:, None].expand_as(per_token)
-    return mean if level == "geometric" else mean.detach() + per_token - per_token.detach()
+    advantage: Literal["group", "centred", "leave-one-out", "global", "gae"] = "group"
+    """A: (r − mean)/std of the group, r − mean, r − mean of the others, r normalised over all
+    tokens of the batch, or generalised advantage estimation with a critic."""
+    whiten: bool = False
+    """Normalise A over all tokens of the batch as well (`global` always does)."""
+    discount: float = Field(default=1.0, gt=0, le=1)
+    """γ of `advantage: gae`: what a reward one token later is worth."""
+    gae_lambda: float = Field(default=1.0, ge=0, le=1)
+    """λ of `advantage: gae`: 1 trusts the rewards, 0 the critic."""
+    value_epsilon: PositiveFloat | None = 0.2
+    """The critic's loss is clipped where a value moves further than this; null: it is not."""
+    ratio: Literal["token", "geometric", "geometric-token", "none"] = "token"
+    """ρ: π/π_old of each token, its geometric mean over the answer, that value with each token's
+    own gradient, or 1 with the gradient of log π (on-policy)."""
+    clip: Literal["ratio", "log-token", "weight", "none"] = "ratio"
+    """What is limited: ρ to 1 − epsilon … 1 + epsilon_high (PPO); each token's log-ratio before
+    the geometric mean (GMPO); ρ as a weight without gradient, to 1 + epsilon_high (CISPO)."""
+    epsilon: float = Field(default=0.2, gt=0, lt=1)
+    """The lower limit: 1 − epsilon, or −epsilon for log-ratios."""
+    epsilon_high: PositiveFloat | None = None
+    """The upper limit: 1 + epsilon_high, or epsilon_high for log-ratios; epsilon if not given."""
+    aggregation: Literal["token-mean", "sequence-mean", "constant"] = "sequence-mean"
+    """Mean over all tokens, mean of the answers' means, or sum over tokens / aggregation_length."""
+    aggregation_length: PositiveFloat | None = None
+    """L of `aggregation: constant`, in tokens; null: rollout.max_completion_length."""
+    kl_coefficient: NonNegativeFloat = 0.0
+    """c: weight of the KL to the reference."""
+    kl_in: Literal["loss", "reward"] = "loss"
+    """Where the KL acts: as a term of the loss, or taken off the reward before the advantage."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """−d, ½·d², or e^d − d − 1, with d = log π_ref − log π; k1 belongs in the reward, the other
+    two in the loss."""
+    kl_credit: Literal["answer", "to-go"] = "answer"
+    """With `kl_in: reward`: whether a token pays for the KL of its whole answer, or for its own and
+    that of the tokens after it."""
+    entropy_bonus: NonNegativeFloat = 0.0
+    """Weight of the policy's entropy per token, which is raised."""
 
+    @model_validator(mode="after")
+    def _possible(self) -> Surrogate:
+        if self.aggregation != "constant" and self.aggregation_length is not None:
+            raise ValueError(
+                f"aggregation_length is only for aggregation: constant, not {self.aggregation}"
+            )
+        if self.kl_coefficient > 0 and (self.kl_estimator == "k1") != (self.kl_in == "reward"):
+            raise ValueError(
+                "kl_estimator: k1 in the loss has a mean gradient of zero, and k2 and k3 are no "
+                "log-ratios to take off a reward; use k1 with kl_in: reward, k2 or k3 with "
+                "kl_in: loss"
+            )
+        if self.clip == "log-token" and self.ratio != "geometric":
+            raise ValueError(
+                f"clip: log-token limits the tokens of ratio: geometric, not {self.ratio}"
+            )
+        if self.ratio == "none" and self.clip != "none":
+            raise ValueError("ratio: none leaves nothing to clip; use clip: none")
+        return self
 
-def limit_tokens(
-    per_token: Tensor, advantages: Tensor, low: float, high: float
-) -> tuple[Tensor, Tensor]:
-    """GMPO's clip: log-ratios at most `high` where A > 0, at least −`low` where A < 0; and where
-    it acts. (arXiv 2507.20673)"""
-    limited = torch.where(advantages > 0, per_token.clamp(max=high), per_token.clamp(min=-low))
-    return limited, limited != per_token
+    # --- to the trainer --------------------------------------------------------------------------
 
+    @property
+    def upper(self) -> float:
+        """ε_high, or ε where it is not given."""
+        return self.epsilon if self.epsilon_high is None else self.epsilon_high
 
-def policy_loss(logprobs: Tensor, answers: Answers, choices: Surrogate) -> tuple[Tensor, ...]:
-    """The policy's loss at each token, ρ before any limit, and where the clip acts; each (N, T).
-
-    ratio      −min(ρA, clip(ρ, 1 − ε, 1 + ε_high)·A)                          (PPO)
-    log-token  −A·exp(mean_t m_t), m the tokens' log-ratios, limited            (GMPO)
-    weight     −stopgrad(min(ρ, 1 + ε_high))·A·log π: no token loses its gradient (CISPO)
-    none       −ρA
-
-    exp is continued linearly above 20: where no limit acts, the gradient goes on as well.
-    """
-    assert answers.advantages is not None
-    advantages, low, high = answers.advantages, choices.epsilon, choices.upper
-    if choices.clip == "log-token":
-        # The ratio's value is that of the limited tokens: a limited one has no gradient.
-        free = token_log_ratio(logprobs, answers)
-        per_token, acts = limit_tokens(free, advantages, low, high)
-        limited, ratio = (
-            exponential(answers.token_mean(part))[:, None].expand_as(part)
-            for part in (per_token, free)
+    @property
+    def needs(self) -> Needs:
+        """What the trainer must provide."""
+        return Needs(
+            reference=self.kl_coefficient > 0,
+            old_logprobs=self.kl_coefficient > 0 and self.kl_in == "reward",
+            values=self.advantage == "gae",
+            entropy=self.entropy_bonus > 0,
+            groups_of_two=self.advantage not in ("global", "gae"),
         )
-        return -limited * advantages, ratio, acts
-    ratio = exponential(log_ratio(logprobs, answers, choices.ratio))
-    if choices.clip == "weight":
-        return -ratio.detach().clamp(max=1 + high) * advantages * logprobs, ratio, ratio > 1 + high
-    if choices.clip == "none":
-        return -ratio * advantages, ratio, torch.zeros_like(answers.mask, dtype=torch.bool)
-    clipped = ratio.clamp(1 - low, 1 + high)
-    # It acts, and the gradient is 0, only where it lowers ρ·A.
-    acts = torch.where(advantages > 0, ratio > 1 + high, ratio < 1 - low) & (advantages != 0)
-    return -torch.minimum(ratio * advantages, clipped * advantages), ratio, acts
 
+    def prepare(self, answers: Answers) -> Answers:
+        """Once per rollout batch of whole groups: fill the advantages, and a critic's returns."""
+        return advantages.prepare(answers, self)
 
-def reference_kl(logprobs: Tensor, answers: Answers, estimator: str) -> Tensor:
-    """(N, T) an estimate of KL(π ‖ π_ref) at each token, from d = log π_ref − log π.
+    def total(self, answers: Answers) -> Tensor | float:
+        """The mini-batch's denominator: its tokens, answers, or answers times a length."""
+        return clipping.total(answers, self)
 
-    k2  ½·d²          its gradient is that of the KL on-policy
-    k3  e^d − d − 1   unbiased in value, never negative (http://joschu.net/blog/kl-approx.html);
-                      e^d is continued linearly above d = 20, so that no token loses its gradient
-    """
-    if answers.ref_logprobs is None:
-        raise ValueError("kl_coefficient above 0 needs `ref_logprobs`; give them or set it to 0")
-    d = torch.where(answers.mask.bool(), answers.ref_logprobs - logprobs, 0.0)
-    return d**2 / 2 if estimator == "k2" else exponential_minus_one(d) - d
+    def loss(
+        self, scores: Scores, answers: Answers, total: Tensor | float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A micro-batch's part of the mini-batch's loss, and detached metrics (N,)."""
+        return clipping.loss(scores.logprobs, answers, total, self, scores.values, scores.entropy)
 
+    def summarise(self, metrics: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Ratios, entropy and the critic; what is said of tokens is a mean over tokens."""
+        tokens = metrics["tokens"]
+        found = summarise_weights(metrics["ratio"], weighted_mean(metrics["clipped"], tokens))
+        if "entropy" in metrics:
+            found["policy/entropy_exact"] = weighted_mean(metrics["entropy"], tokens)
+        if "value_error" in metrics:
+            error, mean, square = (
+                weighted_mean(metrics[name], tokens)
+                for name in ("value_error", "return", "return_square")
+            )
+            spread = square - mean**2
+            found["value/error"] = error
+            found["value/explained"] = 1 - error / spread if spread > LEAST_SPREAD else 0.0
+        return found
 
-def value_loss(values: Tensor, answers: Answers, epsilon: float | None) -> Tensor:
-    """(N, T) ½·max((V − R)², (clip(V, V_old ± ε) − R)²): PPO's clipped value loss."""
-    if answers.returns is None or answers.values is None:
-        raise ValueError("`returns` is not filled: call prepare(answers) with `values` first")
-    values = torch.where(answers.mask.bool(), values, answers.returns)
-    error = (values - answers.returns) ** 2
-    if epsilon is None:
-        return error / 2
-    near = answers.values + (values - answers.values).clamp(-epsilon, epsilon)
-    return torch.maximum(error, (near - answers.returns) ** 2) / 2
+    # --- to recipes ------------------------------------------------------------------------------
 
+    def settle(self, given: frozenset[str], setting: Setting) -> Self:
+        """With the longest answer as the length of `aggregation: constant`."""
+        del given
+        if self.aggregation != "constant" or self.aggregation_length is not None:
+            return self
+        return self.model_copy(update={"aggregation_length": setting.longest})
 
-def row_scale(answers: Answers, choices: Surrogate) -> Tensor:
-    """(N,) what an answer's summed token losses are multiplied by before the division by total."""
-    ones = torch.ones_like(answers.old_logprobs[:, 0])
-    return ones / answers.lengths if choices.aggregation == "sequence-mean" else ones
+    def idle(self, setting: Setting, preset: Choices) -> Idle:
+        """Fields that change nothing beside the others."""
+        single = setting.single_step
+        if self.advantage != "gae":
+            yield ("discount", "gae_lambda", "value_epsilon"), "only advantage: gae"
+        if self.advantage == "global":
+            yield ("whiten",), "advantage: global always does"
+        if self.clip == "none" or (self.clip == "weight" and self.epsilon_high is not None):
+            yield (
+                ("epsilon",),
+                "only clip: ratio or log-token, or as the upper limit where epsilon_high is null",
+            )
+        if self.clip == "none":
+            yield ("epsilon_high",), "clip: none"
+        if single and self.changed(preset, "clip", "none", "ratio", "log-token"):
+            yield ("clip",), "each batch is learned from in one step, in which nothing is clipped"
+        one = self._one_advantage or self.clip == "weight"
+        if single and (one or self.changed(preset, "ratio", "token", "geometric-token", "none")):
+            yield ("ratio",), "each batch is learned from in one step, in which every ratio is 1"
+        if one and self.changed(preset, "ratio", "geometric", "geometric-token"):
+            yield (
+                ("ratio",),
+                "geometric and geometric-token are one where an answer's tokens share their "
+                "advantage",
+            )
+        if single:
+            yield ("epsilon", "epsilon_high"), ON_POLICY
+        if single and not setting.dropout:
+            yield (
+                ("value_epsilon",),
+                "each batch is learned from in one step, before which no value has moved",
+            )
+        if self.kl_coefficient == 0:
+            yield ("kl_in", "kl_estimator", "kl_credit"), "kl_coefficient is 0"
+        if self.kl_in != "reward":
+            yield ("kl_credit",), "only kl_in: reward"
+        if self.advantage == "gae":
+            yield (
+                ("kl_credit",),
+                "advantage: gae credits each token with what follows it anyhow",
+            )
 
+    @property
+    def _one_advantage(self) -> bool:
+        """Whether all tokens of an answer have one advantage."""
+        to_go = self.kl_in == "reward" and self.kl_credit == "to-go"
+        return self.advantage != "gae" and not (to_go and self.kl_coefficient > 0)
 
-def total(answers: Answers, choices: Surrogate) -> Tensor | float:
-    """The mini-batch's denominator: its tokens, its answers, or its answers times L."""
-    if choices.aggregation == "token-mean":
-        return answers.mask.bool().sum().clamp(min=1).to(answers.old_logprobs.dtype)
-    if choices.aggregation == "sequence-mean":
-        return float(len(answers))
-    if choices.aggregation_length is None:
-        raise ValueError("aggregation: constant needs aggregation_length, the longest answer")
-    return len(answers) * choices.aggregation_length
+    def aim(self, nats: float, reference_weight: float, longest: int) -> Self:
+        """No KL term without a prior, and L where one is needed."""
+        del nats
+        changes: dict[str, object] = {} if reference_weight else {"kl_coefficient": 0.0}
+        if self.aggregation == "constant" and self.aggregation_length is None:
+            changes["aggregation_length"] = float(longest)
+        return self.model_copy(update=changes)
 
-
-def loss(
-    logprobs: Tensor,
-    answers: Answers,
-    total: Tensor | float,
-    choices: Surrogate,
-    values: Tensor | None = None,
-    entropy: Tensor | None = None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Σ over answers of row_scale·Σ_t loss_t, divided by total; and its parts, per answer.
-
-    The losses of the micro-batches of a mini-batch add up to its loss when `total` is the
-    mini-batch's. `values` are the critic's, with gradient; `entropy` is the policy's at each token,
-    with gradient; both (N, T), and only where the choices ask for them.
-    """
-    require_shape("logprobs", logprobs, tuple(answers.mask.shape))
-    if answers.advantages is None:
-        raise ValueError("`advantages` is not filled: call prepare(answers) first")
-    per_token, ratio, clipped = policy_loss(logprobs, answers, choices)  # (N, T)
-    metrics = {
-        "advantage": answers.token_mean(answers.advantages),
-        "ratio": answers.token_mean(ratio.detach()),
-        "clipped": answers.token_mean(clipped.to(ratio)).detach(),
-    }
-    if choices.kl_in == "loss" and choices.kl_coefficient > 0:
-        kl = reference_kl(logprobs, answers, choices.kl_estimator)
-        per_token = per_token + choices.kl_coefficient * kl
-    if choices.needs.entropy:
-        if entropy is None:
-            raise ValueError("entropy_bonus above 0 needs `entropy`, the policy's at each token")
-        per_token = per_token - choices.entropy_bonus * entropy
-        metrics["entropy"] = answers.token_mean(entropy.detach())
-    if choices.needs.values:
-        if values is None:
-            raise ValueError("advantage: gae needs `values`, the critic's with gradient")
-        per_token = per_token + value_loss(values, answers, choices.value_epsilon)
-        assert answers.returns is not None
-        metrics["value_error"] = answers.token_mean((values.detach() - answers.returns) ** 2)
-        metrics["return"] = answers.token_mean(answers.returns)
-        metrics["return_square"] = answers.token_mean(answers.returns**2)
-    value = (row_scale(answers, choices) * answers.token_sum(per_token)).sum() / total
-    return value, metrics | divergences(logprobs, answers)
+    def cautions(self, setting: Setting) -> Iterator[str]:
+        """What is allowed and seldom meant."""
+        if self.ratio == "none" and not setting.single_step:
+            yield STALE.format("ratio")

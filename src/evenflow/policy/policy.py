@@ -11,25 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from evenflow.errors import UserError
+from evenflow.objectives.objective import Scores
 from evenflow.policy.heads import Critic, PartitionHead
 from evenflow.policy.logprobs import token_logprobs
 from evenflow.policy.tokens import Tokens, collate, micro_batches
 
 TOKEN_KINDS = ("token_type_ids", "mm_token_type_ids")
 """What models call the tensor that tells tokens of text, 0, from marks of images."""
-
-
-class Scores(NamedTuple):
-    """What a forward pass says of B answers of at most T tokens; 0 on padding."""
-
-    logprobs: Tensor
-    """(B, T) log π of each token."""
-    log_z: Tensor | None
-    """(B,) log Zφ, with a head."""
-    values: Tensor | None
-    """(B, T) V before each token, with a critic."""
-    entropy: Tensor | None
-    """(B, T) of the distribution each token was drawn from, where asked for."""
 
 
 class Policy(nn.Module):

@@ -45,21 +45,12 @@ class RewardResult:
     applied: list[bool]
     """(N,) whether any function applied; where none did there is nothing to know."""
 
-    def __getitem__(self, rows: slice) -> RewardResult:
+    def __getitem__(self, rows: Sequence[int]) -> RewardResult:
         """Those of some of the answers."""
-        parts = {name: values[rows] for name, values in self.parts.items()}
-        return RewardResult(self.total[rows], parts, self.applied[rows])
-
-    @staticmethod
-    def merge(results: Sequence[RewardResult]) -> RewardResult:
-        """Results of the same functions, one after another."""
         return RewardResult(
-            total=[value for result in results for value in result.total],
-            parts={
-                name: [value for result in results for value in result.parts[name]]
-                for name in results[0].parts
-            },
-            applied=[value for result in results for value in result.applied],
+            [self.total[i] for i in rows],
+            {name: [values[i] for i in rows] for name, values in self.parts.items()},
+            [self.applied[i] for i in rows],
         )
 
 

@@ -1,6 +1,7 @@
-"""Sampling engines: answers from the policy, with the log-probs of their tokens."""
+"""Sampling: what an engine is, the groups that it gives, and their rewards beside it."""
 
-from evenflow.rollout.embedded.generate import Rollout, generate
+from evenflow.rollout.engine import Engine, Limits, build_engine, sample
+from evenflow.rollout.group import Group
 from evenflow.rollout.sampling import Sampling
 
-__all__ = ["Rollout", "Sampling", "generate"]
+__all__ = ["Engine", "Group", "Limits", "Sampling", "build_engine", "sample"]

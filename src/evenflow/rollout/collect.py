@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-
-import torch
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from dataclasses import dataclass
 
 from evenflow.bounds import is_right
 from evenflow.config import TrainConfig
 from evenflow.data import Prompt, question_order
 from evenflow.errors import UserError
-from evenflow.policy.policy import Policy
-from evenflow.rewards import RewardResult, Rewards
-from evenflow.rewards.overlong import overlong_penalty
-from evenflow.rollout import Sampling
-from evenflow.rollout.experience import Experience, Group, merge, sample
+from evenflow.rewards import Rewards
+from evenflow.rollout.engine import Engine, sample
+from evenflow.rollout.group import Group, count_answers, count_tokens
 from evenflow.rollout.judging import Judging
 from evenflow.rollout.metrics import rollout_metrics
+from evenflow.rollout.sampling import Sampling
 
 Phase = Callable[[str], AbstractContextManager[None]]
 
@@ -31,10 +25,8 @@ Phase = Callable[[str], AbstractContextManager[None]]
 class Batch:
     """What a step learns from."""
 
-    experience: Experience | None
-    """Whole groups of answers whose reward is known; None if no group was kept."""
-    rewards: Tensor
-    """(N,) raw, the penalty for overlong answers included."""
+    groups: list[Group]
+    """Those kept, with the answers whose reward is known."""
     questions: int
     """Places of the run's order of questions that were used up."""
     answers: int
@@ -43,28 +35,13 @@ class Batch:
     """Of these answers."""
     metrics: dict[str, float]
 
-    def without(self, keys: set[str]) -> Batch:
-        """Without the answers to the questions of these keys; `log_z/unknown` is their share."""
-        if self.experience is None or not keys:
-            return self
-        asked = [prompt.key for prompt in self.experience.prompts]
-        rows = [i for i, key in enumerate(asked) if key not in keys]
-        share = {"log_z/unknown": 1 - len(rows) / len(asked)}
-        return replace(
-            self,
-            experience=self.experience[rows] if rows else None,
-            rewards=self.rewards[rows],
-            metrics=self.metrics | share,
-        )
-
 
 @dataclass(frozen=True)
 class Collector:
     """Samples and judges answers until a batch is full."""
 
     config: TrainConfig
-    policy: Policy
-    tokenizer: PreTrainedTokenizerBase
+    engine: Engine
     questions: Sequence[Prompt]
     sampling: Sampling
     rewards: Rewards
@@ -75,141 +52,71 @@ class Collector:
         `drawn` questions were asked before it; `left` answers may be sampled, None for any number.
         """
         rollout = self.config.rollout
-        sampled: list[Experience] = []
-        judged: list[RewardResult] = []
-        kept: list[tuple[Experience, Tensor]] = []
-        asked = full = passed_by = 0
-        seen: set[int] = set()
+        sampled: list[Group] = []
+        kept: list[Group] = []
         for number in range(rollout.max_rounds if rollout.dynamic_sampling else 1):
-            ask = questions_to_ask(rollout.questions, asked, full)
-            if rollout.dynamic_sampling:
-                ask = min(ask, len(self.questions) - asked)
+            ask = questions_to_ask(rollout.questions, len(sampled), len(kept))
             if left is not None:
-                ask = min(ask, left // rollout.num_generations - asked)
+                ask = min(ask, left // rollout.num_generations - len(sampled))
             if ask < 1:
                 break
-            indices, passed = self._next(drawn + passed_by, ask, seen)
-            passed_by += passed
-            seen.update(indices)
-            prompts = [self.questions[i] for i in indices]
-            with Judging(self.rewards, prompts) as judging:
-                with phase("rollout"):
-                    experience = self._sample(step, number, prompts, judging.submit)
-                with phase("reward"):  # what is left of it: most was done beside the sampling
-                    result = judging.result()
-            asked += ask
-            sampled.append(experience)
-            judged.append(result)
-            if judging.late and all(math.isnan(total) for total in result.total):
+            order = question_order(len(self.questions), self.config.seed, drawn + len(sampled), ask)
+            groups, late = self.judge(
+                [self.questions[i] for i in order], step + number * 1_000_000_007, phase
+            )
+            sampled += groups
+            kept += self._kept(groups, rollout.questions - len(kept))
+            if late and not any(len(group.known) for group in groups):
                 break  # what judges is out of order: asking on would only wait as long again
-            rows = self._kept(experience, result.total, rollout.questions - full)
-            full += len({experience.prompts[row].key for row in rows})
-            if rows:
-                kept.append((experience[rows], torch.tensor([result.total[i] for i in rows])))
-        everything = merge(sampled)
-        result = RewardResult.merge(judged)
-        if not any(result.applied):
+        if not any(group.rewards and any(group.rewards.applied) for group in sampled):
             raise UserError(
-                f"step {step + 1}: no reward function applied to any of "
-                f"{len(result.total)} answers; check reward.functions and the data's columns"
+                f"step {step + 1}: no reward function applied to any of {count_answers(sampled)} "
+                "answers; check reward.functions and the data's columns"
             )
-        metrics = rollout_metrics(everything, result, self.config.reward.right)
+        metrics = rollout_metrics(sampled, self.config.reward.right)
         if rollout.dynamic_sampling:
-            metrics["rollout/dropped_questions"] = float(asked - full)
-        experience = merge([part for part, _ in kept]) if kept else None
-        rewards = torch.cat([part for _, part in kept]) if kept else torch.empty(0)
-        if self.config.reward.overlong_share and experience is not None:
-            penalty = torch.tensor(
-                [
-                    overlong_penalty(
-                        len(answer),
-                        rollout.max_completion_length,
-                        self.config.reward.overlong_share,
-                    )
-                    for answer in experience.answers
-                ]
-            )
-            rewards = rewards - penalty
-            metrics["reward/overlong"] = -penalty.mean().item()
+            metrics["rollout/dropped_questions"] = float(len(sampled) - len(kept))
         return Batch(
-            experience=experience,
-            rewards=rewards,
-            questions=passed_by,
-            answers=len(everything.answers),
-            tokens=int(everything.mask.sum()),
+            groups=kept,
+            questions=len(sampled),
+            answers=count_answers(sampled),
+            tokens=count_tokens(sampled),
             metrics=metrics,
         )
 
-    def judge_reference(self, prompts: list[Prompt], step: int) -> tuple[Tensor, Tensor, int]:
-        """Rewards and summed log-probs (questions, answers) of the reference's own answers, and
-        how many tokens these have."""
+    def judge(
+        self, prompts: Sequence[Prompt], number: int, phase: Phase
+    ) -> tuple[list[Group], bool]:
+        """A group of answers to each prompt with its rewards, in the prompts' order, and whether
+        these came late. `number` tells draws of one run apart."""
         config = self.config
         with Judging(self.rewards, prompts) as judging:
-            experience = sample(
-                self.policy,
-                self.tokenizer,
-                prompts,
-                config.rollout.num_generations,
-                self.sampling,
-                seed=config.seed * 1_000_003 + step + 500_000,
-                max_batch=config.rollout.max_batch,
-                reference=True,
-                on_group=judging.submit,
-            )
-            result = judging.result()
-        shape = len(prompts), config.rollout.num_generations
-        rewards = torch.tensor(result.total, device=self.policy.device)
-        logprobs = experience.logprobs.sum(1)
-        return rewards.view(shape), logprobs.view(shape), int(experience.mask.sum())
+            with phase("rollout"):
+                for group in sample(
+                    self.engine,
+                    prompts,
+                    config.rollout.num_generations,
+                    self.sampling,
+                    seed=config.seed * 1_000_003 + number,
+                ):
+                    judging.submit(group)
+            with phase("reward"):  # what is left of it: most was done beside the sampling
+                return judging.judged(), judging.late
 
-    def _next(self, start: int, ask: int, seen: set[int]) -> tuple[list[int], int]:
-        """The next `ask` questions of the run's order, and how many places of it they take.
-
-        Where a batch is filled in rounds, those `seen` in it are passed over: asked again, a
-        question would be one group with its first answers.
-        """
-        count, seed = len(self.questions), self.config.seed
-        if not self.config.rollout.dynamic_sampling:
-            return question_order(count, seed, start, ask), ask
-        found: list[int] = []
-        place = start
-        while len(found) < ask:
-            (index,) = question_order(count, seed, place, 1)
-            place += 1
-            if index not in seen and index not in found:
-                found.append(index)
-        return found, place - start
-
-    def _sample(
-        self, step: int, number: int, prompts: list[Prompt], on_group: Callable[[Group], None]
-    ) -> Experience:
-        config = self.config
-        return sample(
-            self.policy,
-            self.tokenizer,
-            prompts,
-            config.rollout.num_generations,
-            self.sampling,
-            seed=config.seed * 1_000_003 + step + number * 1_000_000_007,
-            max_batch=config.rollout.max_batch,
-            on_group=on_group,
-        )
-
-    def _kept(self, experience: Experience, totals: Sequence[float], missing: int) -> list[int]:
-        """The rows to learn from: rewards known, and in dynamic sampling of questions that were
-        answered both right and wrong, as many as are missing.
+    def _kept(self, groups: Sequence[Group], missing: int) -> list[Group]:
+        """The groups to learn from: answers with known rewards, and in dynamic sampling of
+        questions that were answered both right and wrong, as many as are missing.
 
         Right and wrong are told before any penalty for length, which would hide that all answers
         are equally right.
         """
-        rows = [i for i, total in enumerate(totals) if not math.isnan(total)]
+        known = [group.known for group in groups]
+        known = [group for group in known if len(group)]
         if not self.config.rollout.dynamic_sampling:
-            return rows
-        verdicts: dict[str, set[bool]] = defaultdict(set)
-        for i in rows:
-            verdicts[experience.prompts[i].key].add(is_right(totals[i], self.config.reward.right))
-        mixed = [key for key, seen in verdicts.items() if len(seen) == 2][:missing]
-        return [i for i in rows if experience.prompts[i].key in mixed]
+            return known
+        right = self.config.reward.right
+        mixed = [g for g in known if len({is_right(total, right) for total in g.total}) == 2]
+        return mixed[:missing]
 
 
 def questions_to_ask(wanted: int, asked: int, kept: int) -> int:

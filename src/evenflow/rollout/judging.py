@@ -7,18 +7,19 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Self
 
 from evenflow.data import Prompt
 from evenflow.rewards import RewardResult, Rewards
-from evenflow.rollout.experience import Group
+from evenflow.rollout.group import Group, count_answers
 
 LOG = logging.getLogger(__name__)
 
 
 class Judging:
-    """Submit whole groups as they come, then ask for the `result` of all, in the questions' order.
+    """Submit whole groups as they come, then ask for all `judged`, in the questions' order.
 
     One thread hands all groups that have come in since its last call to the reward functions: quick
     functions are called often, slow ones a few times with many groups, and none with a part of a
@@ -31,8 +32,8 @@ class Judging:
         for those without, whichever groups a call is about."""
         self.rewards = rewards
         self.columns = list(dict.fromkeys(name for p in prompts for name in p.columns))
-        self.submitted: dict[int, int] = {}  # the groups' places, and how many answers they have
-        self.judged: dict[int, RewardResult] = {}
+        self.submitted: dict[int, Group] = {}  # by their places
+        self.results: dict[int, RewardResult] = {}
         self.error: BaseException | None = None
         self.late = False
         """Whether a call, or what was to come after it, took too long."""
@@ -52,11 +53,11 @@ class Judging:
         """Have a group judged. Raises at once if a function has failed on an earlier one."""
         if self.error is not None:
             raise self.error
-        self.submitted[group.place] = len(group.texts)
+        self.submitted[group.place] = group
         self._inbox.put(group)
 
-    def result(self) -> RewardResult:
-        """The rewards of all groups. Those that are not judged yet are waited for as long as a call
+    def judged(self) -> list[Group]:
+        """All groups with their rewards. Those that have none yet are waited for as long as a call
         of all functions may take, and as long again if that brought some: a call may be under way,
         and all that came during it need another. What is not there then is unknown."""
         self._inbox.put(None)
@@ -66,24 +67,25 @@ class Judging:
             self._thread.join(self.rewards.longest)
         if self.error is not None:
             raise self.error
-        judged = dict(self.judged)  # a late thread may still add to it
-        late = {place: n for place, n in self.submitted.items() if place not in judged}
+        results = dict(self.results)  # a late thread may still add to it
+        late = {place: group for place, group in self.submitted.items() if place not in results}
         if late:
             self.late = True
             LOG.warning(
                 "%d answers still had no reward when no call returned for %g s after the last one "
                 "was sampled; they count as unknown. Make the reward functions faster, or raise "
                 "reward.timeout",
-                sum(late.values()),
+                count_answers(late.values()),
                 self.rewards.longest,
             )
-        judged |= {place: self.rewards.unknown(n) for place, n in late.items()}
-        return RewardResult.merge([judged[place] for place in sorted(judged)])
+        results |= {place: self.rewards.unknown(len(group)) for place, group in late.items()}
+        groups = sorted(self.submitted.values(), key=lambda group: group.place)
+        return [replace(group, rewards=results[group.place]) for group in groups]
 
     def _known(self) -> int:
         """How many groups have a reward."""
-        judged = dict(self.judged)
-        return sum(not all(map(math.isnan, result.total)) for result in judged.values())
+        results = dict(self.results)
+        return sum(not all(map(math.isnan, result.total)) for result in results.values())
 
     def _work(self) -> None:
         try:
@@ -114,5 +116,5 @@ class Judging:
             self.late |= time.monotonic() - began >= self.rewards.timeout
         start = 0
         for group in groups:
-            self.judged[group.place] = result[start : start + len(group.texts)]
-            start += len(group.texts)
+            self.results[group.place] = result[range(start, start + len(group))]
+            start += len(group)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import BaseModel
@@ -14,9 +16,10 @@ from pydantic import BaseModel
 from evenflow.config import Recipe, dump
 from evenflow.errors import UserError
 from evenflow.run.console import console
-from evenflow.run.files import write_atomic, writing
+from evenflow.run.files import PAGE, finite, write_atomic, writing
 from evenflow.run.lock import only_one
 
+SUMMARY = "summary.json"
 _made: set[Path] = set()
 """The folders, those above them and the recipes that this process was the first to write: all that
 it may discard."""
@@ -107,6 +110,27 @@ def new_folder(name: str, base: Path) -> Path:
 def save_config(folder: Path, config: BaseModel) -> None:
     """The resolved configuration, which `--resume` reads back."""
     write_atomic(folder / "config.yaml", dump(config))
+
+
+def end_run(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write summary.json, by which a run is known to have ended."""
+    write_atomic(folder / SUMMARY, json.dumps(finite(dict(summary)), indent=1) + "\n")
+
+
+def has_ended(folder: Path, step: int) -> bool:
+    """Whether the run in `folder` was ended at this step: its summary says so, and its page is
+    there. A summary of fewer steps is of an earlier end."""
+    try:
+        ended = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["steps"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return ended == step and (folder / PAGE).is_file()
+
+
+def not_ended(folder: Path) -> None:
+    """Take away the summary of an earlier end: the run goes on."""
+    with writing(folder / SUMMARY):
+        (folder / SUMMARY).unlink(missing_ok=True)
 
 
 def point_latest(folder: Path) -> None:

@@ -15,7 +15,7 @@ from evenflow.policy.loading import (
 )
 from evenflow.policy.policy import Policy
 from evenflow.run.folder import choose_device, set_threads
-from evenflow.training.build import build_held_out, build_rewards, load_questions
+from evenflow.training.build import build_held_out, build_rewards, engine_for, load_questions
 
 
 def evaluate(config: TrainConfig) -> dict[str, float]:
@@ -32,8 +32,9 @@ def evaluate(config: TrainConfig) -> dict[str, float]:
         compute_dtype=compute_dtype(config.model, device),
     ).to(device)
     separator = separator_id(config.head, tokenizer)
-    if separator is not None and config.build_objective().needs.log_z == "head":
+    if separator is not None and config.build_objective().needs.head:
         make_room(policy.model, separator)
+    engine = engine_for(config, questions, tokenizer, policy)
     held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
     assert held_out is not None
-    return held_out.evaluate(policy, tokenizer).scores
+    return held_out.evaluate(policy, engine).scores

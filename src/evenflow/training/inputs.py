@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evenflow.config import TrainConfig
+from evenflow.config.effect import needs_reference
 from evenflow.data import Prompt
 from evenflow.errors import UserError
 from evenflow.policy.fingerprint import mark_of
 from evenflow.run.console import console
-from evenflow.training.build import Questions, needs_reference
+from evenflow.training.build import Questions
 
 
 def marks_of(config: TrainConfig, questions: Questions, *, again: bool) -> dict[str, str]:
@@ -20,6 +21,7 @@ def marks_of(config: TrainConfig, questions: Questions, *, again: bool) -> dict[
 
     `again`: the run goes on; of the weights only those count that its checkpoint does not hold.
     """
+    reads_reference = needs_reference(config, config.build_objective())
     data, model, first = config.data, config.model, config.evaluation.skip
     train, test = ("data.task",) * 2 if data.task else ("data.train", "data.test")
     found = {f"training questions ({train})": mark_of_questions(questions.train)}
@@ -27,9 +29,9 @@ def marks_of(config: TrainConfig, questions: Questions, *, again: bool) -> dict[
         some = f"held-out questions {first + 1} to {first + config.evaluation.questions}"
         found[f"{some} ({test})"] = mark_of_questions(questions.test)
     read: dict[str, str] = {}
-    if not again or model.lora is not None or (needs_reference(config) and not model.reference):
+    if not again or model.lora is not None or (reads_reference and not model.reference):
         read["model.path"] = model.path
-    if model.reference and needs_reference(config):
+    if model.reference and reads_reference:
         read["model.reference"] = model.reference
     for field, path in read.items():
         if mark := mark_of(path):  # None: a name whose commit is not known

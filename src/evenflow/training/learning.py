@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,12 +12,11 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
 from evenflow.config import OptimizerConfig, TrainConfig
-from evenflow.objectives import Answers, Balance, Surrogate
+from evenflow.objectives import Objective
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate, micro_batches
 from evenflow.training.optim import adamw, parameter_groups, rate_factor, set_rate
-
-Objective = Balance | Surrogate
+from evenflow.training.scoring import Rows
 
 
 @dataclass
@@ -43,6 +41,8 @@ class Learner:
     objective: Objective
     optimizer: AdamW
     config: OptimizerConfig
+    version: int = 0
+    """Of the policy: how many optimiser steps it has taken."""
 
     def set_rate(self, step: int, progress: float) -> float:
         """The learning rates of rollout step `step` (from 0), which all its mini-batches share; the
@@ -54,86 +54,75 @@ class Learner:
         set_rate(self.optimizer, factor)
         return self.optimizer.param_groups[0]["lr"]
 
-    def learn(
-        self,
-        answers: Answers,
-        prompt_ids: Sequence[Sequence[int]],
-        answer_ids: Sequence[Sequence[int]],
-        *,
-        seed: str,
-    ) -> Learned:
-        """All epochs and mini-batches over `answers`, as `objective.prepare` left them."""
+    def mini_batches(self, groups: int) -> int:
+        """Into how many mini-batches of equal size so many groups are divided. Questions without a
+        known reward are gone: as many as fit."""
+        return max(1, round(groups / (self.config.mini_batch_questions or groups)))
+
+    def needs_old_logprobs(self, rows: Rows) -> bool:
+        """Whether the policy's log-probs are asked for before its first step on these rows, of
+        which it is the one that sampled all; else the training forward gives them, or what sampled
+        them is all that is known."""
+        if bool((rows.versions != self.version).any()):
+            return False
+        single = self.config.epochs == 1 and self.mini_batches(rows.count) == 1
+        return self.objective.needs.old_logprobs or not single
+
+    def learn(self, rows: Rows, *, seed: str) -> Learned:
+        """All epochs and mini-batches over the rows, as `objective.prepare` left them."""
         # Dropout's, whatever a reward has drawn from the same generator, or set it to.
         torch.manual_seed(random.Random(seed).getrandbits(63))
-        learned = Learned()
-        questions = int(answers.groups.max()) + 1
-        # Questions without a known reward are gone: as many mini-batches of equal size as fit.
-        count = max(1, round(questions / (self.config.mini_batch_questions or questions)))
-        size = math.ceil(questions / count)
-        single = self.config.epochs == 1 and count == 1
+        learned, groups = Learned(), rows.answers.groups
+        size = math.ceil(rows.count / self.mini_batches(rows.count))
         for epoch in range(self.config.epochs):
-            order = list(range(questions))
+            order = list(range(rows.count))
             random.Random(f"{seed}/{epoch}").shuffle(order)
-            for start in range(0, questions, size):
-                chosen = torch.tensor(order[start : start + size], device=answers.groups.device)
-                rows = torch.isin(answers.groups, chosen).nonzero()[:, 0]
-                first = epoch == 0 and start == 0
-                self._mini_batch(
-                    answers[rows],
-                    [prompt_ids[i] for i in rows.tolist()],
-                    [answer_ids[i] for i in rows.tolist()],
-                    learned,
-                    unmoved=first,
-                    on_policy=single,
-                )
+            for start in range(0, rows.count, size):
+                chosen = torch.tensor(order[start : start + size], device=groups.device)
+                self._mini_batch(rows[torch.isin(groups, chosen).nonzero()[:, 0].tolist()], learned)
         return learned
 
-    def _mini_batch(
-        self,
-        answers: Answers,
-        prompt_ids: Sequence[Sequence[int]],
-        answer_ids: Sequence[Sequence[int]],
-        learned: Learned,
-        *,
-        unmoved: bool,
-        on_policy: bool,
-    ) -> None:
-        """One optimiser step. `unmoved`: π is π_old still; `on_policy`: and only this step."""
-        policy, width = self.policy, answers.mask.shape[1]
-        lengths = [len(p) + len(a) for p, a in zip(prompt_ids, answer_ids, strict=True)]
+    def _mini_batch(self, rows: Rows, learned: Learned) -> None:
+        """One optimiser step. Answers of the policy's own version are on-policy."""
+        policy, answers, width = self.policy, rows.answers, rows.answers.mask.shape[1]
+        own = rows.versions == self.version  # (N,)
+        lengths = [len(p) + len(a) for p, a in zip(rows.prompt_ids, rows.answer_ids, strict=True)]
         micros = micro_batches(lengths, self.config.micro_batch_tokens)
         whole = len(micros) == 1
-        if not whole and self.objective.needs.log_z == "group":
+        if not whole and self.objective.needs.whole_groups:
             # The estimate needs every answer of the group before the first gradient.
             current = answers.old_logprobs
-            if not unmoved:
+            if not bool(own.all()):
                 current = policy.score(
-                    prompt_ids, answer_ids, budget=self.config.micro_batch_tokens
+                    rows.prompt_ids, rows.answer_ids, budget=self.config.micro_batch_tokens
                 )
                 current = nn.functional.pad(current, (0, width - current.shape[1]))
             answers = self.objective.estimate(current, answers)
         total = self.objective.total(answers)
         policy.train()
         loss_sum = 0.0
-        for rows in micros:
+        for micro_rows in micros:
             tokens = collate(
-                [prompt_ids[i] for i in rows],
-                [answer_ids[i] for i in rows],
+                [rows.prompt_ids[i] for i in micro_rows],
+                [rows.answer_ids[i] for i in micro_rows],
                 width=width,
                 device=policy.device,
             )
-            logprobs, log_z, values, entropy = policy(tokens, entropy=self.objective.needs.entropy)
-            micro = answers[torch.tensor(rows, device=policy.device)]
-            if unmoved and micro.sampled_logprobs is not None:
-                # Before the first step the two are one policy: what differs is arithmetic.
-                gap = (logprobs.detach() - micro.sampled_logprobs).abs()
-                learned.add({"sampler_gap": gap.masked_fill(~micro.mask.bool(), 0.0).amax(1)})
-            if on_policy:
-                # The ratio is exactly 1, whatever the sampler's arithmetic.
-                micro = micro.replace(old_logprobs=logprobs.detach())
+            scores = policy(tokens, entropy=self.objective.needs.entropy)
+            fixed = scores.logprobs.detach()
+            index = torch.tensor(micro_rows, device=policy.device)
+            micro, on_policy = answers[index], own[index]
+            if micro.sampled_logprobs is not None and bool(on_policy.any()):
+                # The two are one policy: what differs is arithmetic.
+                gap = (fixed - micro.sampled_logprobs).abs()
+                gap = gap.masked_fill(~micro.mask.bool(), 0.0).amax(1)
+                learned.add({"sampler_gap": gap[on_policy]})
+            # The ratio is exactly 1, whatever the sampler's arithmetic.
+            old = torch.where(on_policy[:, None], fixed, micro.old_logprobs)
+            micro = micro.replace(old_logprobs=old)
             if whole:
-                micro = self.objective.estimate(logprobs.detach(), micro)
-            loss, metrics = self.objective.loss(logprobs, micro, total, log_z, values, entropy)
+                micro = self.objective.estimate(fixed, micro)
+            loss, metrics = self.objective.loss(scores, micro, total)
             loss.backward()
             loss_sum += loss.item()
             # Each optimiser step has its own groups: log Z moves between them.
@@ -151,6 +140,7 @@ class Learner:
         }
         if all(map(torch.isfinite, map(torch.tensor, [loss, *norms.values()]))):
             self.optimizer.step()
+            self.version += 1
         else:
             learned.skipped += 1
         self.optimizer.zero_grad(set_to_none=True)

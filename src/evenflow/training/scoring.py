@@ -1,9 +1,12 @@
-"""Everything an objective wants to know of sampled answers before it learns from them."""
+"""Rows of tensors from groups, made once: everything an objective wants to know of sampled answers
+before it learns from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,36 +15,114 @@ from torch.nn.functional import pad
 from evenflow.config import TrainConfig
 from evenflow.objectives import Answers, Needs
 from evenflow.policy.policy import Policy
-from evenflow.rollout.experience import Experience
-from evenflow.training.batch import to_answers
+from evenflow.rewards.overlong import overlong_penalty
+from evenflow.rollout.group import Group
+
+
+@dataclass(frozen=True)
+class Rows:
+    """N answers, group by group, as the learner wants them."""
+
+    keys: list[str]
+    """(N,) of the question."""
+    prompt_ids: list[tuple[int, ...]]
+    """(N,) token ids."""
+    answer_ids: list[list[int]]
+    """(N,) token ids, the end token included."""
+    versions: Tensor
+    """(N,) int64, of the policy that sampled the answer."""
+    answers: Answers
+    """(N, T) tensors. Without old log-probs of their own these are the sampled ones."""
+
+    @property
+    def count(self) -> int:
+        """How many groups there are; they are numbered from 0."""
+        return int(self.answers.groups.max()) + 1
+
+    def __getitem__(self, rows: list[int]) -> Rows:
+        """Some of the answers."""
+        index = torch.tensor(rows, device=self.versions.device)
+        return Rows(
+            keys=[self.keys[i] for i in rows],
+            prompt_ids=[self.prompt_ids[i] for i in rows],
+            answer_ids=[self.answer_ids[i] for i in rows],
+            versions=self.versions[index],
+            answers=self.answers[index],
+        )
+
+    def with_answers(self, answers: Answers) -> Rows:
+        """The same rows, of which more is known."""
+        return replace(self, answers=answers)
+
+
+def to_rows(groups: Sequence[Group], rewards: Tensor, device: torch.device) -> Rows:
+    """The answers of judged groups, numbered by group. `rewards` (N,) as the loss sees them."""
+    of_each = [group for group in groups for _ in group.answers]
+    numbers = [number for number, group in enumerate(groups) for _ in group.answers]
+    ids = [answer for group in groups for answer in group.answers]
+    copies = Counter(zip(numbers, map(tuple, ids), strict=True))
+    share = [1 / copies[number, tuple(answer)] for number, answer in zip(numbers, ids, strict=True)]
+    logprobs = padded([row for group in groups for row in group.logprobs], device)
+    lengths = torch.tensor([len(answer) for answer in ids], device=device)
+    return Rows(
+        keys=[group.prompt.key for group in of_each],
+        prompt_ids=[group.prompt.ids for group in of_each],
+        answer_ids=ids,
+        versions=torch.tensor([group.version for group in of_each], device=device),
+        answers=Answers(
+            mask=torch.arange(logprobs.shape[1], device=device) < lengths[:, None],
+            rewards=rewards.to(device),
+            groups=torch.tensor(numbers, device=device),
+            old_logprobs=logprobs,
+            sampled_logprobs=logprobs,
+            share=torch.tensor(share, device=device),
+        ),
+    )
+
+
+def padded(rows: Sequence[Sequence[float]], device: torch.device) -> Tensor:
+    """Rows of different lengths as (N, T) float32, 0 on padding."""
+    parts = [torch.tensor(row, dtype=torch.float32) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True).to(device)
+
+
+def rewards_of(groups: Sequence[Group], config: TrainConfig) -> tuple[Tensor, Tensor | None]:
+    """(N,) rewards, the penalty for overlong answers taken off, and (N,) that, where there is one
+    (DAPO, arXiv 2503.14476, eq. 13)."""
+    rewards = torch.tensor([total for group in groups for total in group.total])
+    limit, share = config.rollout.max_completion_length, config.reward.overlong_share
+    if not share:
+        return rewards, None
+    lengths = [len(ids) for group in groups for ids in group.answers]
+    penalty = torch.tensor([overlong_penalty(length, limit, share) for length in lengths])
+    return rewards - penalty, penalty
 
 
 def score(
-    experience: Experience,
-    rewards: Tensor,
+    rows: Rows,
     policy: Policy,
     needs: Needs,
     config: TrainConfig,
     phase: Callable[[str], AbstractContextManager[None]],
-) -> Answers:
-    """Old log-probs, as sampled where that is exact, the reference's, and the critic's values."""
-    budget, width = config.train.micro_batch_tokens, experience.mask.shape[1]
-    ids = experience.prompt_ids, experience.answers
-    old, reference, values = experience.logprobs, None, None
+    *,
+    rescore: bool,
+) -> Rows:
+    """The rows with the log-probs of the reference, the values of the critic and, to `rescore`, old
+    log-probs from the policy, which is the one that sampled them, in place of the sampler's own,
+    each where the objective needs it."""
+    budget, width = config.train.micro_batch_tokens, rows.answers.mask.shape[1]
+    ids, found = (rows.prompt_ids, rows.answer_ids), {}
 
     def widen(scores: Tensor) -> Tensor:
         return pad(scores, (0, width - scores.shape[1]))
 
-    # In lower precision sampler and trainer differ. With a single step a batch the training
-    # forward gives the old log-probs itself, unless they are read before it.
-    in_forward = config.on_policy and not needs.old_logprobs
-    if policy.compute_dtype != torch.float32 and not in_forward:
+    if rescore:
         with phase("old log-probs"):
-            old = widen(policy.score(*ids, budget=budget))
+            found["old_logprobs"] = widen(policy.score(*ids, budget=budget))
     if needs.reference or config.log.reference_kl:
         with phase("reference"):
-            reference = widen(policy.score(*ids, budget=budget, reference=True))
+            found["ref_logprobs"] = widen(policy.score(*ids, budget=budget, reference=True))
     if needs.values:
         with phase("critic"):
-            values = widen(policy.score_values(*ids, budget=budget))
-    return to_answers(experience, rewards, old_logprobs=old, ref_logprobs=reference, values=values)
+            found["values"] = widen(policy.score_values(*ids, budget=budget))
+    return rows.with_answers(rows.answers.replace(**found))

@@ -1,10 +1,4 @@
-"""The loop: questions → answers → rewards → old and reference log-probs → objective → AdamW.
-
-It knows no algorithm by name. The objective says what it needs (`Needs`): the reference, a head
-for log Z, a running or offline log Z, how often an answer occurs, a critic. All randomness of step
-k is derived from (seed, k), so that on a CPU a resumed run repeats an uninterrupted one bit for
-bit.
-"""
+"""A run from first to last: its steps, evaluations, checkpoints, and what is said of them."""
 
 from __future__ import annotations
 
@@ -12,47 +6,78 @@ import contextlib
 import functools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from evenflow.config import TrainConfig
-from evenflow.data import Prompt
 from evenflow.errors import UserError
-from evenflow.objectives import Balance
 from evenflow.policy.loading import load_tokenizer
-from evenflow.rollout.collect import Batch, Collector
+from evenflow.rollout.collect import Collector
 from evenflow.run import checkpoints
-from evenflow.run.console import Display, console, show_rows
-from evenflow.run.folder import choose_device, point_latest, set_threads
+from evenflow.run.console import Display, before_after, console, show_rows
+from evenflow.run.folder import (
+    begin,
+    choose_device,
+    end_run,
+    not_ended,
+    point_latest,
+    run_folder,
+    set_threads,
+)
 from evenflow.run.interrupt import Interrupt
 from evenflow.run.out_of_memory import naming_the_field
-from evenflow.run.tracking import MetricsLog
+from evenflow.run.tracking import MetricsLog, read_jsonl
 from evenflow.training import checkpoint
-from evenflow.training.budget import Spent
 from evenflow.training.build import (
     build_held_out,
     build_rewards,
     build_sampling,
-    facts,
+    engine_for,
     load_questions,
     policy_to_train,
 )
-from evenflow.training.ending import end_run, not_ended
+from evenflow.training.facts import facts, true_log_z
 from evenflow.training.inputs import compared, marks_of
-from evenflow.training.learning import build_learner
-from evenflow.training.log_z import LogZMemory, true_log_z
-from evenflow.training.metrics import learning_metrics, shown
-from evenflow.training.reset import ResetRule
-from evenflow.training.scoring import score
-from evenflow.training.stall import NONE_KNOWN, NOT_FINITE, NOTHING_KEPT, Patience
+from evenflow.training.metrics import shown
+from evenflow.training.stepper import Stepper
+
+Callback = Callable[[int, Mapping[str, Any]], bool | None]
+"""Told (steps taken, numbers by name); the run stops if it says True."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to."""
+
+    folder: Path
+    """The run's, with metrics.jsonl, samples.jsonl, summary.json and the checkpoints."""
+    checkpoint: Path
+    """The newest: a Transformers model's folder."""
+    steps: int
+    before: dict[str, float]
+    """Held-out scores before the first step, by name."""
+    after: dict[str, float]
+    """And the latest."""
+    stopped_by: int
+    """The signal that ended the run early; 0: none."""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The numbers of every step, by name (docs/diagnose.md)."""
+        return read_jsonl(self.folder / "metrics.jsonl")
 
 
 class Trainer:
     """One run: build it from a recipe (and a checkpoint to go on from), then `run`.
+
+    In Python it takes what a recipe names by path as it is: `rewards`, functions with TRL's
+    signature (or function → weight), `questions` and `held_out`, rows with a prompt and the columns
+    that the rewards ask for (lists of dictionaries, or a `datasets.Dataset`), and callbacks after
+    each step and each evaluation, which end the run in good order where they say True.
 
     Questions and weights that are read again must be as they were, unless `changed_inputs`.
     """
@@ -60,11 +85,20 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        folder: Path,
+        folder: Path | None = None,
         resume: Path | None = None,
         *,
         changed_inputs: bool = False,
+        rewards: Sequence[Callable] | Mapping[Callable, float] | None = None,
+        questions: Iterable[Mapping[str, Any]] | None = None,
+        held_out: Iterable[Mapping[str, Any]] | None = None,
+        on_step: Callback | None = None,
+        on_evaluation: Callback | None = None,
     ) -> None:
+        """`folder` is the run's; without one it is made as the recipe says (output)."""
+        if folder is None:
+            folder = run_folder(config.output, config.algorithm.replace(":", "-"))
+            begin(config, folder)
         set_threads(config)
         # In full: a reward may go to another directory.
         self.config, self.folder = config, folder.absolute()
@@ -72,36 +106,31 @@ class Trainer:
         self.device = choose_device(config.device)
         torch.manual_seed(config.seed)
         self.objective = config.build_objective()
-        self.needs = self.objective.needs
         self.tokenizer = load_tokenizer(str(resume or config.model.path))
         self.policy = policy_to_train(config, self.device, self.tokenizer, resume)
         checkpoint.try_save(folder, self.policy.model, self.tokenizer)
-        self.questions = load_questions(config, self.tokenizer)
-        self.rewards = build_rewards(config)
+        self.questions = load_questions(
+            config, self.tokenizer, given=None if questions is None else (questions, held_out or ())
+        )
+        self.rewards = build_rewards(config, rewards)
+        self.on_step, self.on_evaluation = on_step, on_evaluation
+        self.engine = engine_for(config, self.questions, self.tokenizer, self.policy)
         self.sampling = build_sampling(config, self.tokenizer, self.policy.model, self.questions)
         self.held_out = build_held_out(
             config, self.questions, self.rewards, self.tokenizer, self.policy
         )
-        self.learner = build_learner(self.policy, self.objective, config)
-        self.memory: LogZMemory | None = None
-        if isinstance(self.objective, Balance) and self.needs.log_z in ("running", "offline"):
-            self.memory = LogZMemory(self.objective, self._judge_reference)
-        self.collector = Collector(
-            config, self.policy, self.tokenizer, self.questions.train, self.sampling, self.rewards
+        collector = Collector(
+            config, self.engine, self.questions.train, self.sampling, self.rewards
         )
-        self.reset = ResetRule(config.reset)
-        if config.reset.active:
-            self.policy.require_like_reference()
-        self.patience = Patience(self.folder)
-        self.step, self.spent = 0, Spent()
+        self.stepper = Stepper(config, self.objective, self.policy, collector, self.folder)
+        self.step = 0
         self.saved: int | None = None  # the step of the newest checkpoint
         self.row: dict[str, float] = {}  # metrics of the latest step
         self.before: dict[str, float] = {}  # held-out scores before the first step
         self.after: dict[str, float] = {}  # and the latest ones
         self.right: list[float] | None = None  # each held-out question's, where it is exact
         self.seconds: dict[str, float] = {}
-        self.learning = False  # whether the step at hand has begun to change weights
-        self.stopped_by = 0  # number of the signal that ended the run early
+        self.stopping = False  # a callback has said so
         self.inputs = marks_of(config, self.questions, again=resume is not None)
         if resume is not None:
             state = checkpoint.load_state(resume)
@@ -113,8 +142,8 @@ class Trainer:
 
     # --- the loop ------------------------------------------------------------------------------
 
-    def run(self) -> Path:
-        """Train to the end, or until interrupted; the last checkpoint's folder."""
+    def run(self) -> Result:
+        """Train to the end, or until interrupted."""
         config = self.config
         batch = config.rollout.questions * config.rollout.num_generations
         total = min(config.train.steps, (config.train.answers or sys.maxsize) // batch)
@@ -137,28 +166,36 @@ class Trainer:
             interrupt = stack.enter_context(Interrupt())
             try:
                 self._begin(log, display)
-                while not self.done and not interrupt.requested:
+                while not (self.done or self.stopping or interrupt.requested):
                     self._step(display)
                     if self.done or interrupt.requested or self._every(config.checkpoint.every):
                         self._save()
                     self._report(log, display, evaluate=self.done or not interrupt.requested)
             except UserError:
-                if self.step and not self.learning:  # what was learned so far is whole
+                if self.step and not self.stepper.learning:  # what was learned so far is whole
                     with contextlib.suppress(UserError):
                         self._save()
                 raise
             self._save()  # the signal may have come after the last step's turn to save
-        self.stopped_by = 0 if self.done else interrupt.number
         saved = self.folder / f"{checkpoints.PREFIX}{self.step:06}"
-        if not self.done:
+        if self.done:
+            self._end(saved)
+        else:
             console.print(
                 f"stopped after step {self.step} of {total}; go on with: "
                 f"evenflow train --resume {self.folder}",
                 markup=False,
             )
-        else:
-            end_run(self.folder, saved, self._summary())
-        return saved
+        stopped_by = 0 if self.done else interrupt.number
+        return Result(self.folder, saved, self.step, self.before, self.after, stopped_by)
+
+    def _end(self, saved: Path) -> None:
+        """Say what was gained and where everything lies; write the summary."""
+        end_run(self.folder, self._summary())
+        if self.after:
+            console.print(before_after(self.before, self.after))
+        console.print(f"checkpoint  {saved}", markup=False)
+        console.print(f"metrics     {self.folder / 'metrics.jsonl'}", markup=False)
 
     def _begin(self, log: MetricsLog, display: Display) -> None:
         """Evaluate before the first step; write the row, or make up the evaluation, that the run
@@ -185,12 +222,14 @@ class Trainer:
         if self.done:  # dropped answers end a run before its last step
             display.total = self.step
         display.update(self.step, shown(self.row))
+        if self.on_step is not None and self.on_step(self.step, self.row):
+            self.stopping = True
 
     @property
     def done(self) -> bool:
         """Whether all steps are taken, or what is left of the answers is less than a batch."""
-        offline = self.needs.log_z == "offline"
-        exhausted = self.spent.exhausted(self.config, with_reference=offline)
+        needs, spent = self.stepper.needs, self.stepper.spent
+        exhausted = spent.exhausted(self.config, with_reference=needs.reference_samples)
         return exhausted or self.step >= self.config.train.steps
 
     @property
@@ -204,87 +243,22 @@ class Trainer:
 
     def _step(self, display: Display) -> None:
         began = time.process_time()
-        self.row = self._one_step(display)
-        self.row |= {f"seconds/{phase}": s for phase, s in self.seconds.items()}
-        self.spent.cpu_seconds += time.process_time() - began
-        self.step, self.learning = self.step + 1, False
-
-    def _one_step(self, display: Display) -> dict[str, float]:
-        config, began = self.config, time.monotonic()
-        progress = self.spent.progress(config, self.step)
         self.seconds = {}
-        phase = functools.partial(self._phase, display=display)
-        asked, left = self.spent.questions, self.spent.left(config)
-        batch = self.collector.collect(self.step, asked, left, phase)
-        if self.memory is not None and batch.experience is not None:
-            with phase("log Z"):
-                batch = batch.without(self.memory.unknown(batch.experience.prompts))
-        metrics = batch.metrics
-        experience = batch.experience
-        if experience is None:
-            known = max(metrics["reward/unknown"], metrics.get("log_z/unknown", 0)) < 1
-            self.patience.note(self.step + 1, NOTHING_KEPT if known else NONE_KNOWN)
-            self._count(batch, metrics)
-            self._reset_if_due(metrics)
-            return metrics
-        answers = score(experience, batch.rewards, self.policy, self.needs, config, phase)
-        answers = self.objective.prepare(answers)
-        if self.memory is not None:
-            with phase("log Z"):
-                answers, report = self.memory.fill(answers, experience.prompts)
-            metrics |= report
-        rate = self.learner.set_rate(self.step, progress)
-        self.learning = True
-        with phase("learning"):
-            ids, seed = experience.prompt_ids, f"{config.seed}/{self.step}"
-            learned = self.learner.learn(answers, ids, experience.answers, seed=seed)
-        useless = learned.skipped == len(learned.losses)
-        self.patience.note(self.step + 1, NOT_FINITE if useless else None)
-        self.spent.optimizer_steps += len(learned.losses) - learned.skipped
-        metrics |= learning_metrics(learned, self.objective)
-        metrics["learning_rate"] = rate
-        self._count(batch, metrics)
-        self._reset_if_due(metrics)
-        metrics["tokens_per_second"] = batch.tokens / (time.monotonic() - began)
-        return metrics
-
-    def _count(self, batch: Batch, metrics: dict[str, float]) -> None:
-        """Only of steps that came to their end: one that fails is taken again after a resume."""
-        self.spent.questions += batch.questions
-        self.spent.answers += batch.answers
-        self.spent.tokens += batch.tokens
-        metrics["answers"] = float(self.spent.answers)
-
-    def _judge_reference(self, prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
-        # Remembered with the log Z that comes of them, even if the step fails.
-        rewards, logprobs, tokens = self.collector.judge_reference(prompts, self.step)
-        self.spent.answers += rewards.numel()
-        self.spent.tokens += tokens
-        return rewards, logprobs
-
-    def _reset_if_due(self, metrics: dict[str, float]) -> None:
-        """The policy becomes the reference; AdamW's moments and a running log Z are forgotten."""
-        if not self.config.reset.active:
-            return
-        kl = metrics.get("kl/reference", 0.0)  # nothing kept, nothing moved
-        reason = self.reset.due(self.step + 1, metrics["accuracy"], kl)
-        metrics["resets"] = float(self.reset.resets)
-        if reason is None:
-            return
-        console.print(f"step {self.step + 1}: reference reset ({reason})")
-        self.policy.reset_reference()
-        if self.config.reset.optimizer:
-            self.learner.optimizer.state.clear()
-        if self.memory is not None:
-            self.memory.forget()
+        self.row = self.stepper.take(self.step, functools.partial(self._phase, display=display))
+        self.row |= {f"seconds/{phase}": s for phase, s in self.seconds.items()}
+        self.stepper.spent.cpu_seconds += time.process_time() - began
+        self.step, self.stepper.learning = self.step + 1, False
 
     # --- evaluation, saving ----------------------------------------------------------------------
 
     def _evaluate(self, display: Display) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """The row's columns with held-out scores, and some of the answers."""
         assert self.held_out is not None
+        self.engine.update(self.policy, self.stepper.learner.version)
         with self._phase("evaluation", display):
-            self.after, samples, self.right = self.held_out.evaluate(self.policy, self.tokenizer)
+            self.after, samples, self.right = self.held_out.evaluate(self.policy, self.engine)
+        if self.on_evaluation is not None and self.on_evaluation(self.step, self.after):
+            self.stopping = True
         columns = {f"test/{name}": score for name, score in self.after.items()}
         return columns | {"seconds/evaluation": self.seconds["evaluation"]}, samples
 
@@ -294,15 +268,12 @@ class Trainer:
             return
         state = {
             "step": self.step,
-            "spent": self.spent.state_dict(),
-            "reset": self.reset.state_dict(),
-            "patience": self.patience.state_dict(),
             "row": self.row,
             "before": self.before,
-            "optimizer": self.learner.optimizer.state_dict(),
-            "log_z": self.memory.state_dict() if self.memory is not None else None,
             "inputs": self.inputs,
-        } | checkpoint.random_state(self.device)
+            **self.stepper.state_dict(),
+            **checkpoint.random_state(self.device),
+        }
         checkpoint.save(
             self.folder,
             self.step,
@@ -310,19 +281,14 @@ class Trainer:
             self.tokenizer,
             state,
             keep=self.config.checkpoint.keep,
-            reference=self.reset.resets > 0,
+            reference=self.stepper.reset.resets > 0,
         )
         self.saved = self.step
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step = self.saved = state["step"]
-        self.spent = Spent(**state["spent"])
-        self.reset.load_state_dict(state["reset"])
-        self.patience.load_state_dict(state.get("patience", {}))  # earlier versions: none
         self.row, self.before = state["row"], state["before"]
-        self.learner.optimizer.load_state_dict(state["optimizer"])
-        if self.memory is not None:
-            self.memory.load_state_dict(state["log_z"])
+        self.stepper.load_state_dict(state)
         checkpoint.set_random_state(state, self.device)
 
     def _summary(self) -> dict[str, Any]:
@@ -330,7 +296,7 @@ class Trainer:
             "algorithm": self.config.algorithm,
             "seed": self.config.seed,
             "steps": self.step,
-            **self.spent.summary(),
+            **self.stepper.spent.summary(),
             "before": self.before,
             "after": self.after,
         }

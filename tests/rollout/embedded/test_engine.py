@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.rollout.rollouts import Rollout, together
+from tests.rollout.rollouts import rollout as sample
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -19,8 +21,9 @@ from transformers import (
     Qwen2Config,
 )
 
-from evenflow.rollout import Rollout, Sampling, generate
+from evenflow.rollout import Sampling
 from evenflow.rollout.embedded.cache import RolloutLayer
+from evenflow.rollout.embedded.generate import Ended, generate
 
 V, STOP, OTHER_STOP, MAX_TOKENS, G = 24, 1, 2, 12, 4
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -91,7 +94,7 @@ def assert_logprobs_match(
 @pytest.mark.parametrize("name", CONFIGS)
 def test_logprobs_are_those_of_a_plain_forward(name, attention, prompts):
     model = make(name, attention)
-    rollout = generate(model, prompts, G, sampling(temperature=0.8), seed=0)
+    rollout = sample(model, prompts, G, sampling(temperature=0.8), seed=0)
     assert_logprobs_match(model, prompts, rollout, temperature=0.8)
     assert len({tuple(answer) for answer in answers(rollout)}) > len(prompts)
 
@@ -102,7 +105,7 @@ def test_prompts_of_one_length_need_no_mask(llama, prompts):
     hook = llama.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs.get("attention_mask")), with_kwargs=True
     )
-    rollout = generate(llama, equal, G, sampling(), seed=0)
+    rollout = sample(llama, equal, G, sampling(), seed=0)
     hook.remove()
     assert all(mask is None for mask in seen)
     assert_logprobs_match(llama, equal, rollout)
@@ -117,16 +120,16 @@ def test_prompts_whose_answers_have_all_ended_leave_too(llama, prompts, monkeypa
         lambda layer, prompts: (kept.append(len(prompts)), forget(layer, prompts)),
     )
     many_stops = sampling(stop_ids=tuple(range(8)), temperature=1.5)
-    rollout = generate(llama, prompts * 4, 2, many_stops, seed=0)
+    rollout = sample(llama, prompts * 4, 2, many_stops, seed=0)
     assert len(set(kept)) > 1, "the prompts were halved more than once"
     assert_logprobs_match(llama, prompts * 4, rollout, temperature=1.5)
 
 
 def test_long_answers_outgrow_the_first_buffers(prompts, monkeypatch):
     model = make("sliding")
-    rollout = generate(model, prompts, G, Sampling(max_tokens=50), seed=0)
+    rollout = sample(model, prompts, G, Sampling(max_tokens=50), seed=0)
     monkeypatch.setattr("evenflow.rollout.embedded.cache.FIRST_CAPACITY", 3)
-    again = generate(model, prompts, G, Sampling(max_tokens=50), seed=0)
+    again = sample(model, prompts, G, Sampling(max_tokens=50), seed=0)
     assert rollout.tokens.shape == (len(prompts) * G, 50)
     assert torch.equal(rollout.tokens, again.tokens)
     assert_logprobs_match(model, prompts, again)
@@ -135,7 +138,7 @@ def test_long_answers_outgrow_the_first_buffers(prompts, monkeypatch):
 @pytest.mark.parametrize("name", ["llama", "gpt2", "sliding"])
 def test_greedy_equals_transformers(name, prompts):
     model = make(name)
-    rollout = generate(model, prompts, 1, sampling(temperature=0), seed=0)
+    rollout = sample(model, prompts, 1, sampling(temperature=0), seed=0)
     for row, (prompt, answer) in enumerate(zip(prompts, answers(rollout), strict=True)):
         expected = model.generate(
             torch.tensor([prompt]),
@@ -150,7 +153,7 @@ def test_greedy_equals_transformers(name, prompts):
 
 
 def test_a_seed_fixes_the_answers(llama, prompts):
-    one, same, other = (generate(llama, prompts, G, sampling(), seed=s) for s in (3, 3, 4))
+    one, same, other = (sample(llama, prompts, G, sampling(), seed=s) for s in (3, 3, 4))
     assert torch.equal(one.tokens, same.tokens)
     assert torch.equal(one.logprobs, same.logprobs)
     assert answers(one) != answers(other)
@@ -158,23 +161,23 @@ def test_a_seed_fixes_the_answers(llama, prompts):
 
 @pytest.mark.parametrize("max_batch", [1, 3, 8, 20])
 def test_answers_do_not_depend_on_the_batch(llama, prompts, max_batch):
-    whole = generate(llama, prompts, G, sampling(), seed=0)
-    parts = generate(llama, prompts, G, sampling(), seed=0, max_batch=max_batch)
+    whole = sample(llama, prompts, G, sampling(), seed=0)
+    parts = sample(llama, prompts, G, sampling(), seed=0, max_batch=max_batch)
     assert torch.equal(whole.tokens, parts.tokens)
     torch.testing.assert_close(whole.logprobs, parts.logprobs, atol=1e-5, rtol=0)
 
 
 def test_rows_follow_the_prompts(llama, prompts):
     """An answer's place and noise are its own: reversed prompts give each its greedy answer."""
-    forth = answers(generate(llama, prompts, 2, sampling(temperature=0), seed=0))
-    back = answers(generate(llama, prompts[::-1], 2, sampling(temperature=0), seed=0))
+    forth = answers(sample(llama, prompts, 2, sampling(temperature=0), seed=0))
+    back = answers(sample(llama, prompts[::-1], 2, sampling(temperature=0), seed=0))
     assert forth == back[::-1]
 
 
 def test_first_tokens_have_the_policys_frequencies(llama, prompts):
     count = 4000
     request = Sampling(max_tokens=1, temperature=1.3)
-    rollout = generate(llama, prompts[:1], count, request, seed=5)
+    rollout = sample(llama, prompts[:1], count, request, seed=5)
     logits = llama(input_ids=torch.tensor(prompts[:1])).logits[0, -1].detach()
     expected = count * (logits.double() / 1.3).softmax(-1)
     observed = rollout.tokens[:, 0].bincount(minlength=V).double()
@@ -186,7 +189,7 @@ def test_first_tokens_have_the_policys_frequencies(llama, prompts):
 
 
 def test_answers_end_with_the_first_of_several_stop_tokens(llama, prompts):
-    rollout = generate(llama, prompts, 16, sampling(temperature=1.5), seed=0, pad_id=7)
+    rollout = sample(llama, prompts, 16, sampling(temperature=1.5), seed=0)
     ends = set()
     for row, answer in enumerate(answers(rollout)):
         assert not {STOP, OTHER_STOP} & set(answer[:-1])
@@ -195,14 +198,11 @@ def test_answers_end_with_the_first_of_several_stop_tokens(llama, prompts):
         assert stopped or len(answer) == MAX_TOKENS
         ends.add(answer[-1] if stopped else "cut off")
     assert ends == {STOP, OTHER_STOP, "cut off"}
-    assert (rollout.tokens[~rollout.mask] == 7).all()
-    assert (rollout.logprobs[~rollout.mask] == 0).all()
-    assert (rollout.mask.long().diff(dim=1) <= 0).all(), "padding is on the right"
 
 
 def test_t_is_the_longest_answer(llama, prompts):
     everything_stops = tuple(range(V))
-    rollout = generate(llama, prompts, 2, sampling(stop_ids=everything_stops), seed=0)
+    rollout = sample(llama, prompts, 2, sampling(stop_ids=everything_stops), seed=0)
     assert rollout.tokens.shape == (2 * len(prompts), 1)
     assert rollout.finished.all()
     assert rollout.mask.all()
@@ -214,7 +214,7 @@ def test_a_prompt_is_prefilled_once_and_finished_answers_leave(llama, prompts):
         lambda module, args, output: shapes.append(tuple(args[0].shape))
     )
     equal = [prompt for prompt in prompts if len(prompt) == 5]
-    rollout = generate(llama, equal, 16, sampling(temperature=1.5), seed=0)
+    rollout = sample(llama, equal, 16, sampling(temperature=1.5), seed=0)
     hook.remove()
     assert shapes[0] == (len(equal), 5)
     lengths = rollout.mask.sum(1)
@@ -228,22 +228,26 @@ def test_leaves_no_trace(llama, prompts):
     llama.train()
     llama.model.layers[0].eval()
     before = torch.get_rng_state()
-    rollout = generate(llama, prompts, G, sampling(), seed=0)
+    rollout = sample(llama, prompts, G, sampling(), seed=0)
     assert torch.equal(torch.get_rng_state(), before)
     assert llama.training
     assert llama.model.layers[1].training
     assert not llama.model.layers[0].training
     llama.eval()
-    # What comes out may be used in a graph, which tensors of inference mode may not.
-    weight = torch.ones((), requires_grad=True)
-    (weight * rollout.logprobs).exp().sum().backward()
+    # Whoever takes the groups one by one is outside of inference mode, and of the model's own.
+    llama.train()
+    with torch.autocast("cpu", enabled=False):
+        for _ in generate(llama, prompts, G, sampling(), seed=0):
+            assert not torch.is_inference_mode_enabled()
+            assert llama.training
+    del rollout
 
 
 def test_half_precision_and_autocast(prompts):
     model = make("llama")
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = generate(model, prompts, G, sampling(), seed=0)
-    half = generate(make("llama").to(torch.bfloat16), prompts, G, sampling(), seed=0)
+        mixed = sample(model, prompts, G, sampling(), seed=0)
+    half = sample(make("llama").to(torch.bfloat16), prompts, G, sampling(), seed=0)
     for rollout in (mixed, half):
         assert rollout.logprobs.dtype == torch.float32
         for row, answer in enumerate(answers(rollout)[:8]):
@@ -257,10 +261,10 @@ def test_lora(prompts):
     model = peft.get_peft_model(
         make("llama"), peft.LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     )
-    rollout = generate(model, prompts, G, sampling(), seed=0)
+    rollout = sample(model, prompts, G, sampling(), seed=0)
     assert_logprobs_match(model.eval(), prompts, rollout)
     with model.disable_adapter():
-        assert answers(generate(model, prompts, G, sampling(), seed=0)) != answers(rollout)
+        assert answers(sample(model, prompts, G, sampling(), seed=0)) != answers(rollout)
 
 
 def test_a_real_checkpoint():
@@ -270,7 +274,7 @@ def test_a_real_checkpoint():
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     prompts = [[1, 403, 407], [1, 403, 407, 261, 378], [1, 403]]
     request = Sampling(max_tokens=100, stop_ids=(1, 2))
-    rollout = generate(model, prompts, G, request, seed=0)
+    rollout = sample(model, prompts, G, request, seed=0)
     assert_logprobs_match(model, prompts, rollout)
     # A trained model is not surprised by what it writes: far below log 512 = 6.2 nats a token.
     assert -rollout.logprobs[rollout.mask].mean() < 2.5
@@ -281,24 +285,21 @@ def test_a_group_is_handed_over_once_and_as_soon_as_it_is_whole(
     llama: PreTrainedModel, prompts: list[list[int]], max_batch: int
 ) -> None:
     """Also where its answers are split over several batches (3 < G)."""
-    came: dict[int, tuple[int, list[list[int]], list[bool]]] = {}
+    came: dict[int, tuple[int, Ended]] = {}
     steps = 0
 
     def count(*_: object) -> None:
         nonlocal steps
         steps += 1
 
-    def on_group(place: int, ids: list[list[int]], finished: list[bool]) -> None:
-        assert place not in came
-        came[place] = steps, ids, finished
-
     hook = llama.register_forward_hook(count)
     request = sampling(max_tokens=30)
-    rollout = generate(llama, prompts, G, request, seed=3, max_batch=max_batch, on_group=on_group)
+    for group in generate(llama, prompts, G, request, seed=3, max_batch=max_batch):
+        assert group.prompt not in came
+        came[group.prompt] = steps, group
     hook.remove()
     assert sorted(came) == list(range(len(prompts)))
-    assert [row for place in sorted(came) for row in came[place][1]] == answers(rollout)
-    assert [row for place in sorted(came) for row in came[place][2]] == rollout.finished.tolist()
+    rollout = together([group for _, group in came.values()])
     if max_batch == 512:  # one batch: a group comes with the step of its longest answer
         longest = rollout.mask.sum(1).view(-1, G).amax(1).tolist()
         assert [came[place][0] for place in sorted(came)] == longest

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,23 @@ import torch
 from torch import Tensor
 
 from evenflow.config import TrainConfig, dump
-from evenflow.objectives import Balance
 from evenflow.policy.loading import build_policy, load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate
-from evenflow.rollout.experience import Experience, sample
+from evenflow.rewards import RewardResult
+from evenflow.rollout.engine import sample
+from evenflow.rollout.group import Group
+from evenflow.run.checkpoints import latest_whole
 from evenflow.run.folder import open_run
 from evenflow.studies.compare import measure as module
-from evenflow.studies.compare.measure import head_log_z, measure, sampled_scores, score_twice
-from evenflow.training.build import build_sampling, load_questions
-from evenflow.training.checkpoint import latest_whole
+from evenflow.studies.compare.measure import (
+    Texts,
+    head_log_z,
+    measure,
+    sampled_scores,
+    score_twice,
+)
+from evenflow.training.build import build_sampling, engine_for, load_questions
 from evenflow.training.evaluate import evaluate
 from evenflow.training.trainer import Trainer
 
@@ -72,22 +80,22 @@ def test_a_trained_run(trained) -> None:  # type: ignore[no-untyped-def]
 
 def test_entropy_and_kl_of_the_very_answers(trained, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     folder, config = trained("algorithm=grpo", "evaluation.temperature=0.7")
-    drawn: list[Experience] = []
+    drawn: list[Group] = []
     from evenflow.evaluation import heldout
 
-    def spy(*arguments: Any, **options: Any) -> Experience:
-        drawn.append(sample(*arguments, **options))
-        return drawn[-1]
+    def spy(*arguments: Any, **options: Any) -> Iterator[Group]:
+        for group in sample(*arguments, **options):
+            drawn.append(group)
+            yield group
 
     monkeypatch.setattr(heldout, "sample", spy)
     scores = measure(folder, asked(config))["sets"]["test"]["scores"]
-    [answers] = drawn
     policy, base = (
         Policy(load_model(str(path), torch.float32), temperature=0.7)
         for path in (latest_whole(folder), config.model.path)
     )
-    own = policy.score(answers.prompt_ids, answers.answers).sum(1)
-    reference = base.score(answers.prompt_ids, answers.answers).sum(1)
+    texts = Texts.of(drawn)
+    own, reference = policy.score(*texts).sum(1), base.score(*texts).sum(1)
     assert scores["entropy"] == pytest.approx(-own.mean().item(), rel=1e-5)
     assert scores["kl_reference"] == pytest.approx((own - reference).mean().item(), rel=1e-4)
     assert scores["residual"] is None  # a reward maximiser has no fixed point of this kind
@@ -111,36 +119,43 @@ def test_a_reset_reference_is_not_what_is_compared_with(trained) -> None:  # typ
     assert measure(folder, asked(config))["sets"]["test"]["scores"]["kl_reference"] > 0.01
 
 
+Drawn = tuple[TrainConfig, Policy, list[Group]]
+
+
 @pytest.fixture
-def drawn(recipe: Make) -> Callable[..., tuple[Balance, Policy, Experience, TrainConfig]]:
+def drawn(recipe: Make) -> Callable[..., Drawn]:
     """Answers of the base model, whose reference is itself."""
 
-    def make(*overrides: str) -> tuple[Balance, Policy, Experience, TrainConfig]:
+    def make(*overrides: str) -> Drawn:
         config = recipe("evaluation.questions=5", *overrides)
-        choices = config.build_objective()
-        assert isinstance(choices, Balance)
         tokenizer = load_tokenizer(config.model.path)
         policy = build_policy(
             config.model,
-            config.head if choices.log_z == "head" else None,
+            config.head if config.build_objective().needs.head else None,
             reference=True,
             temperature=1.0,
             device=CPU,
             tokenizer=tokenizer,
-        )
-        prompts = load_questions(config, tokenizer, training=False).test
-        sampling = build_sampling(config, tokenizer, policy.model)
-        answers = sample(policy.eval(), tokenizer, prompts, 4, sampling, seed=0, max_batch=64)
-        return choices, policy, answers, config
+        ).eval()
+        questions = load_questions(config, tokenizer, training=False)
+        sampling = build_sampling(config, tokenizer, policy.model, questions)
+        engine = engine_for(config, questions, tokenizer, policy)
+        groups = sample(engine, questions.test, 4, sampling, seed=0)
+        return config, policy, sorted(groups, key=lambda group: group.place)
 
     return make
 
 
 def residual(
-    choices: Balance, policy: Policy, answers: Experience, rewards: Tensor, config: TrainConfig
+    config: TrainConfig, policy: Policy, groups: list[Group], rewards: Tensor, **choices: object
 ) -> float | None:
-    logprobs = score_twice(policy, answers, budget=200)
-    return module.residual(choices, policy, answers, rewards, logprobs, config)
+    changed = config.model_copy(update={"objective": config.objective | choices})
+    logprobs = score_twice(policy, Texts.of(groups), budget=200)
+    judged = [
+        dataclasses.replace(group, rewards=RewardResult(total, {}, [True] * 4))
+        for group, total in zip(groups, rewards.view(5, 4).tolist(), strict=True)
+    ]
+    return module.residual(changed, policy, judged, logprobs)
 
 
 REWARDS = torch.tensor([0.0, 1.0, 1.0, 0.0] * 4 + [1.0] * 4)
@@ -148,53 +163,52 @@ REWARDS = torch.tensor([0.0, 1.0, 1.0, 0.0] * 4 + [1.0] * 4)
 
 def test_residual_where_the_policy_is_the_reference(drawn) -> None:  # type: ignore[no-untyped-def]
     """δ = log Z − βr with log Z = β·mean r: ±β/2 in four groups, 0 in the last."""
-    choices, policy, answers, config = drawn("algorithm=tba", "objective.inverse_temperature=6")
+    config, policy, groups = drawn("algorithm=tba", "objective.inverse_temperature=6")
     expected = math.sqrt(4 / 5 * 9)
-    assert residual(choices, policy, answers, REWARDS, config) == pytest.approx(expected, rel=1e-5)
+    assert residual(config, policy, groups, REWARDS) == pytest.approx(expected, rel=1e-5)
     # Leave-one-out and running values are of training; here too it is the group's log Z.
     for log_z in ("leave-one-out", "running"):
-        other = choices.model_copy(update={"log_z": log_z})
-        found = residual(other, policy, answers, REWARDS, config)
+        found = residual(config, policy, groups, REWARDS, log_z=log_z)
         assert found == pytest.approx(expected, rel=1e-5)
     # Without log Z δ = −βr, and 12 of 20 answers are right.
-    bare = choices.model_copy(update={"log_z": "none"})
-    found = residual(bare, policy, answers, REWARDS, config)
+    found = residual(config, policy, groups, REWARDS, log_z="none")
     assert found == pytest.approx(math.sqrt(12 / 20 * 36), rel=1e-5)
 
 
 def test_residual_at_the_fixed_point_is_zero(drawn) -> None:  # type: ignore[no-untyped-def]
     """Rewards that are (log π − log π_ref + c)/β by construction, with another reference."""
-    choices, policy, answers, config = drawn("algorithm=tba", "objective.inverse_temperature=2")
+    config, policy, groups = drawn("algorithm=tba", "objective.inverse_temperature=2")
     assert policy.reference is not None
     with torch.no_grad():
         for weight in policy.reference.parameters():
             weight.mul_(0.5)
-    ids = answers.prompt_ids, answers.answers
+    ids = Texts.of(groups)
     gap = (policy.score(*ids) - policy.score(*ids, reference=True)).sum(1)
     assert gap.abs().max() > 0.1
-    assert residual(choices, policy, answers, (gap + 3) / 2, config) == pytest.approx(0, abs=1e-4)
+    assert residual(config, policy, groups, (gap + 3) / 2) == pytest.approx(0, abs=1e-4)
 
 
 def test_residual_with_the_head_s_log_z(drawn) -> None:  # type: ignore[no-untyped-def]
     """A head that says 1 everywhere: δ = 1 − βr̃, r̃ = ±0.866 in four groups, 0 in the last."""
-    choices, policy, answers, config = drawn("algorithm=flowrl", "objective.inverse_temperature=2")
+    config, policy, groups = drawn("algorithm=flowrl", "objective.inverse_temperature=2")
     assert policy.head is not None
     torch.nn.init.ones_(policy.head.mlp[-1].bias)
     tilt = 2 * 0.5 / math.sqrt(1 / 3)
     expected = math.sqrt((8 * (1 - tilt) ** 2 + 8 * (1 + tilt) ** 2 + 4) / 20)
-    assert residual(choices, policy, answers, REWARDS, config) == pytest.approx(expected, rel=1e-4)
+    assert residual(config, policy, groups, REWARDS) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_head_s_log_z_of_each_question(drawn) -> None:  # type: ignore[no-untyped-def]
     """As in training, whatever the answer and the batch."""
-    _, policy, answers, _ = drawn("algorithm=flowrl")
+    _, policy, groups = drawn("algorithm=flowrl")
     torch.nn.init.normal_(policy.head.mlp[-1].weight)
-    found = head_log_z(policy, answers.prompts, budget=40)
+    found = head_log_z(policy, groups, budget=40)
     with torch.no_grad():
-        direct = policy(collate(answers.prompt_ids, answers.answers)).log_z
+        direct = policy(collate(*Texts.of(groups))).log_z
     assert len(found) == 5
-    for prompt, value in zip(answers.prompts, direct.tolist(), strict=True):
-        assert found[prompt.key] == pytest.approx(value, abs=1e-5)
+    keys = [group.prompt.key for group in groups for _ in group.answers]
+    for key, value in zip(keys, direct.tolist(), strict=True):
+        assert found[key] == pytest.approx(value, abs=1e-5)
 
 
 def test_the_residual_is_of_the_policy_that_samples_in_training(  # type: ignore[no-untyped-def]
@@ -211,7 +225,7 @@ def test_the_residual_is_of_the_policy_that_samples_in_training(  # type: ignore
         return result
 
     def spy_on_residual(*arguments: Any) -> float:
-        given.append(arguments[4][0].sum().item())
+        given.append(arguments[3][0].sum().item())
         return 0.0
 
     monkeypatch.setattr(module, "score_twice", spy)
@@ -225,24 +239,24 @@ def test_the_residual_is_of_the_policy_that_samples_in_training(  # type: ignore
 
 def test_a_penalty_for_length_is_part_of_the_reward(drawn) -> None:  # type: ignore[no-untyped-def]
     """All answers are right, and only how long they are tells them apart."""
-    choices, policy, answers, config = drawn(
+    config, policy, groups = drawn(
         "algorithm=tba", "objective.inverse_temperature=6", "reward.overlong_share=0.99"
     )
-    lengths = answers.mask.sum(1).double()
+    lengths = torch.tensor([len(a) for group in groups for a in group.answers]).double()
     penalty = ((lengths - 0.1) / 9.9).clamp(0, 1).view(5, 4)  # limit 10, buffer 9.9
     expected = 6 * (penalty - penalty.mean(1, keepdim=True)).square().mean().sqrt().item()
-    found = residual(choices, policy, answers, torch.ones(20), config)
+    found = residual(config, policy, groups, torch.ones(20))
     assert expected > 0.1
     assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_unknown_rewards_are_left_out(drawn) -> None:  # type: ignore[no-untyped-def]
-    choices, policy, answers, config = drawn("algorithm=tba", "objective.inverse_temperature=6")
+    config, policy, groups = drawn("algorithm=tba", "objective.inverse_temperature=6")
     some = REWARDS.clone()
     some[16:] = math.nan
-    found = residual(choices, policy, answers, some, config)
+    found = residual(config, policy, groups, some)
     assert found == pytest.approx(3.0, rel=1e-5)
-    assert residual(choices, policy, answers, torch.full((20,), math.nan), config) is None
+    assert residual(config, policy, groups, torch.full((20,), math.nan)) is None
 
 
 def test_sampled_scores() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evenflow.objectives import Balance, balance_loss, normalise_rewards
-from evenflow.studies.exact.fixed_points import DRAWS, fixed_point, normalised_in_groups, normaliser
+from evenflow.objectives.fixed_points import DRAWS, fixed_point, normalised_in_groups, normaliser
 
 REWARDS = torch.tensor([1.0, 0.0, 0.5, 1.0], dtype=torch.float64)
 LENGTHS = torch.tensor([1, 2, 3, 2])
@@ -29,7 +29,7 @@ def expected_gradient(choices: Balance, log_pi: Tensor, log_z: float) -> Tensor:
     own = logits.log_softmax(-1)
     probability = own.exp().detach()
     total = torch.zeros((), dtype=torch.float64)
-    given = choices.needs.log_z in ("head", "running")
+    given = choices.log_z in ("head", "running")
     for group in map(list, product(range(4), repeat=SIZE)):
         loss, _ = balance_loss(
             token_rows(own)[group],

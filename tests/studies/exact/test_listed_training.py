@@ -8,15 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evenflow.objectives import PRESETS, Balance, Surrogate
+from evenflow.objectives import PRESETS, Balance, Choices, Surrogate
 from evenflow.studies.exact.experiments import (
     ALGORITHMS,
     CHOICES,
     algorithm_runs,
     fixed_point_runs,
-    for_problem,
 )
-from evenflow.studies.exact.fixed_points import fixed_point
 from evenflow.studies.exact.problems import Problem
 from evenflow.studies.exact.training import (
     Listed,
@@ -31,6 +29,12 @@ SINGLE = Problem("single", 3, 3, False, "unimodal", True, 3.0, hidden_size=16, l
 MIXED = replace(SINGLE, name="mixed", letters=2, mixed=True, shape="plateau", prior=False)
 QUICK = Settings(rollouts=2, groups=2, group_size=4, mini_batches=2, measurements=1)
 RUNS = [run for problem in (SINGLE, MIXED) for run in algorithm_runs(problem, 0, QUICK)]
+
+
+def aimed(name: str, problem: Problem) -> Choices:
+    return PRESETS[name].objective.aim(
+        problem.inverse_temperature, problem.reference_weight, problem.limit
+    )
 
 
 def test_every_preset_is_among_the_runs() -> None:
@@ -58,7 +62,7 @@ def test_presets_get_the_problems_target() -> None:
         else:
             assert problem.prior or not objective.needs.reference
     unchanged = PRESETS["grpo"].objective
-    assert for_problem(unchanged, SINGLE) == unchanged
+    assert aimed("grpo", SINGLE) == unchanged
 
 
 def test_only_raw_balance_rewards_learn_at_the_full_rate() -> None:
@@ -84,9 +88,9 @@ def test_a_batch_is_what_the_policy_sampled() -> None:
     with torch.no_grad():
         for weight in policy.model.parameters():
             weight.mul_(1.3)  # so that policy and reference differ
-    batch, prompts, answers = listed.sample(seed=5)
+    rows = listed.sample(seed=5, version=0)
+    batch, ids, answers = rows.answers, rows.prompt_ids, rows.answer_ids
     assert batch.groups.tolist() == [i // 4 for i in range(3 * 2 * 4)]
-    ids = [prompt.ids for prompt in prompts]
     width = batch.mask.shape[1]
     for scored, kept in (
         (policy.score(ids, answers), batch.old_logprobs),
@@ -95,8 +99,8 @@ def test_a_batch_is_what_the_policy_sampled() -> None:
         assert kept is not None
         torch.testing.assert_close(kept[:, :width], scored, rtol=0, atol=1e-5)
     expected = [
-        MIXED.rewards[int(prompt.key), MIXED.index[tuple(answer)]].item()
-        for prompt, answer in zip(prompts, answers, strict=True)
+        MIXED.rewards[int(key), MIXED.index[tuple(answer)]].item()
+        for key, answer in zip(rows.keys, answers, strict=True)
     ]
     assert batch.rewards.tolist() == expected
     shares = [
@@ -109,7 +113,7 @@ def test_a_batch_is_what_the_policy_sampled() -> None:
 
 @pytest.mark.parametrize("name", ["tba", "rtb"])
 def test_the_balance_family_reaches_its_target(name: str) -> None:
-    objective = for_problem(PRESETS[name].objective, SINGLE)
+    objective = aimed(name, SINGLE)
     settings = Settings(rollouts=120, measurements=2)
     result = train(Run(ALGORITHMS, SINGLE, name, objective, 0, settings=settings))
     final = result["final"]
@@ -125,7 +129,7 @@ def test_the_balance_family_reaches_its_target(name: str) -> None:
 def test_group_normalised_rewards_rest_where_the_formula_says() -> None:
     """Far from π*, near the prediction."""
     problem = replace(SINGLE, inverse_temperature=1.0)
-    objective = for_problem(PRESETS["flowrl"].objective, problem).model_copy(
+    objective = aimed("flowrl", problem).model_copy(
         update={"scale": "sum", "inverse_temperature": 1.0}
     )
     settings = Settings(rollouts=100, measurements=1)
@@ -147,9 +151,9 @@ def test_the_study_has_a_formula_for_each_of_its_runs() -> None:
     assert len({run.label for run in runs}) == len(runs)
     log_ref = torch.randn(27, dtype=torch.float64).log_softmax(-1)
     for run in runs:
-        assert run.predicted_by is not None
-        size = run.settings.group_size
-        point = fixed_point(run.predicted_by, log_ref, SINGLE.rewards[0], SINGLE.lengths, size)
+        choices, size = run.prediction or run.objective, run.settings.group_size
+        point = choices.fixed_point(log_ref, SINGLE.rewards[0], SINGLE.lengths, size)
+        assert point is not None
         assert point.log_pi.exp().sum().item() == pytest.approx(1)
 
 

@@ -56,10 +56,9 @@ from evenflow.policy.loading import (
     resolve,
 )
 from evenflow.policy.policy import Policy
-from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import stop_ids
-from evenflow.rollout.embedded.decoder import check_model
-from evenflow.rollout.sampling import TOKEN_BYTES, Sampling
+from evenflow.rollout.engine import build_engine, limits_of
+from evenflow.rollout.sampling import Sampling
 from evenflow.rollout.stopping import chat_ends, require_vocabulary
 from evenflow.run.checkpoints import model_folder
 from evenflow.run.console import console
@@ -232,16 +231,18 @@ def sampled(
     data = DataConfig(chat=form.chat, chat_template_kwargs=form.arguments)
     stop_at = [*config.stop, *chat_ends(prompts, data, tokenizer, policy.model)]
     ends = stop_ids(stop_at, tokenizer, policy.model, "stop")
-    lengths = [len(prompt.ids) for prompt in prompts]
-    reads, longest = reach(policy.model, lengths) or sys.maxsize, max(lengths)
+    engine = build_engine(config.engine, tokenizer, config.max_batch)
+    engine.update(policy, 0)
+    limits, longest = limits_of(engine, prompts), max(len(prompt.ids) for prompt in prompts)
+    reads = limits.positions or sys.maxsize
     room = reads - longest
     limit = config.max_completion_length or min(LONGEST, room)
     if limit > room or room < 1:
         raise UserError(
             f"max_completion_length: the longest question has {longest} tokens and the model reads "
-            f"{reads}{remark(policy.model, reads)}, which leaves {max(room, 0)} for an answer"
+            f"{reads}{limits.remark}, which leaves {max(room, 0)} for an answer"
         )
-    require_memory(n * limit * TOKEN_BYTES, "num_generations × max_completion_length")
+    require_memory(n * limit * limits.token_bytes, "num_generations × max_completion_length")
     known = read_facts(answers.folder, SAMPLING)
     facts = Facts(
         questions.source,
@@ -253,8 +254,7 @@ def sampled(
         *(known[name] if is_number(known.get(name)) else 0 for name in ("seconds", "tokens")),
     )
     sample_answers(
-        policy,
-        tokenizer,
+        engine,
         dict(zip(keys, prompts, strict=True)),
         {row["id"]: row["gold"] for row in questions.rows},
         answers,
@@ -276,10 +276,6 @@ def loaded(config: BenchmarkConfig) -> tuple[Any, Any]:
     device = choose_device(config.device)
     tokenizer = load_tokenizer(config.model.path)
     model: Any = load_model(config.model.path, torch.float32, config.model.attention)
-    try:
-        check_model(model)
-    except ValueError as error:
-        raise UserError(f"model.path: {error}") from error
     dtype = compute_dtype(ModelConfig(dtype=config.model.dtype), device)
     policy = Policy(model, compute_dtype=dtype).to(device).eval()
     return policy, tokenizer

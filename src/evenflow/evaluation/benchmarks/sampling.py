@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from evenflow.data import Prompt
 from evenflow.errors import UserError
 from evenflow.evaluation.benchmarks.answers import SAMPLING, Answers, write_facts
 from evenflow.evaluation.benchmarks.questions import text_of
 from evenflow.evaluation.benchmarks.verdicts import NOT_YET
-from evenflow.policy.policy import Policy
-from evenflow.rollout import Sampling
-from evenflow.rollout.experience import Group, sample
+from evenflow.rollout.engine import Engine, sample
+from evenflow.rollout.group import Group
+from evenflow.rollout.sampling import Sampling
 from evenflow.run.console import Display
 
 
@@ -49,8 +48,7 @@ def question_seed(seed: int, key: str) -> int:
 
 
 def sample_answers(
-    policy: Policy,
-    tokenizer: PreTrainedTokenizerBase,
+    engine: Engine,
     prompts: Mapping[str, Prompt],
     golds: Mapping[str, Any],
     answers: Answers,
@@ -92,16 +90,14 @@ def sample_answers(
             chunk = keys[start : start + size]
             began = time.monotonic()
             try:
-                sample(
-                    policy,
-                    tokenizer,
+                for group in sample(
+                    engine,
                     [prompts[key] for key in chunk],
                     num_generations,
                     how,
                     seed=[question_seed(seed, key) for key in chunk],
-                    max_batch=max_batch,
-                    on_group=lambda group, chunk=chunk: write(chunk, group),
-                )
+                ):
+                    write(chunk, group)
             except torch.OutOfMemoryError as error:
                 again = f"; output={answers.folder} goes on from here" if whole else ""
                 raise UserError(

@@ -11,37 +11,36 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from evenflow.policy.reach import reach, remark
+from evenflow.policy.stops import vocabulary
 from evenflow.rollout.embedded.decoder import Decoder, check_model
-from evenflow.rollout.sampling import Sampling, draw
+from evenflow.rollout.embedded.draw import draw
+from evenflow.rollout.sampling import Sampling
 
-OnGroup = Callable[[int, list[list[int]], list[bool]], None]
-"""Told (which prompt, its answers' token ids, whether each was finished)."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """Answers: N = prompts × generations rows, prompt by prompt; T tokens, those of the longest.
+class Ended:
+    """The answers to one prompt, all ended or cut off."""
 
-    ``tokens``: ``(N, T)`` int64 answer ids, padded on the right.
-    ``logprobs``: ``(N, T)`` float32, nats, under the distribution that the token was drawn from
-    (see `sampling.draw`); 0 on padding.
-    ``mask``: ``(N, T)`` bool, true on the answer; its stop token is part of it.
-    ``finished``: ``(N,)`` bool, true if a stop token ended the answer, false if it was cut off.
-    """
-
-    tokens: Tensor
-    logprobs: Tensor
-    mask: Tensor
-    finished: Tensor
+    prompt: int
+    """Which of the prompts."""
+    answers: list[list[int]]
+    """(G,) token ids; the stop token is part of the answer."""
+    logprobs: list[list[float]]
+    """(G,) float32, nats, of each token under the distribution that it was drawn from (see
+    `draw`)."""
+    finished: list[bool]
+    """(G,) True if a stop token ended the answer, false if it was cut off."""
 
 
 def generate(
@@ -53,67 +52,101 @@ def generate(
     seed: int | Sequence[int],
     pad_id: int = 0,
     max_batch: int = 512,
-    on_group: OnGroup | None = None,
-) -> Rollout:
-    """Sample ``num_generations`` answers to each prompt (a sequence of token ids).
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Iterator[Ended]:
+    """Sample ``num_generations`` answers to each prompt (a sequence of token ids); the answers to
+    a prompt come as soon as the last of them has ended, while others are still decoded.
 
     A pure function of weights, prompts, sampling and seed: the generator is private, and the
     model's training mode is left as it was. Every answer owns its noise, so ``max_batch`` (the most
     answers decoded at once) changes what is sampled by float error only; with a seed for each
-    prompt, so do the other prompts. ``on_group`` is called as soon as the last answer to a prompt
-    has ended, while others are still decoded. Autocast is the caller's matter.
+    prompt, so do the other prompts. ``autocast`` surrounds the forward passes.
 
     Raises ``ValueError`` for no prompts, an empty one, an answer that would not fit the model's
     positions, a stop token outside the vocabulary, or a model whose state the cache cannot hold.
     """
     check_model(model)
     _check_request(model, prompts, num_generations, sampling, max_batch)
+
+    @contextmanager
+    def decoding() -> Iterator[None]:
+        with autocast(), _evaluating(model), torch.inference_mode():
+            yield
+
+    return _within(
+        decoding,
+        _decode(model, prompts, num_generations, sampling, seed, pad_id, max_batch),
+    )
+
+
+def _within(enter: Callable[[], AbstractContextManager[Any]], items: Iterator[T]) -> Iterator[T]:
+    """The items, each made inside a context that whoever takes them is not in."""
+    while True:
+        with enter():
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+def _decode(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    num_generations: int,
+    sampling: Sampling,
+    seed: int | Sequence[int],
+    pad_id: int,
+    max_batch: int,
+) -> Iterator[Ended]:
     device = model.device
     total, limit = len(prompts) * num_generations, sampling.max_tokens
     noise = _noise(seed, len(prompts), num_generations, limit, device)
-    is_stop = torch.zeros(_vocabulary(model), dtype=torch.bool, device=device)
+    is_stop = torch.zeros(vocabulary(model), dtype=torch.bool, device=device)
     is_stop[torch.tensor(sampling.stop_ids, dtype=torch.long, device=device)] = True
-    # Made outside inference mode, so that autograd accepts them later.
     tokens = torch.full((total, limit), pad_id, device=device)
     logprobs = torch.zeros(total, limit, dtype=torch.float32, device=device)
     lengths = torch.full((total,), limit, device=device)
     finished = torch.zeros(total, dtype=torch.bool, device=device)
     unended = [num_generations] * len(prompts)
 
-    def ended(rows: Tensor) -> None:
+    def ended(rows: Tensor) -> Iterator[Ended]:
         for prompt, count in Counter((rows // num_generations).tolist()).items():
             unended[prompt] -= count
-            if on_group is not None and not unended[prompt]:
+            if not unended[prompt]:
                 group = slice(prompt * num_generations, (prompt + 1) * num_generations)
-                whole = zip(tokens[group].tolist(), lengths[group].tolist(), strict=True)
-                on_group(prompt, [ids[:n] for ids, n in whole], finished[group].tolist())
+                of_each = lengths[group].tolist()
+                longest = max(of_each)
+                cut = [
+                    [
+                        row[:n]
+                        for row, n in zip(part[group, :longest].tolist(), of_each, strict=True)
+                    ]
+                    for part in (tokens, logprobs)
+                ]
+                yield Ended(prompt, cut[0], cut[1], finished[group].tolist())
 
-    with _evaluating(model), torch.inference_mode():
-        for members, rows in _chunks(prompts, num_generations, max_batch):
-            # rows[s]: the row of the result that slot s of the batch writes.
-            rows = torch.tensor(rows, device=device)
-            chunk = [prompts[i] for i in members]
-            decoder = Decoder(model, chunk, len(rows) // len(members), limit, pad_id)
-            logits = decoder.prefill()
-            for step in range(limit):
-                token, logprob = draw(logits, sampling, noise[rows, step])
-                tokens[rows, step] = token
-                logprobs[rows, step] = logprob
-                stopped = is_stop[token]
-                if stopped.any():
-                    over = rows[stopped]
-                    finished[over] = True
-                    lengths[over] = step + 1
-                    rows, token = decoder.retire(stopped, rows, token)
-                    ended(over)
-                if step + 1 == limit or not len(rows):
-                    break
-                logits = decoder.step(token)
-            ended(rows)
-
-    longest = int(lengths.max())
-    mask = torch.arange(longest, device=device) < lengths[:, None]
-    return Rollout(tokens[:, :longest], logprobs[:, :longest], mask, finished)
+    for members, rows in _chunks(prompts, num_generations, max_batch):
+        # rows[s]: the row of the result that slot s of the batch writes.
+        rows = torch.tensor(rows, device=device)
+        chunk = [prompts[i] for i in members]
+        decoder = Decoder(model, chunk, len(rows) // len(members), limit, pad_id)
+        logits = decoder.prefill()
+        for step in range(limit):
+            token, logprob = draw(logits, sampling, noise[rows, step])
+            tokens[rows, step] = token
+            logprobs[rows, step] = logprob
+            stopped = is_stop[token]
+            if stopped.any():
+                over = rows[stopped]
+                finished[over] = True
+                lengths[over] = step + 1
+                rows, token = decoder.retire(stopped, rows, token)
+                yield from ended(over)
+            if step + 1 == limit or not len(rows):
+                break
+            logits = decoder.step(token)
+        yield from ended(rows)
 
 
 def _noise(
@@ -162,10 +195,6 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _vocabulary(model: PreTrainedModel) -> int:
-    return cast(nn.Embedding, model.get_input_embeddings()).weight.shape[0]
-
-
 def _check_request(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -194,13 +223,13 @@ def _check_request(
             f"to at most {limit - len(prompts[longest])} or drop the prompt"
         )
     for i, prompt in enumerate(prompts):
-        if max(prompt) >= _vocabulary(model):
+        if max(prompt) >= vocabulary(model):
             raise ValueError(
                 f"prompt {i} has the token {max(prompt)}, which is not in the model's vocabulary "
-                f"of {_vocabulary(model)} tokens"
+                f"of {vocabulary(model)} tokens"
             )
-    unknown = [stop for stop in sampling.stop_ids if stop >= _vocabulary(model)]
+    unknown = [stop for stop in sampling.stop_ids if stop >= vocabulary(model)]
     if unknown:
         raise ValueError(
-            f"stop_ids {unknown} are not in the model's vocabulary of {_vocabulary(model)} tokens"
+            f"stop_ids {unknown} are not in the model's vocabulary of {vocabulary(model)} tokens"
         )

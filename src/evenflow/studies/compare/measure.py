@@ -10,22 +10,19 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers import PreTrainedTokenizerBase
 
-from evenflow.bounds import is_right
 from evenflow.config import EvaluationConfig, HeadConfig, TrainConfig, load
-from evenflow.data import Prompt
 from evenflow.errors import UserError
 from evenflow.evaluation.exact import combine, exact_pass_at_k
-from evenflow.evaluation.heldout import HeldOut, pass_at_k
-from evenflow.objectives import Balance
+from evenflow.evaluation.heldout import count_right, pass_at_k
 from evenflow.policy.loading import (
     REFERENCE_FILE,
     build_policy,
@@ -38,14 +35,13 @@ from evenflow.policy.loading import (
 )
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate, micro_batches
-from evenflow.rewards.overlong import overlong_penalty
-from evenflow.rollout.experience import Experience
+from evenflow.rollout.group import Group
 from evenflow.run import checkpoints
 from evenflow.run.files import finite, write_atomic
 from evenflow.run.folder import choose_device, set_threads
 from evenflow.run.lock import only_one
-from evenflow.training.batch import to_answers
-from evenflow.training.build import build_held_out, build_rewards, load_questions
+from evenflow.training.build import build_held_out, build_rewards, engine_for, load_questions
+from evenflow.training.scoring import rewards_of, to_rows
 
 KS = tuple(2**power for power in range(9))  # 1, 2, 4, … 256
 RESULT = "measured.json"
@@ -75,7 +71,7 @@ def measure(folder: Path, specification: dict[str, Any]) -> dict[str, Any]:
     needs = config.build_objective().needs
     policy = build_policy(
         config.model,
-        config.head if newest and needs.log_z == "head" else None,
+        config.head if newest and needs.head else None,
         reference=True,
         temperature=config.rollout.temperature,
         device=device,
@@ -134,33 +130,32 @@ def measure_set(
     questions = load_questions(config, tokenizer, training=False)
     if not questions.test:
         raise UserError("data.test: compare needs held-out questions; name a file or dataset")
+    engine = engine_for(config, questions, tokenizer, policy)
     held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
     assert held_out is not None
     scores: dict[str, float | None] = {}
     masses = None
     with held_out.conditions(policy):
         if held_out.solutions is not None:
-            masses = [list(row.values()) for row in held_out.masses(policy, tokenizer)]
+            masses = [list(row.values()) for row in held_out.masses(policy)]
             scores |= exact_scores_of(masses)
-        experience, result = held_out.answers(policy, tokenizer, held_out.prompts)
-        counts = right_answers(result.total, held_out)
+        groups = held_out.answers(engine, held_out.prompts)
+        counts = [count_right(group, held_out.right) for group in groups]
         scores |= sampled_scores(counts, exact=masses is not None)
-        own, reference = logprobs = score_twice(policy, experience, held_out.budget)
+        of_each = Texts.of(groups)
+        own, reference = logprobs = score_twice(policy, of_each, held_out.budget)
         if base is not None:
             base.temperature = policy.temperature
-            ids = experience.prompt_ids, experience.answers
-            reference = base.score(*ids, budget=held_out.budget)
+            reference = base.score(*of_each, budget=held_out.budget)
         scores["entropy"] = -own.sum(1).mean().item()
         scores["kl_reference"] = (own.sum(1) - reference.sum(1)).mean().item()
         at = policy.temperature
-    objective = config.build_objective()
     scores["residual"] = None
-    if fitted and isinstance(objective, Balance):
+    if fitted:
         policy.temperature = config.rollout.temperature
         if policy.temperature != at:
-            logprobs = score_twice(policy, experience, held_out.budget)
-        rewards = torch.tensor(result.total)
-        scores["residual"] = residual(objective, policy, experience, rewards, logprobs, config)
+            logprobs = score_twice(policy, of_each, held_out.budget)
+        scores["residual"] = residual(config, policy, groups, logprobs)
     return {
         "scores": scores,
         "questions": len(held_out.prompts),
@@ -169,11 +164,26 @@ def measure_set(
     }
 
 
-def score_twice(policy: Policy, experience: Experience, budget: int) -> tuple[Tensor, Tensor]:
+class Texts(NamedTuple):
+    """Token ids of N answers, as `Policy.score` asks for them."""
+
+    prompts: list[tuple[int, ...]]
+    answers: list[list[int]]
+
+    @staticmethod
+    def of(groups: Sequence[Group]) -> Texts:
+        """Group by group."""
+        return Texts(
+            [group.prompt.ids for group in groups for _ in group.answers],
+            [ids for group in groups for ids in group.answers],
+        )
+
+
+def score_twice(policy: Policy, texts: Texts, budget: int) -> tuple[Tensor, Tensor]:
     """(N, T) log π and log π_ref of the answers, π_ref the run's own reference."""
-    ids, width = (experience.prompt_ids, experience.answers), experience.mask.shape[1]
-    scores = (policy.score(*ids, budget=budget, reference=which) for which in (False, True))
-    own, reference = (pad(score, (0, width - score.shape[1])) for score in scores)
+    own, reference = (
+        policy.score(*texts, budget=budget, reference=which) for which in (False, True)
+    )
     return own, reference
 
 
@@ -186,14 +196,6 @@ def exact_scores_of(masses: list[list[float]]) -> dict[str, float]:
         "effective_solutions": table.effective_solutions,
         **{f"pass@{k}": exact_pass_at_k(masses, k) for k in KS},
     }
-
-
-def right_answers(totals: list[float], held_out: HeldOut) -> list[tuple[int, int]]:
-    """(answers judged, right ones of them) for each question."""
-    n, right = held_out.num_generations, held_out.right
-    groups = [totals[start : start + n] for start in range(0, len(totals), n)]
-    known = [[r for r in group if not math.isnan(r)] for group in groups]
-    return [(len(group), sum(is_right(r, right) for r in group)) for group in known]
 
 
 def sampled_scores(counts: list[tuple[int, int]], *, exact: bool) -> dict[str, float | None]:
@@ -210,45 +212,33 @@ def sampled_scores(counts: list[tuple[int, int]], *, exact: bool) -> dict[str, f
 
 
 def residual(
-    choices: Balance,
-    policy: Policy,
-    experience: Experience,
-    rewards: Tensor,
-    logprobs: tuple[Tensor, Tensor],
     config: TrainConfig,
+    policy: Policy,
+    groups: Sequence[Group],
+    logprobs: tuple[Tensor, Tensor],
 ) -> float | None:
-    """√(mean δ²) over the sampled answers, δ under the run's own choices: 0 at its fixed point.
-
-    log Z is the head's where the run has one, 0 where it has none, and else the group's: running
-    and offline values are of training questions, and leave-one-out would enlarge δ. In the units of
-    δ: nats an answer for a scale of 1, nats a token for 1/|y|. `rewards` (N,) are as the reward
-    functions gave them, NaN where they did not; `logprobs` are of `score_twice`.
-    """
-    known = [i for i, reward in enumerate(rewards.tolist()) if not math.isnan(reward)]
+    """How far the policy is from where its objective rests, by the answers whose reward is known;
+    see `Objective.residual`. `logprobs` are of `score_twice`."""
+    totals = [total for group in groups for total in group.total]
+    known = [i for i, total in enumerate(totals) if not math.isnan(total)]
+    groups = [group.known for group in groups if len(group.known)]
     if not known:
         return None
-    experience, rewards = experience[known], rewards[known]
-    limit, share = config.rollout.max_completion_length, config.reward.overlong_share
-    if share:
-        lengths = [len(answer) for answer in experience.answers]
-        rewards = rewards - torch.tensor([overlong_penalty(n, limit, share) for n in lengths])
-    own, reference = (part[known] for part in logprobs)
-    answers = to_answers(experience, rewards, old_logprobs=own, ref_logprobs=reference)
+    rows = to_rows(groups, rewards_of(groups, config)[0], policy.device)
+    width = rows.answers.mask.shape[1]
+    own, reference = (part[known, :width] for part in logprobs)
     log_z = None
-    if choices.log_z == "head":
-        of_prompt = head_log_z(policy, experience.prompts, config.train.micro_batch_tokens)
-        log_z = torch.tensor([of_prompt[p.key] for p in experience.prompts], device=policy.device)
-    elif choices.log_z != "none":
-        choices = choices.model_copy(update={"log_z": "group"})
-    answers = choices.estimate(answers.old_logprobs, choices.prepare(answers))
-    _, metrics = choices.loss(answers.old_logprobs, answers, float(len(answers)), log_z)
-    return metrics["residual"].square().mean().sqrt().item()
+    if policy.head is not None:
+        of_prompt = head_log_z(policy, groups, config.train.micro_batch_tokens)
+        log_z = torch.tensor([of_prompt[key] for key in rows.keys], device=policy.device)
+    answers = rows.answers.replace(old_logprobs=own, ref_logprobs=reference)
+    return config.build_objective().residual(own, answers, log_z)
 
 
 @torch.no_grad()
-def head_log_z(policy: Policy, prompts: list[Prompt], budget: int) -> dict[str, float]:
+def head_log_z(policy: Policy, groups: Sequence[Group], budget: int) -> dict[str, float]:
     """log Zφ of every question, by its key."""
-    questions = {prompt.key: prompt.ids for prompt in prompts}
+    questions = {group.prompt.key: group.prompt.ids for group in groups}
     keys = list(questions)
     found: dict[str, float] = {}
     policy.eval()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from evenflow.config import HeadConfig
-from evenflow.objectives import PRESETS, Balance, Preset, Surrogate
+from evenflow.objectives import PRESETS, Balance, Choices, Preset
 from evenflow.studies.exact.problems import Problem
 from evenflow.studies.exact.training import Run, Settings
 
@@ -92,20 +92,6 @@ SMALL_GROUPS = ("r̃ `centred`, log Z `head`", "r̃ `group`, log Z `group`")
 """Whose fixed point depends on G: also with four answers a group."""
 
 
-def for_problem(objective: Balance | Surrogate, problem: Problem) -> Balance | Surrogate:
-    """A preset with the problem's target: β/s = n for the longest answer and the problem's γ; a
-    surrogate without a prior has no KL term either, and L where it needs one."""
-    if isinstance(objective, Balance):
-        per_token = objective.scale == "mean"
-        beta = problem.inverse_temperature / (problem.limit if per_token else 1)
-        changes = {"inverse_temperature": beta, "reference_weight": problem.reference_weight}
-        return objective.model_copy(update=changes)
-    changes: dict[str, object] = {} if problem.prior else {"kl_coefficient": 0.0}
-    if objective.aggregation == "constant" and objective.aggregation_length is None:
-        changes["aggregation_length"] = float(problem.limit)
-    return objective.model_copy(update=changes)
-
-
 def head_of(preset: Preset) -> HeadConfig:
     """The head that a preset brings: its settings `head.*`."""
     changes = {
@@ -116,10 +102,10 @@ def head_of(preset: Preset) -> HeadConfig:
     return HeadConfig.model_validate(changes)
 
 
-def rated(objective: Balance | Surrogate, settings: Settings) -> Settings:
-    """A third of the learning rate for what sharpens beyond π*, which is all but raw rewards in the
-    balance family: at the full rate it collapses onto the first peak that it meets."""
-    if isinstance(objective, Balance) and objective.reward == "raw":
+def rated(objective: Choices, settings: Settings) -> Settings:
+    """A third of the learning rate for what sharpens beyond π*: at the full rate it collapses onto
+    the first peak that it meets."""
+    if objective.rests_at_target:
         return settings
     return replace(settings, learning_rate=settings.learning_rate / 3)
 
@@ -127,7 +113,9 @@ def rated(objective: Balance | Surrogate, settings: Settings) -> Settings:
 def algorithm_runs(problem: Problem, seed: int, settings: Settings) -> Iterator[Run]:
     """Every row of PRESETS, and FlowRL at its published β."""
     for name, preset in PRESETS.items():
-        objective = for_problem(preset.objective, problem)
+        objective = preset.objective.aim(
+            problem.inverse_temperature, problem.reference_weight, problem.limit
+        )
         own = rated(objective, settings)
         yield Run(ALGORITHMS, problem, name, objective, seed, head_of(preset), own)
     published = PRESETS["flowrl"].objective.model_copy(

@@ -1,6 +1,6 @@
 """One run: one objective on one listed problem, with the library's own policy, sampler and learner.
 
-Answers are sampled token by token from the policy (`rollout.generate`), and a rollout batch is
+Answers are sampled token by token from the policy by the embedded engine, and a rollout batch is
 learned from in several mini-batches, so that importance weights and clips have something to act on.
 Only the measures use the listing, and the reference's log-probs, which are looked up in it.
 """
@@ -18,19 +18,19 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from evenflow.config import CriticConfig, HeadConfig, OptimizerConfig
 from evenflow.data import Prompt
-from evenflow.objectives import Answers, Balance, Surrogate
+from evenflow.objectives import Choices, Memory
 from evenflow.policy.heads import Critic, PartitionHead
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate
-from evenflow.rollout import Sampling, generate
-from evenflow.studies.exact.fixed_points import fixed_point
+from evenflow.rollout import Sampling, build_engine, sample
 from evenflow.studies.exact.listing import Listing
 from evenflow.studies.exact.measures import kl, measures
 from evenflow.studies.exact.problems import Problem
 from evenflow.training.learning import Learner
-from evenflow.training.log_z import LogZMemory
 from evenflow.training.optim import adamw, parameter_groups, rate_factor, set_rate
+from evenflow.training.scoring import Rows, to_rows
 
+MAX_BATCH = 512  # answers sampled at once
 REFERENCE_SEED = 0  # all runs of a problem share their reference
 KEPT = 5000  # answers up to which a result holds the whole distribution of question 0
 
@@ -62,22 +62,16 @@ class Run:
     study: str
     problem: Problem
     label: str
-    objective: Balance | Surrogate
+    objective: Choices
     seed: int
     head: HeadConfig = field(default_factory=HeadConfig)
     settings: Settings = field(default_factory=Settings)
-    prediction: Balance | None = None
+    prediction: Choices | None = None
     """Whose fixed point is expected, where it is not the objective's own formula."""
 
     @property
     def rollouts(self) -> int:
         return self.settings.rollouts or self.problem.rollouts
-
-    @property
-    def predicted_by(self) -> Balance | None:
-        """The choices whose formula says where the run should rest; None where there is none."""
-        own = self.objective if isinstance(self.objective, Balance) else None
-        return self.prediction or own
 
 
 def build_policy(run: Run) -> Policy:
@@ -108,7 +102,7 @@ def build_policy(run: Run) -> Policy:
     reference = copy.deepcopy(model)
     torch.manual_seed(run.seed)
     needs, width = run.objective.needs, problem.hidden_size
-    head = PartitionHead(width, run.head) if needs.log_z == "head" else None
+    head = PartitionHead(width, run.head) if needs.head else None
     critic = Critic(width, CriticConfig()) if needs.values else None
     return Policy(model, head=head, critic=critic, reference=reference)
 
@@ -143,62 +137,46 @@ class Listed:
             self.ref_tokens = self.listing.token_logprobs(model)  # (Q, N, L)
         self.log_ref = self.ref_tokens.sum(-1)  # (Q, N)
         self.prompts = [Prompt(str(q), "", ids, {}) for q, ids in enumerate(self.problem.prompts)]
+        self.engine = build_engine("embedded", None, MAX_BATCH)
         self.sampling = Sampling(
             max_tokens=self.problem.limit, stop_ids=(0,) if self.problem.mixed else ()
         )
 
-    def sample(self, seed: int) -> tuple[Answers, list[Prompt], list[list[int]]]:
+    def sample(self, seed: int, version: int) -> Rows:
         """A rollout batch: `groups` groups of each question."""
-        settings = self.run.settings
-        asked = [q for q in range(self.problem.questions) for _ in range(settings.groups)]
-        rollout = generate(
-            self.policy.model,  # pyright: ignore[reportArgumentType]
-            [self.problem.prompts[q] for q in asked],
-            settings.group_size,
-            self.sampling,
-            seed=seed,
+        settings, policy = self.run.settings, self.policy
+        asked = [prompt for prompt in self.prompts for _ in range(settings.groups)]
+        self.engine.update(policy, version)
+        groups = sorted(
+            sample(self.engine, asked, settings.group_size, self.sampling, seed=seed),
+            key=lambda group: group.place,
         )
-        lengths = rollout.mask.sum(1).tolist()
-        answers = [row[:n] for row, n in zip(rollout.tokens.tolist(), lengths, strict=True)]
-        question = torch.tensor(asked).repeat_interleave(settings.group_size)  # (N,)
-        place = torch.tensor([self.problem.index[tuple(answer)] for answer in answers])
-        groups = torch.arange(len(asked)).repeat_interleave(settings.group_size)
-        keys = torch.stack([groups, place], 1)
-        _, copy_of, copies = keys.unique(dim=0, return_inverse=True, return_counts=True)
-        width = rollout.mask.shape[1]
-        prompts = [self.prompts[q] for q in question.tolist()]
-        values = None
+        place = [self.problem.index[tuple(ids)] for group in groups for ids in group.answers]
+        question = [int(group.prompt.key) for group in groups for _ in group.answers]
+        rows = to_rows(groups, self.problem.rewards[question, place].float(), policy.device)
+        width = rows.answers.mask.shape[1]
+        found = {"ref_logprobs": self.ref_tokens[question, place, :width].float()}
         if self.run.objective.needs.values:
-            values = self.policy.score_values([p.ids for p in prompts], answers)
-        batch = Answers(
-            mask=rollout.mask,
-            rewards=self.problem.rewards[question, place].float(),
-            groups=groups,
-            old_logprobs=rollout.logprobs,
-            ref_logprobs=self.ref_tokens[question, place, :width].float(),
-            share=1 / copies[copy_of].float(),
-            values=values,
-        )
-        return batch, prompts, answers
+            found["values"] = policy.score_values(rows.prompt_ids, rows.answer_ids)
+        return rows.with_answers(rows.answers.replace(**found))
 
-    def sample_reference(self, prompts: list[Prompt]) -> tuple[Tensor, Tensor]:
+    def sample_reference(self, keys: list[str]) -> tuple[Tensor, Tensor]:
         """Rewards and summed log-probs (questions, answers) of as many reference answers as a
         question gets in a rollout batch, for an offline log Z."""
         settings = self.run.settings
         count = settings.groups * settings.group_size
         generator = torch.Generator().manual_seed(self.run.seed)
-        questions = torch.tensor([int(prompt.key) for prompt in prompts])[:, None]
+        questions = torch.tensor([int(key) for key in keys])[:, None]
         log_ref = self.log_ref[questions[:, 0]]
         places = log_ref.exp().multinomial(count, replacement=True, generator=generator)
         return self.problem.rewards[questions, places].float(), log_ref.gather(1, places).float()
 
 
-def used_log_z(listed: Listed, memory: LogZMemory | None) -> Tensor | None:
+def used_log_z(listed: Listed, memory: Memory | None) -> Tensor | None:
     """(Q,) the log Z that the objective uses for each question, where it holds one."""
     policy, problem = listed.policy, listed.problem
     if memory is not None:
-        offline = {key: value for key, (value, _) in memory.offline.items()}
-        known = memory.running.values or offline
+        known = memory.log_z
         return torch.tensor([known[p.key] for p in listed.prompts]) if known else None
     if policy.head is None:
         return None
@@ -214,9 +192,7 @@ def train(run: Run) -> dict[str, Any]:
     problem, objective, settings = run.problem, run.objective, run.settings
     policy = build_policy(run)
     learner, listed = build_learner(run, policy), Listed(run, policy)
-    memory = None
-    if isinstance(objective, Balance) and objective.needs.log_z in ("running", "offline"):
-        memory = LogZMemory(objective, listed.sample_reference)
+    memory = objective.memory(listed.sample_reference)
     log_target, log_z_true = problem.target(listed.log_ref)
     history = []
     due = {
@@ -233,12 +209,12 @@ def train(run: Run) -> dict[str, Any]:
             history.append({"step": step * settings.mini_batches} | row)
         if step == run.rollouts:
             break
-        batch, prompts, answers = listed.sample(run.seed * 1_000_003 + step)
-        batch = objective.prepare(batch)
+        rows = listed.sample(run.seed * 1_000_003 + step, learner.version)
+        answers = objective.prepare(rows.answers)
         if memory is not None:
-            batch, _ = memory.fill(batch, prompts)
+            answers, _ = memory.fill(answers, rows.keys)
         set_rate(learner.optimizer, rate_factor(step, "linear", 10, run.rollouts))
-        learner.learn(batch, [p.ids for p in prompts], answers, seed=f"{run.seed}/{step}")
+        learner.learn(rows.with_answers(answers), seed=f"{run.seed}/{step}")
     log_pi = listed.listing.logprobs(policy.model)
     result: dict[str, Any] = {
         "seconds": time.monotonic() - began,
@@ -262,13 +238,14 @@ def predicted(run: Run, listed: Listed, log_pi: Tensor, log_z: Tensor | None) ->
     ``predicted_kl`` KL(predicted‖π*), ``kl_to_predicted`` KL(π‖predicted), ``log_z_error`` mean
     |log Zφ − z|; nothing where no formula is known.
     """
-    choices, problem = run.predicted_by, listed.problem
-    if choices is None or choices.prior_lift > 0 or choices.duplicates == "once":
-        return {}
-    points = [
-        fixed_point(choices, log_ref, rewards, problem.lengths, run.settings.group_size)
+    choices, problem = run.prediction or run.objective, listed.problem
+    found = [
+        choices.fixed_point(log_ref, rewards, problem.lengths, run.settings.group_size)
         for log_ref, rewards in zip(listed.log_ref, problem.rewards, strict=True)
     ]
+    points = [point for point in found if point is not None]
+    if not points:
+        return {}
     log_fixed = torch.stack([point.log_pi for point in points])
     values = {
         "predicted_kl": kl(log_fixed, problem.target(listed.log_ref)[0]).mean().item(),

@@ -15,12 +15,15 @@ derivations.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from evenflow.objectives import Balance
-from evenflow.objectives.rewards import STD_FLOOR
+from evenflow.objectives.groups import STD_FLOOR
+
+if TYPE_CHECKING:
+    from evenflow.objectives.balance import Balance
 
 DRAWS = 8192  # groups whose mean stands for the expectation over the others
 DAMPING = 0.2
@@ -107,7 +110,7 @@ def expected_signal(choices: Balance, rewards: Tensor, pi: Tensor, uniform: Tens
     expectation given i is then that of r̃_i·G/(G − 1) against log π.
     """
     size = uniform.shape[1] + 1
-    own_group = choices.needs.log_z == "group"
+    own_group = choices.needs.whole_groups
     if choices.reward == "raw":
         return rewards
     if choices.reward == "centred":

@@ -1,0 +1,273 @@
+"""What an objective is, and what it may know of the run that it is used in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from evenflow.objectives.answers import Answers
+from evenflow.objectives.fixed_points import FixedPoint
+
+METHODS = ("needs", "prepare", "estimate", "total", "loss", "summarise", "memory", "residual")
+"""What the trainer asks of an objective; what `Choices` brings besides is asked by recipes."""
+ON_POLICY = "each batch is learned from in one step, so that every weight is 1"
+STALE = (
+    "objective.{0}: none takes every answer for the policy's own, and after the first optimiser "
+    "step of a batch they are an older policy's; use one mini-batch and one epoch, or another {0}"
+)
+Idle = Iterator[tuple[tuple[str, ...], str]]
+"""Fields that change nothing, and why."""
+ReferenceSampler = Callable[[list[str]], tuple[Tensor, Tensor]]
+"""Keys of questions → rewards (NaN: unknown) and summed log-probs of answers sampled from the
+reference, both (questions, samples)."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective asks of the trainer."""
+
+    reference: bool = False
+    """Log-probabilities of the reference, in `Answers.ref_logprobs`."""
+    reference_samples: bool = False
+    """Answers sampled from the reference, for its `memory`."""
+    head: bool = False
+    """A learned log Z: its value, with gradient, in `Scores.log_z`."""
+    whole_groups: bool = False
+    """`estimate` needs every answer of a group, before the first gradient of a mini-batch."""
+    shares: bool = False
+    """How often each answer occurs in its group, in `Answers.share`."""
+    old_logprobs: bool = False
+    """π_old before the first gradient is taken: `prepare`, `estimate` or `memory` reads it."""
+    values: bool = False
+    """A critic: its values in `Answers.values`, and again, with gradient, in `Scores.values`."""
+    entropy: bool = False
+    """The policy's entropy at each token, with gradient, in `Scores.entropy`."""
+    groups_of_two: bool = False
+    """It compares the answers to one question: there must be at least two."""
+
+
+class Scores(NamedTuple):
+    """What the policy says of B answers of at most T tokens, with gradient; 0 on padding."""
+
+    logprobs: Tensor
+    """(B, T) log π of each token."""
+    log_z: Tensor | None = None
+    """(B,) log Zφ, with a head."""
+    values: Tensor | None = None
+    """(B, T) V before each token, with a critic."""
+    entropy: Tensor | None = None
+    """(B, T) of the distribution that each token was drawn from, where asked for."""
+
+
+class Memory(Protocol):
+    """What an objective knows of each question from one step to the next."""
+
+    def unknown(self, keys: Sequence[str]) -> set[str]:
+        """The questions whose answers must be left out."""
+        ...
+
+    def fill(self, answers: Answers, keys: Sequence[str]) -> tuple[Answers, dict[str, float]]:
+        """The answers with what is known of their questions, (N,) keys, and numbers to report."""
+        ...
+
+    @property
+    def log_z(self) -> Mapping[str, float]:
+        """The log Z of each question that is known."""
+        ...
+
+    def forget(self) -> None:
+        """Start anew: the reference is another one."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        ...
+
+
+class Objective(Protocol):
+    """A loss on groups of answers. One of your own is named by `algorithm: my_module:MyObjective`.
+
+    Each batch of whole groups goes through `prepare`, each mini-batch through `estimate` and
+    `total`, each micro-batch through `loss`. Subclasses of `Choices` need to write `loss` alone,
+    and their fields are those of the recipe's section `objective`.
+    """
+
+    @property
+    def needs(self) -> Needs:
+        """What the trainer must provide."""
+        ...
+
+    def prepare(self, answers: Answers) -> Answers:
+        """Once per rollout batch of whole groups: fill what follows from rewards and old and
+        reference log-probs."""
+        ...
+
+    def estimate(self, logprobs: Tensor, answers: Answers) -> Answers:
+        """Once per mini-batch of whole groups, log-probs (N, T) without gradient."""
+        ...
+
+    def total(self, answers: Answers) -> Tensor | float:
+        """The mini-batch's denominator."""
+        ...
+
+    def loss(
+        self, scores: Scores, answers: Answers, total: Tensor | float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A micro-batch's part of the mini-batch's loss, and detached metrics, (B,) each. The
+        parts of all micro-batches add up to the loss when `total` is the mini-batch's."""
+        ...
+
+    def summarise(self, metrics: Mapping[str, Tensor]) -> dict[str, Any]:
+        """A step's numbers from the metrics of all its answers, (N,) each; see
+        `objectives.summary`."""
+        ...
+
+    def memory(self, sample_reference: ReferenceSampler) -> Memory | None:
+        """What it remembers of questions between steps; None: nothing."""
+        ...
+
+    def residual(self, logprobs: Tensor, answers: Answers, log_z: Tensor | None) -> float | None:
+        """How far a policy is from where the objective rests, by sampled answers: √(mean δ²), 0
+        at the fixed point; None where it has none. `log_z` (N,) is the head's, where it has one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an objective may know of a run's recipe."""
+
+    single_step: bool = False
+    """Each rollout batch is learned from in one optimiser step."""
+    num_generations: int = 2
+    """G."""
+    longest: float = 1.0
+    """Tokens that an answer may have."""
+    right: float = 1.0
+    """The reward from which on an answer is right."""
+    gain: float = 1.0
+    """By how much a right answer's reward exceeds that of one that earns nothing."""
+    overlong: bool = False
+    """Overlong answers are penalised."""
+    dropout: bool = False
+    """The policy's own forward passes drop units."""
+    plain: bool = False
+    """The reward is 0 or 1 and nothing else, the reference is the base model, and what is
+    evaluated is what is sampled from."""
+
+
+class Choices(BaseModel):
+    """An objective whose fields are choices: frozen, strict about names, every number finite.
+
+    What it need not say for itself stands here.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    # --- to the trainer --------------------------------------------------------------------------
+
+    @property
+    def needs(self) -> Needs:
+        """Nothing but answers and rewards."""
+        return Needs()
+
+    def prepare(self, answers: Answers) -> Answers:
+        """Refuse a batch that nothing can be learned from."""
+        answers.require_whole()
+        return answers
+
+    def estimate(self, logprobs: Tensor, answers: Answers) -> Answers:
+        """Nothing to estimate: the answers as they are."""
+        del logprobs
+        return answers
+
+    def total(self, answers: Answers) -> Tensor | float:
+        """How many answers there are."""
+        return float(len(answers))
+
+    def loss(
+        self, scores: Scores, answers: Answers, total: Tensor | float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """To be written by each objective."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss(scores, answers, total)")
+
+    def summarise(self, metrics: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Nothing beyond what is said of every objective."""
+        del metrics
+        return {}
+
+    def memory(self, sample_reference: ReferenceSampler) -> Memory | None:
+        """Nothing to remember."""
+        del sample_reference
+        return None
+
+    def residual(self, logprobs: Tensor, answers: Answers, log_z: Tensor | None) -> float | None:
+        """No fixed point is known."""
+        del logprobs, answers, log_z
+        return None
+
+    # --- to recipes ------------------------------------------------------------------------------
+
+    def settle(self, given: frozenset[str], setting: Setting) -> Self:
+        """With what follows from the recipe for fields that it does not give."""
+        del given, setting
+        return self
+
+    def problems(self, setting: Setting) -> Iterator[str]:
+        """A sentence for each combination with the recipe that cannot be."""
+        del setting
+        yield from ()
+
+    def idle(self, setting: Setting, preset: Choices) -> Idle:
+        """Fields that change nothing beside the others; `preset` is the row before the recipe's
+        changes."""
+        del setting, preset
+        yield from ()
+
+    def cautions(self, setting: Setting) -> Iterator[str]:
+        """What is allowed and seldom meant."""
+        del setting
+        yield from ()
+
+    def facts(self, setting: Setting) -> list[tuple[str, str]]:
+        """What is to be said before the first step, as label and text."""
+        del setting
+        return []
+
+    def fixed_point(
+        self, log_ref: Tensor, rewards: Tensor, lengths: Tensor, group_size: int
+    ) -> FixedPoint | None:
+        """Where a policy that can represent everything rests, for one question of which all
+        answers are listed, (N,) each; None where no formula is known."""
+        del log_ref, rewards, lengths, group_size
+        return None
+
+    def aim(self, nats: float, reference_weight: float, longest: int) -> Self:
+        """With the target π_ref^γ·e^{nats·r}, as far as the objective has one; for scales by
+        length, of answers of `longest` tokens."""
+        del nats, reference_weight, longest
+        return self
+
+    @property
+    def rests_at_target(self) -> bool:
+        """Whether that is where it comes to rest, rather than beyond."""
+        return False
+
+    def true_log_z(self, right: Sequence[float], setting: Setting) -> float | None:
+        """The mean log Z of the target over questions, of each of which the chance that the
+        reference is right is known; None where there is no target, or no formula."""
+        del right, setting
+        return None
+
+    def changed(self, preset: Choices, field: str, *options: str) -> bool:
+        """Whether the preset has one of these options, and these choices another or the same."""
+        return {getattr(preset, field), getattr(self, field)} <= set(options)

@@ -1,0 +1,89 @@
+"""The engine that needs nothing but PyTorch: it samples with the very model that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from evenflow.data import Prompt
+from evenflow.policy.policy import Policy
+from evenflow.policy.reach import reach, remark
+from evenflow.policy.stops import vocabulary
+from evenflow.rollout.decoding import decoder_of
+from evenflow.rollout.embedded.decoder import check_model
+from evenflow.rollout.embedded.generate import generate
+from evenflow.rollout.engine import Limits
+from evenflow.rollout.group import Group
+from evenflow.rollout.sampling import Sampling
+
+TOKEN_BYTES = 16
+"""Of each token: id (8), log-prob (4) and the number it is drawn by (4)."""
+
+
+class EmbeddedEngine:
+    """Samples from the policy's own weights, in this process and on the policy's device."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, max_batch: int) -> None:
+        """Without a tokenizer the answers' texts are empty."""
+        self.tokenizer, self.max_batch = tokenizer, max_batch
+        self.policy: Policy | None = None
+        self.version = 0
+
+    def update(self, policy: Policy, version: int) -> None:
+        """Sample from this policy: its weights are read where they are."""
+        self.policy, self.version = policy, version
+
+    def limits(self, prompts: Sequence[Prompt]) -> Limits:
+        """The model's positions and vocabulary. ValueError for a model whose state the key/value
+        cache cannot hold."""
+        model = self._model
+        check_model(model)
+        limit = reach(model, [len(prompt.ids) for prompt in prompts]) if prompts else None
+        return Limits(
+            positions=limit,
+            remark="" if limit is None else remark(model, limit),
+            vocabulary=vocabulary(model),
+            token_bytes=TOKEN_BYTES,
+            exact=cast(Policy, self.policy).compute_dtype == torch.float32,
+        )
+
+    def groups(
+        self,
+        prompts: Sequence[Prompt],
+        count: int,
+        sampling: Sampling,
+        *,
+        seed: int | Sequence[int],
+    ) -> Iterator[Group]:
+        """See `generate`."""
+        model, version, tokenizer = self._model, self.version, self.tokenizer
+        decode = decoder_of(tokenizer) if tokenizer is not None else None
+        for ended in generate(
+            model,
+            [prompt.ids for prompt in prompts],
+            count,
+            sampling,
+            seed=seed,
+            max_batch=self.max_batch,
+            autocast=cast(Policy, self.policy).autocast,
+        ):
+            prompt, pairs = prompts[ended.prompt], zip(ended.answers, ended.finished, strict=True)
+            spoken = [ids[:-1] if whole else ids for ids, whole in pairs]
+            yield Group(
+                place=ended.prompt,
+                prompt=prompt,
+                answers=ended.answers,
+                logprobs=ended.logprobs,
+                texts=decode(prompt.ids, spoken) if decode else [""] * count,
+                finished=ended.finished,
+                version=version,
+            )
+
+    @property
+    def _model(self) -> PreTrainedModel:
+        if self.policy is None:
+            raise ValueError("the engine has no policy yet: call update(policy, version) first")
+        return cast(Any, self.policy.model)

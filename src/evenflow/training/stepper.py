@@ -1,0 +1,173 @@
+"""One step: questions → answers → rewards → old and reference log-probs → objective → AdamW.
+
+It knows no algorithm and no engine by name. The objective says what it needs (`Needs`): the
+reference, a head for log Z, answers of the reference, how often an answer occurs, a critic. All
+randomness of step k is derived from (seed, k), so that on a CPU a resumed run repeats an
+uninterrupted one bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evenflow.config import TrainConfig
+from evenflow.data import Prompt
+from evenflow.objectives import Objective
+from evenflow.policy.policy import Policy
+from evenflow.rollout.collect import Batch, Collector, Phase
+from evenflow.rollout.engine import limits_of
+from evenflow.rollout.group import count_answers, count_tokens
+from evenflow.run.console import console
+from evenflow.training.budget import Spent
+from evenflow.training.learning import build_learner
+from evenflow.training.metrics import learning_metrics
+from evenflow.training.reset import ResetRule
+from evenflow.training.scoring import padded, rewards_of, score, to_rows
+from evenflow.training.stall import NONE_KNOWN, NOT_FINITE, NOTHING_KEPT, Patience
+
+OF_REFERENCE = -1
+"""Version of the reference, which is no version of the policy."""
+REFERENCE_SEEDS = 500_000
+"""Apart from the seeds of the policy's own answers."""
+
+
+class Stepper:
+    """Takes the steps of a run, and knows what of it lies between two steps."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        objective: Objective,
+        policy: Policy,
+        collector: Collector,
+        folder: Path,
+    ) -> None:
+        """`folder` is the run's, as it is named in sentences."""
+        self.config, self.objective, self.needs = config, objective, objective.needs
+        self.policy, self.collector, self.engine = policy, collector, collector.engine
+        self.exact = limits_of(self.engine, collector.questions).exact
+        self.learner = build_learner(policy, objective, config)
+        self.memory = objective.memory(self._judge_reference)
+        self.reset = ResetRule(config.reset)
+        if config.reset.active:
+            policy.require_like_reference()
+        self.patience, self.spent = Patience(folder), Spent()
+        self.step = 0
+        self.asked: dict[str, Prompt] = {}  # of the step at hand, by key
+        self.learning = False  # whether the step at hand has begun to change weights
+
+    def take(self, step: int, phase: Phase) -> dict[str, float]:
+        """Take `step` (from 0), with `phase(name)` around each part; its numbers by name."""
+        config, began = self.config, time.monotonic()
+        self.step, self.learning = step, False
+        progress = self.spent.progress(config, step)
+        asked, left = self.spent.questions, self.spent.left(config)
+        self.engine.update(self.policy, self.learner.version)
+        batch = self.collector.collect(step, asked, left, phase)
+        groups, metrics = batch.groups, batch.metrics
+        self.asked = {group.prompt.key: group.prompt for group in groups}
+        if self.memory is not None and groups:
+            with phase("log Z"):
+                unknown = self.memory.unknown(list(self.asked))
+            if unknown:
+                groups = [group for group in groups if group.prompt.key not in unknown]
+                metrics["log_z/unknown"] = 1 - count_answers(groups) / count_answers(batch.groups)
+        if not groups:
+            known = max(metrics["reward/unknown"], metrics.get("log_z/unknown", 0)) < 1
+            self.patience.note(step + 1, NOTHING_KEPT if known else NONE_KNOWN)
+            self._count(batch, metrics)
+            self._reset_if_due(metrics)
+            return metrics
+        rewards, penalty = rewards_of(groups, config)
+        if penalty is not None:
+            metrics["reward/overlong"] = -penalty.mean().item()
+        rows = to_rows(groups, rewards, self.policy.device)
+        rescore = not self.exact and self.learner.needs_old_logprobs(rows)
+        rows = score(rows, self.policy, self.needs, config, phase, rescore=rescore)
+        answers = self.objective.prepare(rows.answers)
+        if self.memory is not None:
+            with phase("log Z"):
+                answers, report = self.memory.fill(answers, rows.keys)
+            metrics |= report
+        rate = self.learner.set_rate(step, progress)
+        self.learning = True
+        with phase("learning"):
+            learned = self.learner.learn(rows.with_answers(answers), seed=f"{config.seed}/{step}")
+        useless = learned.skipped == len(learned.losses)
+        self.patience.note(step + 1, NOT_FINITE if useless else None)
+        self.spent.optimizer_steps = self.learner.version
+        metrics |= learning_metrics(learned, self.objective)
+        metrics["learning_rate"] = rate
+        self._count(batch, metrics)
+        self._reset_if_due(metrics)
+        metrics["tokens_per_second"] = batch.tokens / (time.monotonic() - began)
+        return metrics
+
+    def _count(self, batch: Batch, metrics: dict[str, float]) -> None:
+        """Only of steps that came to their end: one that fails is taken again after a resume."""
+        self.spent.questions += batch.questions
+        self.spent.answers += batch.answers
+        self.spent.tokens += batch.tokens
+        metrics["answers"] = float(self.spent.answers)
+
+    def _judge_reference(self, keys: list[str]) -> tuple[Tensor, Tensor]:
+        """Rewards and summed log-probs (questions, answers) of the reference's own answers."""
+        with self.policy.as_reference() as model:
+            reference = Policy(model, compute_dtype=self.policy.compute_dtype)
+            self.engine.update(reference, OF_REFERENCE)
+            groups, _ = self.collector.judge(
+                [self.asked[key] for key in keys],
+                self.step + REFERENCE_SEEDS,
+                lambda _: contextlib.nullcontext(),
+            )
+        self.engine.update(self.policy, self.learner.version)
+        # Remembered with the log Z that comes of them, even if the step fails.
+        self.spent.answers += count_answers(groups)
+        self.spent.tokens += count_tokens(groups)
+        logprobs = padded(
+            [row for group in groups for row in group.logprobs], self.policy.device
+        ).sum(1)
+        rewards = torch.tensor([group.total for group in groups], device=self.policy.device)
+        return rewards, logprobs.view(rewards.shape)
+
+    def _reset_if_due(self, metrics: dict[str, float]) -> None:
+        """The policy becomes the reference; AdamW's moments and a running log Z are forgotten."""
+        if not self.config.reset.active:
+            return
+        kl = metrics.get("kl/reference", 0.0)  # nothing kept, nothing moved
+        reason = self.reset.due(self.step + 1, metrics["accuracy"], kl)
+        metrics["resets"] = float(self.reset.resets)
+        if reason is None:
+            return
+        console.print(f"step {self.step + 1}: reference reset ({reason})")
+        self.policy.reset_reference()
+        if self.config.reset.optimizer:
+            self.learner.optimizer.state.clear()
+        if self.memory is not None:
+            self.memory.forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "spent": self.spent.state_dict(),
+            "reset": self.reset.state_dict(),
+            "patience": self.patience.state_dict(),
+            "optimizer": self.learner.optimizer.state_dict(),
+            "log_z": self.memory.state_dict() if self.memory is not None else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.spent = Spent(**state["spent"])
+        self.reset.load_state_dict(state["reset"])
+        self.patience.load_state_dict(state.get("patience", {}))  # earlier versions: none
+        self.learner.version = self.spent.optimizer_steps
+        self.learner.optimizer.load_state_dict(state["optimizer"])
+        if self.memory is not None:
+            self.memory.load_state_dict(state["log_z"])
