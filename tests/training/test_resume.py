@@ -260,7 +260,7 @@ def test_an_evaluation_that_fails_loses_no_step(
     failing = Trainer(config, open_run(config, "test"))
     evaluate = failing._evaluate
 
-    def fail(*arguments: Any) -> Any:
+    def fail(display: Display) -> Any:
         if failing.step == 2:
             raise UserError("the grader is gone")
         return evaluate(display)
