@@ -120,7 +120,7 @@ REFUSED = {
     "rollout.num_generations=1": "rollout.num_generations: this objective compares answers",
     # names of before the package was renamed
     "reward.functions={flowbalance.rewards.math:math: 1.0}": "write evenflow.rewards.math:math",
-    "algorithm=flowbalance.objectives:X": "algorithm: the package has another name; write evenflow.",
+    "algorithm=flowbalance.my:X": "algorithm: the package has another name; write evenflow.my:X",
     # not even a field
     "seed": "'seed': an override is written key=value",
     "=1": "'=1': an override is written key=value",

@@ -110,7 +110,10 @@ def test_a_benchmark_in_the_settings_decides(
 def test_eval_says_what_is_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "aime.yaml"
     path.write_text("benchmark: aime24\nnum_generation: 2\n")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("algorithm: tba\nmodel: {path: m}\n")
     for words, said in {
+        (str(recipe), "benchmark=aime24"): "recipe.yaml: is a training recipe (algorithm), which",
         (): "eval needs a recipe, or model.path=… benchmark=…",
         ("model.path=x",): "benchmark=… is missing",
         ("benchmark=aime24",): "model.path=… is missing",

@@ -54,6 +54,11 @@ def run(options: Namespace) -> None:
     values = {} if file is None else read_yaml(Path(file))
     changes = [parse_setting(setting) for setting in settings]
     if "benchmark" in values.keys() | dict(changes).keys():
+        if alien := values.keys() & TrainConfig.model_fields.keys() - BenchmarkConfig.model_fields:
+            raise UserError(
+                f"{file}: is a training recipe ({min(alien)}), which a benchmark has no use for; "
+                "leave it out, or benchmark=…"
+            )
         benchmarks.evaluate(resolve(BenchmarkConfig, values, changes))
     elif file is None:
         raise UserError("eval needs a recipe, or model.path=… benchmark=…; benchmark=… is missing")
