@@ -144,9 +144,9 @@ def test_means_and_deviations_over_seeds() -> None:
         (["page=/dev/null"], "/dev/null: is not a regular file"),
         (["page=-"], "-: is not a regular file"),
         (["only=nonsense"], "no run has 'nonsense'"),
-        (["--full"], "--full: is a setting now, e.g. full=true"),
-        (["--seeds", "0", "1"], "--seeds: is a setting now, e.g. seeds=0,1"),
-        (["only=tba", "--out=x"], "--out: is a setting now, e.g. output=FOLDER"),
+        (["--full"], "--full: is written full=… now"),
+        (["--seeds", "0", "1"], "--seeds: is written seeds=… now"),
+        (["only=tba", "--out=x"], "--out: is written output=… now"),
     ],
 )
 def test_command_refuses(

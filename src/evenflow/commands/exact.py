@@ -12,23 +12,16 @@ from evenflow.machine import cores
 
 HELP = "proof by enumeration: every algorithm where all answers can be listed"
 EPILOG = "example: evenflow exact seeds=0,1 only=tba output=runs/tba"
-FLAGS = {
-    "--full": "full=true",
-    "--seeds": "seeds=0,1",
-    "--jobs": "jobs=2",
-    "--only": "only=tba",
-    "--rollouts": "rollouts=200",
-    "--out": "output=FOLDER",
-    "--page": "page=FILE.md",
-}
-"""Options of before, and what they are now."""
+FLAGS = ("--full", "--seeds", "--jobs", "--only", "--rollouts", "--out", "--page")
+"""Options of before, which are settings now."""
 
 
 class Renamed(Action):
     """Names the setting that an option has become."""
 
-    def __call__(self, parser: object, space: object, values: object, flag: Any = None) -> NoReturn:
-        raise UserError(f"{flag}: is a setting now, e.g. {FLAGS[flag]}")
+    def __call__(self, parser: object, space: object, values: object, flag: Any = "") -> NoReturn:
+        name = {"--out": "output"}.get(flag, flag[2:])
+        raise UserError(f"{flag}: is written {name}=… now; `evenflow config exact` lists settings")
 
 
 def add_arguments(parser: ArgumentParser) -> None:

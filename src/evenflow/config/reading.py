@@ -67,7 +67,7 @@ def resolve(
 def apply(values: dict[str, Any], changes: Iterable[Change]) -> None:
     """Put changes into the values of a recipe, one after the other."""
     for key, value in changes:
-        _set(values, key, value, overwrite=True)
+        _set(values, key, copy.deepcopy(value), overwrite=True)  # later ones may go into it
 
 
 def settings_of(algorithm: str) -> Mapping[str, object]:

@@ -67,6 +67,7 @@ def test_two_algorithms_two_seeds(words: list[str], tmp_path: Path, calls: Calls
     assert len((folder / "pass_at_k.csv").read_text().splitlines()) == 1 + 2 * 2 * 256
     assert calls() == []
     assert main(["compare", *words]) == 0  # nothing left
+    assert main(["compare", str(folder / "study.yaml")]) == 0  # the same study
 
 
 def test_what_dynamic_sampling_drops_counts(small: str, tmp_path: Path, calls: Calls) -> None:

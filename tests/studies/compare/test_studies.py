@@ -78,6 +78,22 @@ def test_a_section_of_overrides_leaves_its_other_fields_to_the_recipe(study: Wri
     assert (run["train"]["answers"], run["train"]["learning_rate"]) == (12, 1e-3)
 
 
+def test_what_one_run_changes_is_not_in_another(study: Write) -> None:
+    """A trial's value goes into a mapping that the variant gave, of that trial alone."""
+    path = study(
+        algorithms=[{"tba": {"objective": {"scale": "sum"}}}],
+        search={"inverse_temperature": [2, 4]},
+        search_answers=4,
+    )
+    run, first, second = plans([path, "seeds=0"])
+    assert run["objective"] == {"scale": "sum"}
+    assert first["objective"] == {"scale": "sum", "inverse_temperature": 2}
+    assert second["objective"] == {"scale": "sum", "inverse_temperature": 4}
+    request = parse([path])
+    assert Comparison(request).trials
+    assert request.variants[0].changes == (("objective", {"scale": "sum"}),)
+
+
 def test_folders_are_named_after_the_file(study: Write, small: str) -> None:
     assert parse([study(output=None)]).folder == Path("runs/compare-study")
     assert parse([small, "algorithms=tba"]).folder == Path("runs/compare-small")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evenflow.config import Change, CompareConfig, TrainConfig, read_yaml, resolve
+from evenflow.config import Change, CompareConfig, TrainConfig, dump, read_yaml, resolve
 from evenflow.errors import UserError
 from evenflow.machine import cores
 from evenflow.run.files import flat, write_atomic
@@ -18,7 +18,7 @@ from evenflow.studies.compare.tables import COLUMNS
 from evenflow.studies.compare.variants import Variant, build_variants, check_search, dotted
 from evenflow.tasks import get_task
 
-PLAN = "plan.json"
+PLAN, STUDY = "plan.json", "study.yaml"
 INSTEAD = {"algorithm": "algorithms", "seed": "seeds", "threads": "jobs", "output": "output"}
 """Recipe fields that a comparison sets itself → the study's field that is meant instead."""
 
@@ -166,7 +166,7 @@ def specification(request: Request, config: TrainConfig) -> dict[str, Any]:
 
 
 def settle(request: Request, runs: Sequence[Run]) -> None:
-    """Write the plan into the folder; one that is there may only be gone on with, or added to.
+    """Write plan and study into the folder; a plan that is there may be gone on with, or added to.
 
     How runs are measured is no part of it: they can be measured again.
     """
@@ -185,6 +185,8 @@ def settle(request: Request, runs: Sequence[Run]) -> None:
             )
     request.folder.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(new, indent=1) + "\n")
+    whole = request.study.model_copy(update={"output": str(request.folder)})
+    write_atomic(request.folder / STUDY, dump(whole))
 
 
 def as_json(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
