@@ -11,7 +11,17 @@ import yaml
 from pydantic import BaseModel
 
 import evenflow
-from evenflow.config import LoraConfig, PretrainConfig, TrainConfig, dump, fields, load
+from evenflow.config import (
+    BenchmarkConfig,
+    CompareConfig,
+    ExactConfig,
+    LoraConfig,
+    PretrainConfig,
+    TrainConfig,
+    dump,
+    fields,
+    load,
+)
 from evenflow.config.explain import type_name
 from evenflow.errors import UserError
 from evenflow.objectives import PRESETS, Balance
@@ -108,6 +118,9 @@ REFUSED = {
     "data.train=a.jsonl": "data.task, data.train: name exactly one source",
     "data.test=a.jsonl": "data.test: a built-in task brings its own",
     "rollout.num_generations=1": "rollout.num_generations: this objective compares answers",
+    # names of before the package was renamed
+    "reward.functions={flowbalance.rewards.math:math: 1.0}": "write evenflow.rewards.math:math",
+    "algorithm=flowbalance.my:X": "algorithm: the package has another name; write evenflow.my:X",
     # not even a field
     "seed": "'seed': an override is written key=value",
     "=1": "'=1': an override is written key=value",
@@ -176,6 +189,18 @@ def test_a_missing_or_binary_recipe(tmp_path: Path) -> None:
         load(TrainConfig, tmp_path / "binary.yaml", [])
 
 
+def test_the_old_name_may_stand_where_it_is_no_import_path() -> None:
+    words = ["data.prompt_template=flowbalance.py: {prompt}", "output=runs/flowbalance.old"]
+    assert read(*words, "log.project=flowbalance").output == "runs/flowbalance.old"
+
+
+def test_what_must_be_given_is_named_with_its_section() -> None:
+    with pytest.raises(UserError, match=r"^model\.path=… is missing\nbenchmark=… is missing$"):
+        load(BenchmarkConfig, None, [])
+    with pytest.raises(UserError, match=r"^model\.path=… is missing$"):
+        load(BenchmarkConfig, None, ["benchmark=x", "model.dtype=auto"])
+
+
 def test_open_fields_can_be_filled(tmp_path: Path) -> None:
     recipe = written(tmp_path, "model:\n  path: ???\n")
     assert read("model.path=here", recipe=recipe).model.path == "here"
@@ -203,7 +228,10 @@ def test_every_recipe_loads_and_survives_the_round_trip(path: Path, tmp_path: Pa
 # --- every field is documented and read ------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [TrainConfig, PretrainConfig, LoraConfig, Balance])
+KINDS = [TrainConfig, PretrainConfig, BenchmarkConfig, CompareConfig, ExactConfig]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, LoraConfig, Balance])
 def test_every_field_has_a_type_and_a_meaning(kind: type[BaseModel]) -> None:
     for name, shown, _, meaning in fields(kind):
         assert meaning.endswith((".", ")")) or ":" in meaning, name
@@ -229,7 +257,7 @@ def test_every_field_is_read_somewhere() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
     }
-    names = [name for kind in (TrainConfig, PretrainConfig) for name, *_ in fields(kind)]
+    names = [name for kind in KINDS for name, *_ in fields(kind)]
     dead = [
         name
         for name in names

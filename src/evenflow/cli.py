@@ -30,6 +30,7 @@ examples:
   evenflow eval model.path=runs/latest benchmark=aime24
   evenflow sample runs/latest --prompt '3,7,8,2>31:'
   evenflow compare recipes/countdown.yaml algorithms=tba,flowrl,grpo seeds=0,1,2
+  evenflow exact only=tba
   evenflow grade responses.jsonl --kind math --out graded.jsonl
   evenflow report runs/latest --open
   evenflow diversity answers.jsonl --judge MODEL --base-url http://127.0.0.1:8000/v1

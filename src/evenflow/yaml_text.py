@@ -8,6 +8,7 @@ is written out, is refused before anything is made of it.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -22,6 +23,8 @@ LARGEST = 20_000
 LONGEST = 100_000
 """Characters of a text: what this reads in some seconds, and ten times a long recipe."""
 
+PLAIN = re.compile(r"[\w.+/-]+\Z")
+"""A text that needs no quotes."""
 INTEGER = re.compile(r"[-+]?(?:[0-9](?:_?[0-9]){0,99}|0x[0-9a-fA-F]{1,64})\Z")
 FLOAT = re.compile(
     r"""[-+]?(?:(?:[0-9](?:_?[0-9]){0,99})?\.[0-9]{1,400}(?:[eE][-+]?[0-9]{1,6})?
@@ -44,6 +47,23 @@ def parse_yaml(text: str) -> Any:
         return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def parse_value(text: str) -> Any:
+    """What stands right of ``=``, read as YAML where it is that and as plain text where not."""
+    try:
+        value = parse_yaml(text)
+    except yaml.YAMLError:
+        return text
+    # "Note: be brief" is a sentence. Sections and lists are written in braces and brackets.
+    return text if isinstance(value, dict | list) and text.lstrip()[0] not in "{[" else value
+
+
+def write_value(value: Any) -> str:
+    """A text in one line that `parse_value` reads back."""
+    if isinstance(value, str) and PLAIN.match(value) and parse_value(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def dump_yaml(value: Any) -> str:

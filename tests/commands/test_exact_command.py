@@ -46,8 +46,8 @@ class InLine:
 
 
 QUICK = Settings(rollouts=1, groups=1, group_size=2, mini_batches=1, measurements=1)
-ONE = ["--rollouts", "1", "--jobs", "1", "--only", "multimodal, prior, tba"]
-FAMILY = ["--rollouts", "1", "--only", "multimodal, prior, flowrl"]
+ONE = ["rollouts=1", "jobs=1", "only=multimodal, prior, tba"]
+FAMILY = ["rollouts=1", "only=multimodal, prior, flowrl"]
 
 
 def test_default_and_full_runs() -> None:
@@ -75,7 +75,7 @@ def test_a_result_counts_only_for_its_own_specification(tmp_path: Path) -> None:
 def test_command_writes_a_page_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["exact", "--out", str(tmp_path), *ONE]) == 0
+    assert main(["exact", f"output={tmp_path}", *ONE]) == 0
     said = capsys.readouterr().out
     assert "1 runs, 0 finished before" in said
     page = (tmp_path / "exact.md").read_text()
@@ -89,7 +89,7 @@ def test_command_writes_a_page_and_goes_on(
         raise AssertionError("nothing is left to run")
 
     monkeypatch.setattr(runner, "ProcessPoolExecutor", never)
-    assert main(["exact", "--out", str(tmp_path), *ONE]) == 0
+    assert main(["exact", f"output={tmp_path}", *ONE]) == 0
     assert "1 runs, 1 finished before" in capsys.readouterr().out
     assert result.read_bytes() == before
 
@@ -100,11 +100,11 @@ def test_an_interrupted_command_goes_on(
     monkeypatch.setattr(runner, "ProcessPoolExecutor", InLine)
     monkeypatch.setattr(runner, "as_completed", list)  # in the order of submission
     monkeypatch.setattr(InLine, "stop_after", 1)
-    assert main(["exact", "--out", str(tmp_path), *FAMILY]) == 130
+    assert main(["exact", f"output={tmp_path}", *FAMILY]) == 130
     assert "stopped with 1 of 4 runs finished" in capsys.readouterr().out
     assert not (tmp_path / "exact.md").exists()
     monkeypatch.setattr(InLine, "stop_after", 3)
-    assert main(["exact", "--out", str(tmp_path), *FAMILY]) == 0
+    assert main(["exact", f"output={tmp_path}", *FAMILY]) == 0
     assert "4 runs, 1 finished before" in capsys.readouterr().out
     assert (tmp_path / "exact.md").read_text().count("| `flowrl") == 4
 
@@ -133,12 +133,20 @@ def test_means_and_deviations_over_seeds() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--jobs", "0"], "--jobs: must be at least 1"),
-        (["--rollouts", "-1"], "--rollouts: must be at least 1"),
-        (["--seeds", "-1"], "--seeds: must be from 0 to 2^63 - 1"),
-        (["--page", "/dev/null"], "/dev/null: is not a regular file"),
-        (["--page", "-"], "-: is not a regular file"),
-        (["--only", "nonsense"], "no run has 'nonsense'"),
+        (["jobs=0"], "jobs: must be greater than 0"),
+        (["rollouts=-1"], "rollouts: must be greater than 0"),
+        (["seeds=-1"], "seeds: must be greater than or equal to 0"),
+        (["seeds=0,0"], "seeds: [0, 0]: name different whole numbers"),
+        (["seeds="], "seeds: must be a valid list, not None"),
+        (["full=maybe"], "full: must be a valid boolean, not 'maybe'"),
+        (["sedes=1"], "sedes: there is no such field; did you mean seeds?"),
+        (["tba"], "tba: there is no such recipe"),
+        (["page=/dev/null"], "/dev/null: is not a regular file"),
+        (["page=-"], "-: is not a regular file"),
+        (["only=nonsense"], "no run has 'nonsense'"),
+        (["--full"], "--full: is written full=… now"),
+        (["--seeds", "0", "1"], "--seeds: is written seeds=… now"),
+        (["only=tba", "--out=x"], "--out: is written output=… now"),
     ],
 )
 def test_command_refuses(
@@ -146,3 +154,21 @@ def test_command_refuses(
 ) -> None:
     assert main(["exact", *arguments]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_settings_may_stand_in_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line comes after it."""
+    asked = []
+    monkeypatch.setattr(runner, "run_all", lambda *given: asked.append(given))
+    monkeypatch.setattr(pages, "write_page", lambda *_: None)
+    path = tmp_path / "exact.yaml"
+    path.write_text(f"only: tba\nseeds: [0, 1]\nrollouts: 3\njobs: 2\noutput: {tmp_path}\n")
+    assert main(["exact", str(path), "seeds=4"]) == 0
+    ((runs, folder, jobs),) = asked
+    assert {(run.seed, run.settings.rollouts) for run in runs} == {(4, 3)}
+    assert (folder, jobs) == (tmp_path / "results", 2)
+    path.write_text("ony: tba\n")
+    assert main(["exact", str(path)]) == 2
+    assert "ony: there is no such field; did you mean only?" in capsys.readouterr().err

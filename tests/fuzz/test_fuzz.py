@@ -24,8 +24,17 @@ import torch
 import yaml
 
 from evenflow.cli import main
+from evenflow.commands.compare import parse
 from evenflow.commands.grade import read
-from evenflow.config import BenchmarkConfig, PretrainConfig, TrainConfig, dump, load
+from evenflow.config import (
+    BenchmarkConfig,
+    CompareConfig,
+    ExactConfig,
+    PretrainConfig,
+    TrainConfig,
+    dump,
+    load,
+)
 from evenflow.data import build_prompts, load_rows
 from evenflow.errors import UserError
 from evenflow.evaluation.benchmarks.answers import Answers, read_facts, saved_config
@@ -39,6 +48,7 @@ from evenflow.report.page import make_page
 from evenflow.run import checkpoints
 from evenflow.run.files import json_line
 from evenflow.run.tracking import MetricsLog
+from evenflow.studies.compare.comparison import Comparison
 from evenflow.training import checkpoint
 from evenflow.training.trainer import Trainer
 from tests.fuzz.mutations import NASTY, YAML_TEXTS, damaged, json_lines, mutated, packed
@@ -86,11 +96,13 @@ def leaves(config: Any, prefix: str = "") -> list[str]:
     return found
 
 
-KINDS = (TrainConfig, PretrainConfig, BenchmarkConfig)
+KINDS = (TrainConfig, PretrainConfig, BenchmarkConfig, CompareConfig, ExactConfig)
 VALID = {
     TrainConfig: ["data.task=countdown"],
     PretrainConfig: [],
     BenchmarkConfig: ["model.path=m", "benchmark=aime24"],
+    CompareConfig: ["recipe=r.yaml", "algorithms=[tba, {flowrl: {train: {epochs: 2}}}]"],
+    ExactConfig: [],
 }
 WHOLE = {
     kind: load(kind, None, overrides).model_dump(mode="json") for kind, overrides in VALID.items()
@@ -130,6 +142,29 @@ def override_case(draw: random.Random, place: Path) -> None:
     config = load(kind, None, overrides)
     (place / "again.yaml").write_text(dump(config), encoding="utf-8")
     assert load(kind, place / "again.yaml", []) == config
+
+
+def study_case(draw: random.Random, place: Path) -> None:
+    values = STUDY
+    for _ in range(draw.choice((1, 1, 3))):
+        values = mutated(values, draw)
+    data = yaml.safe_dump(values, allow_unicode=True).encode("utf-8", "surrogatepass")
+    (place / "study.yaml").write_bytes(damaged(data, draw) if draw.random() < 0.2 else data)
+    request = parse([str(place / "study.yaml")])
+    assert all(variant.label.isprintable() for variant in request.variants)
+    assert len({variant.slug for variant in request.variants}) == len(request.variants)
+    Comparison(request)
+
+
+STUDY = {
+    "recipe": "recipes/countdown.yaml",
+    "algorithms": ["tba", "grpo:kl_coefficient=0", {"flowrl": {"importance": "none"}}],
+    "seeds": [0, 1],
+    "search": {"train.learning_rate": [1e-4, 2e-4]},
+    "overrides": {"train": {"answers": 1024}, "device": "cpu"},
+    "ood": {"far": {"targets": [41, 60]}},
+    "ood_questions": 2,
+}
 
 
 # --- data ------------------------------------------------------------------------------------
@@ -409,6 +444,7 @@ def line_case(draw: random.Random, place: Path) -> None:
     [
         ("recipe", recipe_case, 30),
         ("override", override_case, 40),
+        ("study", study_case, 30),
         ("questions", questions_case, 40),
         ("diversity", diversity_case, 40),
         ("grade", grade_case, 60),

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from typing import Any
 
 from evenflow.errors import UserError
 
-HELP = "every field of a recipe with its meaning"
+HELP = "every setting of a command with its meaning"
+KINDS = {
+    "train": "TrainConfig",
+    "pretrain": "PretrainConfig",
+    "eval": "BenchmarkConfig",
+    "compare": "CompareConfig",
+    "exact": "ExactConfig",
+}
+"""The commands that take settings, and the class of evenflow.config that holds them."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow config` takes."""
-    parser.add_argument("kind", nargs="?", choices=["train", "pretrain", "eval"], default="train")
+    parser.add_argument(
+        "kind", nargs="?", choices=KINDS, default="train", help="a command (default train)"
+    )
     parser.add_argument("search", nargs="?", help="only fields whose name contains this")
 
 
@@ -21,19 +30,19 @@ def run(options: Namespace) -> None:
     import json
     import textwrap
 
-    from evenflow.config import BenchmarkConfig, PretrainConfig, TrainConfig, fields
-    from evenflow.objectives import PRESETS, Balance, Surrogate
+    from evenflow import config
+    from evenflow.objectives import PRESETS
 
-    kind = BenchmarkConfig if options.kind == "eval" else PretrainConfig
-    parts: list[tuple[Any, str, str]] = [(kind, "", "")]
+    parts = {getattr(config, KINDS[options.kind]): ("", "")}
     if options.kind == "train":
-        parts = [(TrainConfig, "", "")]
-        for family in (Balance, Surrogate):
-            names = [name for name, row in PRESETS.items() if isinstance(row.objective, family)]
-            parts.append((family, "objective.", f"objective of {', '.join(names)}"))
+        families: dict[type, list[str]] = {}
+        for name, row in PRESETS.items():
+            families.setdefault(type(row.objective), []).append(name)
+        for family, names in families.items():
+            parts[family] = ("objective.", f"objective of {', '.join(names)}")
     found = False
-    for part, prefix, title in parts:
-        rows = [row for row in fields(part, prefix) if (options.search or "") in row[0]]
+    for part, (prefix, title) in parts.items():
+        rows = [row for row in config.fields(part, prefix) if (options.search or "") in row[0]]
         if rows and title:
             print(f"\n# {title}\n")
         for name, kind, default, meaning in rows:
@@ -42,4 +51,4 @@ def run(options: Namespace) -> None:
             print(textwrap.indent(textwrap.fill(meaning, 92), "    "))
             found = True
     if not found:
-        raise UserError(f"no field of a {options.kind} recipe has {options.search!r} in its name")
+        raise UserError(f"no field of {options.kind} has {options.search!r} in its name")

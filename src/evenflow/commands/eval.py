@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
+from evenflow.commands.words import add_words, file_and_settings
 from evenflow.errors import UserError
 
 HELP = "measure a model: on a benchmark, or on a recipe's held-out questions"
@@ -17,6 +18,7 @@ examples:
   evenflow eval model.path=MODEL benchmark=math500 data=math500.jsonl num_generations=4
   evenflow eval model.path=MODEL benchmark=questions.jsonl grader=my_rewards:brief
   evenflow eval model.path=MODEL benchmark=aime24 output=runs/aime    # again: goes on
+  evenflow eval aime.yaml model.path=runs/latest                      # a file of such settings
   evenflow eval --regrade runs/aime grader=dapo                       # needs no model
   evenflow eval recipes/countdown.yaml model.path=runs/latest
 """
@@ -25,12 +27,11 @@ examples:
 def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow eval` takes."""
     parser.description = (
-        "On a benchmark: model.path=… benchmark=… and no recipe; fields: `evenflow "
-        "config eval`.\nOn a recipe's held-out questions: the recipe and model.path=…."
+        "With a benchmark, in the file or as benchmark=…: on that one. Without, the file is a "
+        "training\nrecipe: on its held-out questions (fields: `evenflow config train`)."
     )
     parser.epilog, parser.formatter_class = EPILOG, RawDescriptionHelpFormatter
-    parser.add_argument("recipe", nargs="?", help="YAML file; none for a benchmark")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    add_words(parser, "if any, a recipe or settings of a benchmark (YAML file)", "eval")
     parser.add_argument(
         "--regrade", metavar="FOLDER", type=Path, help="grade the answers saved there again"
     )
@@ -40,28 +41,27 @@ def run(options: Namespace) -> None:
     """Measure a model on a benchmark, or on the held-out questions of a recipe."""
     import json
 
-    if options.regrade is not None or options.recipe is None or "=" in options.recipe:
-        benchmark(options)
-        return
-
-    from evenflow.config import TrainConfig, load
+    from evenflow.config import BenchmarkConfig, TrainConfig, parse_setting, read_yaml, resolve
+    from evenflow.evaluation.benchmarks import evaluate as benchmarks
     from evenflow.run.checkpoints import from_checkpoint
     from evenflow.run.files import finite
     from evenflow.training.evaluate import evaluate
 
-    config = from_checkpoint(load(TrainConfig, options.recipe, options.overrides))
-    print(json.dumps(finite(evaluate(config)), indent=1))
-
-
-def benchmark(options: Namespace) -> None:
-    """Sample, grade and count on a benchmark, or grade saved answers again."""
-    from evenflow.evaluation.benchmarks import evaluate as command
-
-    overrides = [text for text in (options.recipe, *options.overrides) if text]
     if options.regrade is not None:
-        command.regrade(options.regrade, overrides)
+        benchmarks.regrade(options.regrade, options.words)
         return
-    for key in ("model.path", "benchmark"):
-        if not any(text.startswith(f"{key}=") for text in overrides):
-            raise UserError(f"eval needs a recipe, or model.path=… benchmark=…; {key}=… is missing")
-    command.evaluate(overrides)
+    file, settings = file_and_settings(options.words)
+    values = {} if file is None else read_yaml(Path(file))
+    changes = [parse_setting(setting) for setting in settings]
+    if "benchmark" in values.keys() | dict(changes).keys():
+        if alien := values.keys() & TrainConfig.model_fields.keys() - BenchmarkConfig.model_fields:
+            raise UserError(
+                f"{file}: is a training recipe ({min(alien)}), which a benchmark has no use for; "
+                "leave it out, or benchmark=…"
+            )
+        benchmarks.evaluate(resolve(BenchmarkConfig, values, changes))
+    elif file is None:
+        raise UserError("eval needs a recipe, or model.path=… benchmark=…; benchmark=… is missing")
+    else:
+        config = from_checkpoint(resolve(TrainConfig, values, changes))
+        print(json.dumps(finite(evaluate(config)), indent=1))

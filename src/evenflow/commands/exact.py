@@ -2,51 +2,38 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any, NoReturn
 
+from evenflow.commands.words import add_words, file_and_settings
 from evenflow.errors import UserError
 from evenflow.machine import cores
 
 HELP = "proof by enumeration: every algorithm where all answers can be listed"
+EPILOG = "example: evenflow exact seeds=0,1 only=tba output=runs/tba"
+FLAGS = ("--full", "--seeds", "--jobs", "--only", "--rollouts", "--out", "--page")
+"""Options of before, which are settings now."""
+
+
+class Renamed(Action):
+    """Names the setting that an option has become."""
+
+    def __call__(self, parser: object, space: object, values: object, flag: Any = "") -> NoReturn:
+        name = {"--out": "output"}.get(flag, flag[2:])
+        raise UserError(f"{flag}: is written {name}=… now; `evenflow config exact` lists settings")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow exact` takes."""
-    parser.add_argument(
-        "--full",
-        action="store_true",
-        help="all lengths × rewards × priors and up to 105,000 answers: at most an hour on two "
-        "cores instead of eleven minutes",
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default 0")
-    parser.add_argument(
-        "--jobs", type=int, help="processes at a time, one thread each (default: all cores)"
-    )
-    parser.add_argument(
-        "--only",
-        metavar="TEXT",
-        default="",
-        help="only runs with this in 'study, problem, algorithm', e.g. --only tba",
-    )
-    parser.add_argument(
-        "--rollouts", type=int, metavar="N", help="rollout batches a run (default: 200 or 450)"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("runs/exact"),
-        help="results, one file a run; the same command goes on there (default runs/exact)",
-    )
-    parser.add_argument(
-        "--page",
-        type=Path,
-        help="the page whose tables and figures are written (default: exact.md in --out)",
-    )
+    add_words(parser, "if any, a file of settings (YAML)", "exact")
+    parser.add_argument(*FLAGS, action=Renamed, nargs="*", help=SUPPRESS)
+    parser.epilog = EPILOG
 
 
 def run(options: Namespace) -> None:
     """Run what is left, then write the page with all that was asked for and is there."""
+    from evenflow.config import ExactConfig, load
     from evenflow.run.console import console
     from evenflow.run.files import file_at
     from evenflow.studies.exact.experiments import all_runs
@@ -54,27 +41,19 @@ def run(options: Namespace) -> None:
     from evenflow.studies.exact.runner import result_of, run_all
     from evenflow.studies.exact.training import Settings
 
-    for name in ("jobs", "rollouts"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name}: must be at least 1, not {value}")
-    from evenflow.bounds import LONG
-
-    if min(options.seeds) < 0 or max(options.seeds) > LONG:
-        raise UserError("--seeds: must be from 0 to 2^63 - 1")
-    settings = Settings() if options.rollouts is None else Settings(rollouts=options.rollouts)
+    config = load(ExactConfig, *file_and_settings(options.words))
+    given: dict[str, Any] = {} if config.rollouts is None else {"rollouts": config.rollouts}
     runs = [
         run
-        for run in all_runs(
-            list(dict.fromkeys(options.seeds)), full=options.full, settings=settings
-        )
-        if options.only in f"{run.study}, {run.problem.name}, {run.label}"
+        for run in all_runs(config.seeds, full=config.full, settings=Settings(**given))
+        if config.only in f"{run.study}, {run.problem.name}, {run.label}"
     ]
     if not runs:
-        raise UserError(f"--only: no run has {options.only!r} in its study, problem or algorithm")
-    folder: Path = options.out / "results"
-    page: Path = options.page or options.out / "exact.md"
+        raise UserError(f"only: no run has {config.only!r} in its study, problem or algorithm")
+    output = Path(config.output)
+    page = Path(config.page) if config.page else output / "exact.md"
+    folder = output / "results"
     file_at(page)
-    run_all(runs, folder, options.jobs or cores())
+    run_all(runs, folder, config.jobs or cores())
     write_page(page, [(run, result) for run in runs if (result := result_of(run, folder))])
     console.print(f"page  {page}", markup=False)

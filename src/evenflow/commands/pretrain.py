@@ -5,13 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from evenflow.commands.words import add_words, file_and_settings
+from evenflow.errors import UserError
+
 HELP = "train a small base model on demonstrations"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow pretrain` takes."""
-    parser.add_argument("recipe", help="YAML file, e.g. recipes/countdown_base.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    add_words(parser, "a recipe (YAML file), e.g. recipes/countdown_base.yaml", "pretrain")
 
 
 def run(options: Namespace) -> None:
@@ -19,5 +21,7 @@ def run(options: Namespace) -> None:
     from evenflow.config import PretrainConfig, load
     from evenflow.training.pretrain import pretrain
 
-    config = load(PretrainConfig, options.recipe, options.overrides)
-    pretrain(config, Path(options.recipe).stem)
+    recipe, settings = file_and_settings(options.words)
+    if recipe is None:
+        raise UserError("pretrain needs a recipe, e.g. recipes/countdown_base.yaml")
+    pretrain(load(PretrainConfig, recipe, settings), Path(recipe).stem)

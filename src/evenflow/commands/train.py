@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evenflow.commands.words import add_words, file_and_settings
 from evenflow.errors import UserError
 from evenflow.run.files import flat
 
@@ -34,8 +35,7 @@ FREE = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow train` takes."""
-    parser.add_argument("recipe", nargs="?", help="YAML file; see recipes/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. train.steps=50")
+    add_words(parser, "a recipe (YAML file; see recipes/)", "train")
     parser.add_argument(
         "--resume", metavar="RUN", type=Path, help="go on with a run's newest checkpoint"
     )
@@ -55,18 +55,17 @@ def run(options: Namespace) -> None:
     from evenflow.training.trainer import Trainer
 
     if options.resume is not None:
-        # With --resume there is no recipe: what stands in its place is an override.
-        overrides = [text for text in (options.recipe, *options.overrides) if text]
         folder = run_to_resume(options.resume)
         with only_one(folder):
-            finish(resumed(folder, overrides, changed_inputs=options.changed_inputs))
+            finish(resumed(folder, options.words, changed_inputs=options.changed_inputs))
         return
     if options.changed_inputs:
         raise UserError("--changed-inputs: goes with --resume RUN")
-    if options.recipe is None:
+    recipe, settings = file_and_settings(options.words)
+    if recipe is None:
         raise UserError("train needs a recipe, e.g. recipes/countdown.yaml, or --resume RUN")
-    config = from_checkpoint(load(TrainConfig, options.recipe, options.overrides))
-    folder = run_folder(config.output, Path(options.recipe).stem)
+    config = from_checkpoint(load(TrainConfig, recipe, settings))
+    folder = run_folder(config.output, Path(recipe).stem)
     with own_folder(folder):
         begin(config, folder)
         finish(Trainer(config, folder))

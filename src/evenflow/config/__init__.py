@@ -8,7 +8,16 @@ and what is allowed.
 
 from evenflow.config.benchmark import BenchmarkConfig, SampledModel
 from evenflow.config.explain import explain, fields
-from evenflow.config.reading import check, dump, load, read_yaml
+from evenflow.config.reading import (
+    Change,
+    apply,
+    check,
+    dump,
+    load,
+    parse_setting,
+    read_yaml,
+    resolve,
+)
 from evenflow.config.recipe import GIVEN, PretrainConfig, Recipe, TrainConfig
 from evenflow.config.sections import (
     ArchitectureConfig,
@@ -26,15 +35,19 @@ from evenflow.config.sections import (
     RolloutConfig,
     Section,
 )
+from evenflow.config.study import CompareConfig, ExactConfig
 
 __all__ = [
     "GIVEN",
     "ArchitectureConfig",
     "BenchmarkConfig",
+    "Change",
     "CheckpointConfig",
+    "CompareConfig",
     "CriticConfig",
     "DataConfig",
     "EvaluationConfig",
+    "ExactConfig",
     "HeadConfig",
     "LogConfig",
     "LoraConfig",
@@ -48,10 +61,13 @@ __all__ = [
     "SampledModel",
     "Section",
     "TrainConfig",
+    "apply",
     "check",
     "dump",
     "explain",
     "fields",
     "load",
+    "parse_setting",
     "read_yaml",
+    "resolve",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -20,11 +20,13 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
         section, names = _place(kind, [str(part) for part in problem["loc"]])
         field = prefix + ".".join(names)
         if problem["type"] == "extra_forbidden":
-            unknown, known = _cut(str(problem["loc"][-1])), list(section.model_fields)
-            close = difflib.get_close_matches(unknown, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
-            name = prefix + ".".join([*names, unknown])
-            lines.append(f"{name}: there is no such field; {hint}")
+            path = "".join(f"{name}." for name in names)
+            lines.append(no_field(prefix + path, str(problem["loc"][-1]), section.model_fields))
+        elif problem["type"] == "missing":
+            # Of a section that is missing, what it must have.
+            inner = () if names[-1] in section.model_fields else section.model_fields.items()
+            needed = [f"{field}.{name}" for name, each in inner if each.is_required()] or [field]
+            lines += [f"{name}=… is missing" for name in needed]
         elif problem["type"] == "value_error":
             message = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{field}: {message}" if names else prefix + message)
@@ -40,6 +42,14 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
             else:
                 lines.append(f"{start}{message}{end}")
     return "\n".join(dict.fromkeys(lines))
+
+
+def no_field(prefix: str, unknown: str, known: Iterable[str]) -> str:
+    """The sentence on a field that there is not, in a section with these."""
+    unknown, known = _cut(unknown), list(known)
+    close = difflib.get_close_matches(unknown, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+    return f"{prefix}{unknown}: there is no such field; {hint}"
 
 
 def _cut(text: str) -> str:
@@ -67,6 +77,15 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None
+
+
+def section_of(kind: type[BaseModel], dotted: str) -> type[BaseModel] | None:
+    """The section that a dotted name stands for; None where it is a field, or nothing."""
+    section: type[BaseModel] | None = kind
+    for name in dotted.split("."):
+        field = section.model_fields.get(name) if section else None
+        section = _model_in(field.annotation) if field else None
+    return section
 
 
 def fields(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, Any, str]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,38 +19,55 @@ from evenflow.config.sections import Section
 from evenflow.errors import UserError
 from evenflow.inputs import is_text, read_text
 from evenflow.objectives import PRESETS
-from evenflow.yaml_text import dump_yaml, parse_yaml
+from evenflow.yaml_text import dump_yaml, parse_value, parse_yaml
 
 LOG = logging.getLogger(__name__)
 DEFAULT = TrainConfig.model_fields["algorithm"].default
 
+OLD_PATH = re.compile(r"(?:^|(?<=\.))flowbalance(?:\.\w+)+:\w+$")
+"""An import path of before the package was renamed."""
+
 AnyRecipe = TypeVar("AnyRecipe", bound=Section)
+Change = tuple[str, Any]
+"""A field's dotted name, and its value."""
 
 
 def load(kind: type[AnyRecipe], recipe: str | Path | None, overrides: Sequence[str]) -> AnyRecipe:
-    """Read a recipe, apply the preset's settings and ``key=value`` overrides, check everything.
+    """Read a recipe, apply the preset's settings and ``key=value`` overrides, check everything."""
+    values = {} if recipe is None else read_yaml(Path(recipe))
+    return resolve(kind, values, [parse_setting(override) for override in overrides])
 
-    An override of `algorithm` leaves out what belongs to the recipe's own algorithm: its
+
+def resolve(
+    kind: type[AnyRecipe], recipe: Mapping[str, Any], changes: Sequence[Change]
+) -> AnyRecipe:
+    """The values of a recipe with changes, and with what its preset brings, checked.
+
+    A change of `algorithm` leaves out what belongs to the recipe's own algorithm: its
     `objective`, and settings that its preset brings.
     """
-    values = {} if recipe is None else read_yaml(Path(recipe))
-    changes = [_split(override) for override in overrides]
+    values = copy.deepcopy(dict(recipe))
     own = str(values.get("algorithm", DEFAULT))
     asked = str(dict(changes).get("algorithm", own))
     if asked != own:
         if values.pop("objective", None):
             # Its β, or its clip, would be another algorithm's, or mean nothing to this one.
             LOG.warning(
-                "%s: its objective settings belong to %s; left out for %s", recipe, own, asked
+                "the recipe: its objective settings belong to %s; left out for %s", own, asked
             )
         for key, value in settings_of(own).items():
             _discard(values, key, value)
-    for key, value in changes:
-        _set(values, key, value, overwrite=True)
+    apply(values, changes)
     if kind is TrainConfig:
         for key, value in settings_of(asked).items():
             _set(values, key, value, overwrite=False)
     return check(kind, values)
+
+
+def apply(values: dict[str, Any], changes: Iterable[Change]) -> None:
+    """Put changes into the values of a recipe, one after the other."""
+    for key, value in changes:
+        _set(values, key, copy.deepcopy(value), overwrite=True)  # later ones may go into it
 
 
 def settings_of(algorithm: str) -> Mapping[str, object]:
@@ -67,6 +86,9 @@ def check(kind: type[AnyRecipe], values: Mapping[str, Any]) -> AnyRecipe:
         for text in (name, value):
             if isinstance(text, str) and ("\0" in text or not is_text(text)):
                 raise UserError(f"{ascii(name)[1:-1]}: has a character that no file can hold")
+            if isinstance(text, str) and (old := OLD_PATH.search(text)):
+                new = old.group().replace("flowbalance", "evenflow", 1)
+                raise UserError(f"{name}: the package has another name; write {new}")
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -91,21 +113,12 @@ def dump(config: BaseModel) -> str:
     return dump_yaml(config.model_dump(mode="json"))
 
 
-def _split(override: str) -> tuple[str, Any]:
+def parse_setting(override: str) -> Change:
+    """``key=value`` as a change."""
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise UserError(f"{override!r}: an override is written key=value, e.g. seed=1")
-    return key, _value(text)
-
-
-def _value(text: str) -> Any:
-    """What stands right of ``=``, read as YAML where it is that and as plain text where not."""
-    try:
-        value = parse_yaml(text)
-    except yaml.YAMLError:
-        return text
-    # "Note: be brief" is a sentence. Sections and lists are written in braces and brackets.
-    return text if isinstance(value, dict | list) and text.lstrip()[0] not in "{[" else value
+    return key, parse_value(text)
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

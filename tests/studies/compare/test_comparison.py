@@ -67,6 +67,7 @@ def test_two_algorithms_two_seeds(words: list[str], tmp_path: Path, calls: Calls
     assert len((folder / "pass_at_k.csv").read_text().splitlines()) == 1 + 2 * 2 * 256
     assert calls() == []
     assert main(["compare", *words]) == 0  # nothing left
+    assert main(["compare", str(folder / "study.yaml")]) == 0  # the same study
 
 
 def test_what_dynamic_sampling_drops_counts(small: str, tmp_path: Path, calls: Calls) -> None:
@@ -211,7 +212,7 @@ def test_answers_that_nobody_can_list(small: str, tmp_path: Path, calls: Calls) 
     assert 0 <= float(row["accuracy_sampled"]) <= float(row["pass@4"]) <= 1
     text = (folder / "comparison.md").read_text()
     assert "| algorithm | seeds | accuracy, sampled (%) |" in text
-    assert "| `tba` | 1e-3 |" in text.partition("## Search")[2]
+    assert "| `tba` | 0.001 |" in text.partition("## Search")[2]
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -227,16 +228,16 @@ def test_answers_that_nobody_can_list(small: str, tmp_path: Path, calls: Calls) 
         (["algorithm=flowrl"], "compare takes algorithms="),
         (["seed=3"], "compare takes seeds="),
         (["threads=2"], "compare takes jobs="),
-        (["seeds=a"], "seeds: must be a whole number of at least 0, not 'a'"),
+        (["seeds=a"], "seeds: must be a valid integer, not 'a'"),
         (["seeds=1,1"], "name different whole numbers"),
-        (["jobs=0"], "jobs: must be a whole number of at least 1"),
+        (["jobs=0"], "jobs: must be greater than 0, not 0"),
         (["jobs=1", "jobs=2"], "jobs=: stands there twice"),
         (["baseline=grpo"], "baseline: 'grpo' is none of the algorithms"),
         (["search_by=kl_reference"], "cannot be searched by; choose accuracy"),
         (["train.answers=3"], "train.answers: 3 is less than one batch"),
         (["evaluation.top_p=0.9"], "leave top_p at 1"),
         (["evaluation.temperature=0.0"], "the temperature above 0"),
-        (["ood=far"], "write names with options of the task"),
+        (["ood=far"], "ood: must be a valid dictionary or 'none', not 'far'"),
         (["ood={far: {target: 3}}"], "unexpected keyword argument 'target'"),
         (["ood_questions=100000"], "fewer than the 100000 asked for"),
         (["evaluation.questions=100000"], "fewer than the 100000 asked for"),
@@ -249,14 +250,14 @@ def test_refused_before_anything_starts(
     words = {"algorithms": "algorithms=tba", "output": f"output={tmp_path / 'cmp'}"}
     given = [word for key, word in words.items() if not changes[0].startswith(key + "=")]
     with pytest.raises(UserError, match=said):
-        Comparison(parse(small, [*given, *changes])).run()
+        Comparison(parse([small, *given, *changes])).run()
     assert started == []
     assert not (tmp_path / "cmp").exists()
 
 
 def test_algorithms_must_be_named(small: str) -> None:
-    with pytest.raises(UserError, match="compare needs algorithms="):
-        parse(small, [])
+    with pytest.raises(UserError, match="algorithms=… is missing"):
+        parse([small])
 
 
 def test_a_search_needs_questions_of_its_own(small: str, tmp_path: Path) -> None:
@@ -265,25 +266,25 @@ def test_a_search_needs_questions_of_its_own(small: str, tmp_path: Path) -> None
     data.write_text("".join(json.dumps({"prompt": f"{i},2>9:"}) + "\n" for i in range(6)))
     files: list[Any] = ["data.task=null", f"data.train={data}", f"data.test={data}"]
     asked = ["algorithms=tba", f"output={tmp_path / 'cmp'}", *files]
-    Comparison(parse(small, asked))
+    Comparison(parse([small, *asked]))
     with pytest.raises(UserError, match=r"has 6 questions, fewer than the 8 .* search"):
-        Comparison(parse(small, [*asked, "search=train.learning_rate=1e-3,1e-4"]))
+        Comparison(parse([small, *asked, "search=train.learning_rate=1e-3,1e-4"]))
 
 
 def test_the_task_s_own_sets_out_of_distribution(small: str) -> None:
-    own = Comparison(parse(small, ["algorithms=tba", "ood_questions=1"])).specification["ood"]
+    own = Comparison(parse([small, "algorithms=tba", "ood_questions=1"])).specification["ood"]
     assert own == {
         "targets 41 to 60": {"targets": [41, 60]},
         "3 numbers": {"numbers": 3},
         "5 numbers": {"numbers": 5},
     }
-    none = Comparison(parse(small, ["algorithms=tba", "ood=none"])).specification["ood"]
+    none = Comparison(parse([small, "algorithms=tba", "ood=none"])).specification["ood"]
     assert none == {}
 
 
 def test_the_recipe_s_objective_is_its_own_algorithm_s(small: str) -> None:
     runs = Comparison(
-        parse(small, ["algorithms=tba,tba:objective={},flowrl", "seeds=0", "ood=none"])
+        parse([small, "algorithms=tba,tba:objective={},flowrl", "seeds=0", "ood=none"])
     ).runs
     betas = [run.config.build_objective().model_dump()["inverse_temperature"] for run in runs]
     assert betas == [3.0, 20.0, 15.0]

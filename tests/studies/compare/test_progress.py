@@ -31,7 +31,7 @@ def test_the_last_whole_line(tmp_path: Path) -> None:
 def shown(small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Progress:
     """Two runs of a budget of eight answers; one has spent half of it."""
     words = ["algorithms=tba,grpo:train.betas=[0.9,0.99]", "seeds=0", "ood=none"]
-    runs = Comparison(parse(small, [*words, f"output={tmp_path / 'x'}"])).runs
+    runs = Comparison(parse([small, *words, f"output={tmp_path / 'x'}"])).runs
     runs[1].folder.mkdir(parents=True)
     row = {"step": 1, "answers": 4, "accuracy": 0.25, "kl/reference": None}
     (runs[1].folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")

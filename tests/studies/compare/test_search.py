@@ -17,7 +17,7 @@ SEARCH = ["search=train.learning_rate=1e-3,2e-3,4e-3", "search=importance=none,s
 @pytest.fixture
 def comparison(small: str, tmp_path: Path) -> Comparison:
     words = ["algorithms=tba,flowrl:epsilon=0.1", "ood=none", f"output={tmp_path / 'x'}"]
-    return Comparison(parse(small, [*words, *SEARCH]))
+    return Comparison(parse([small, *words, *SEARCH]))
 
 
 def test_the_same_grid_for_all(comparison: Comparison) -> None:
@@ -48,8 +48,11 @@ def test_the_best_is_each_algorithm_s_own(comparison: Comparison) -> None:
     scores[str(of["flowrl:epsilon=0.1"][1].run.folder)] = 0.2
     chosen = choose(comparison.request, comparison.trials, scores)
     assert chosen == {
-        "tba": ["train.learning_rate=2e-3", "objective.importance=none"],
-        "flowrl:epsilon=0.1": ["train.learning_rate=1e-3", "objective.importance=sequence"],
+        "tba": [("train.learning_rate", 2e-3), ("objective.importance", "none")],
+        "flowrl:epsilon=0.1": [
+            ("train.learning_rate", 1e-3),
+            ("objective.importance", "sequence"),
+        ],
     }
 
 

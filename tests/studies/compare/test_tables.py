@@ -121,7 +121,7 @@ def test_numbers() -> None:
 def test_trials() -> None:
     text = trials_table(
         "accuracy",
-        [("tba", {"a.b": "1"}, 0.25, True), ("tba", {"a.b": "2"}, None, False)],
+        [("tba", {"a.b": 1}, 0.25, True), ("tba", {"a.b": 2}, None, False)],
     )
     assert text.splitlines()[2:] == ["| `tba` | 1 | 25.0 | yes |", "| `tba` | 2 | failed |  |"]
 
@@ -134,3 +134,10 @@ def test_nothing_right_in_any_sample_has_an_interval() -> None:
     for seed in (0, 1):
         results.add("tba", seed, {"sets": {"test": none}}, costs)
     assert to_markdown(results).count("| `tba` | 2 | 0.0 ± 11.4 |") == 2
+
+
+def test_labels_with_bars_and_backticks_stay_in_their_cells() -> None:
+    rows = [("tba:x=a|b", {"y": "|"}, 0.5, True), ("tba:x=`", {"y": "z"}, 0.5, False)]
+    first, second = trials_table("accuracy", rows).splitlines()[2:]
+    assert first == '| `tba:x=a\\|b` | "\\|" | 50.0 | yes |'
+    assert second == "| `` tba:x=` `` | z | 50.0 |  |"

@@ -73,10 +73,9 @@ OF_SAMPLING = {"device", "threads", "max_batch"}
 """Options that change no answer, and mean nothing where none is sampled."""
 
 
-def evaluate(overrides: Sequence[str]) -> None:
+def evaluate(config: BenchmarkConfig) -> None:
     """Sample, or go on sampling, then grade and count."""
     here = Path.cwd()  # a reward function may go elsewhere when it is imported
-    config = load(BenchmarkConfig, None, overrides)
     name = find(config)[0]
     check_name(grader_of(config))
     config = with_model(with_ratings(config, name, here), model_folder(config.model.path))

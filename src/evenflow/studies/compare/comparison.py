@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 
-from evenflow.config import TrainConfig
+from evenflow.config import Change, TrainConfig
 from evenflow.data import load_rows
 from evenflow.errors import UserError
 from evenflow.run.console import console
@@ -26,7 +27,7 @@ from evenflow.studies.compare.plan import (
 from evenflow.studies.compare.pool import Job, Pool
 from evenflow.studies.compare.progress import Progress
 from evenflow.studies.compare.runner import base_job, prepare, read_result, read_summary, run_job
-from evenflow.studies.compare.search import build_trials, choose, overrides_of
+from evenflow.studies.compare.search import build_trials, changes_of, choose
 from evenflow.studies.compare.tables import (
     Results,
     pass_at_k_csv,
@@ -44,7 +45,7 @@ class Comparison:
         self.request = request
         self.config = base_config(request)
         self.runs = build_runs(request, {})
-        self.trials = build_trials(request) if request.grid else []
+        self.trials = build_trials(request) if request.study.search else []
         require_questions(self.config, validation=bool(self.trials))
         self.specification = specification(request, self.config)
         self.search_table = ""
@@ -75,8 +76,8 @@ class Comparison:
             told = "\n".join(f"{name}: {words}" for name, words in pool.failed.items())
             raise UserError(f"{len(pool.failed)} of {len(jobs)} did not come to an end\n{told}")
 
-    def search(self, pool: Pool) -> dict[str, list[str]]:
-        """Run the trials on validation questions; each label's best overrides."""
+    def search(self, pool: Pool) -> dict[str, list[Change]]:
+        """Run the trials on validation questions; each label's best changes."""
         evaluation = self.config.evaluation
         validation = evaluation.model_copy(
             update={"skip": evaluation.skip + evaluation.questions}
@@ -87,7 +88,7 @@ class Comparison:
             prepare(trial.run.folder, trial.run.config)
             jobs.append(run_job(trial.run, how))
         self.work(pool, "search", jobs, [trial.run for trial in self.trials])
-        by, scores = self.request.search_by, dict[str, float | None]()
+        by, scores = self.request.study.search_by, dict[str, float | None]()
         for trial in self.trials:
             result = read_result(trial.run.folder, how)
             if result is not None:
@@ -135,13 +136,13 @@ class Comparison:
         self,
         by: str,
         scores: Mapping[str, float | None],
-        chosen: Mapping[str, Sequence[str]],
+        chosen: Mapping[str, Sequence[Change]],
     ) -> str:
         """The trials as a table."""
         rows = []
         for variant in self.request.variants:
             for trial in (trial for trial in self.trials if trial.run.variant == variant):
-                best = overrides_of(variant, trial.values) == chosen[variant.label]
+                best = changes_of(variant, trial.values) == chosen[variant.label]
                 score = scores.get(str(trial.run.folder))
                 rows.append((variant.label, trial.values, score, best))
         run = self.trials[0].run
@@ -157,7 +158,7 @@ class Comparison:
         """What is going to happen."""
         request, run = self.request, self.runs[0]
         console.print(
-            f"{len(request.variants)} algorithms × {len(request.seeds)} seeds, "
+            f"{len(request.variants)} algorithms × {len(request.study.seeds)} seeds, "
             f"{run.config.train.answers:,} sampled answers each, {request.jobs} at a time, "
             f"in {request.folder}"
             + (f", after {len(self.trials)} trials of the search" if self.trials else ""),
@@ -184,9 +185,10 @@ class Comparison:
     def heading(self, runs: Sequence[Run]) -> str:
         """What the tables are of, and how to read them."""
         request, answers = self.request, runs[0].config.train.answers
-        seeds = ", ".join(map(str, request.seeds))
+        recipe = Path(request.study.recipe).stem
+        seeds = ", ".join(map(str, request.study.seeds))
         return f"""\
-# {request.recipe.stem}: {len(request.variants)} algorithms, {answers:,} sampled answers each
+# {recipe}: {len(request.variants)} algorithms, {answers:,} sampled answers each
 
     {request.command}
 

@@ -6,44 +6,46 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evenflow.config import TrainConfig, load
+from evenflow.config import Change, CompareConfig, TrainConfig, dump, read_yaml, resolve
 from evenflow.errors import UserError
+from evenflow.machine import cores
 from evenflow.run.files import flat, write_atomic
-from evenflow.studies.compare.variants import Variant
+from evenflow.studies.compare.measure import TEST
+from evenflow.studies.compare.tables import COLUMNS
+from evenflow.studies.compare.variants import Variant, build_variants, check_search, dotted
 from evenflow.tasks import get_task
 
-PLAN = "plan.json"
-WORDS = {"algorithm": "algorithms=", "seed": "seeds=", "threads": "jobs="}
-"""Recipe fields that a comparison sets itself → the word that is meant instead."""
+PLAN, STUDY = "plan.json", "study.yaml"
+INSTEAD = {"algorithm": "algorithms", "seed": "seeds", "threads": "jobs", "output": "output"}
+"""Recipe fields that a comparison sets itself → the study's field that is meant instead."""
 
 
-@dataclass(frozen=True)
 class Request:
-    """What was asked for."""
+    """What was asked for: a study, checked as far as it can be without its recipe.
 
-    command: str
-    """As it was typed."""
-    recipe: Path
-    overrides: tuple[str, ...]
-    """Of the recipe, for all runs alike."""
-    variants: tuple[Variant, ...]
-    seeds: tuple[int, ...]
-    baseline: str
-    """The label that the others are compared with."""
-    folder: Path
-    jobs: int
-    grid: Mapping[str, list[str]]
-    """The values to search, by name; empty: no search."""
-    search_by: str | None
-    """A score; None: accuracy, exact where it can be."""
-    search_answers: int | None
-    ood: Mapping[str, dict[str, Any]] | None
-    """Sets of questions out of distribution: task options by name; None: the task's own."""
-    ood_questions: int
+    `overrides` are of the recipe, for all runs alike; `command` is what was typed.
+    """
+
+    def __init__(self, study: CompareConfig, command: str, folder: Path) -> None:
+        self.study, self.command, self.folder = study, command, folder
+        self.overrides: list[Change] = list(dotted(study.overrides.items()))
+        self.variants = build_variants(study.algorithms)
+        self.jobs = study.jobs or cores()
+        labels = [variant.label for variant in self.variants]
+        self.baseline = labels[0] if study.baseline is None else study.baseline
+        if self.baseline not in labels:
+            raise UserError(
+                f"baseline: {study.baseline!r} is none of the algorithms ({', '.join(labels)})"
+            )
+        allowed = [key for key, column in COLUMNS.items() if column.higher_is_better]
+        if study.search_by not in (None, *allowed):
+            raise UserError(
+                f"search_by: {study.search_by!r} cannot be searched by; choose {', '.join(allowed)}"
+            )
+        check_search(study.search, self.variants)
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,10 @@ class Run:
 
 def base_config(request: Request) -> TrainConfig:
     """The recipe with what holds for all runs, its own algorithm included."""
-    for override in request.overrides:
-        key = override.partition("=")[0]
-        if key in WORDS:
-            raise UserError(f"{override}: compare takes {WORDS[key]}… instead")
-    config = checked(request.recipe, request.overrides)
+    for key, _ in request.overrides:
+        if key in INSTEAD:
+            raise UserError(f"{key}: compare takes {INSTEAD[key]}=… instead")
+    config = recipe_with(request, ())
     evaluation = config.evaluation
     if evaluation.top_p != 1 or evaluation.temperature == 0:
         raise UserError(
@@ -84,30 +85,24 @@ def batch(config: TrainConfig) -> int:
     return config.rollout.questions * config.rollout.num_generations
 
 
-@lru_cache
-def checked(recipe: Path, changes: tuple[str, ...]) -> TrainConfig:
-    """`load`, once for all seeds: what it warns of is said once."""
-    return load(TrainConfig, recipe, changes)
+def recipe_with(request: Request, changes: Sequence[Change]) -> TrainConfig:
+    """The recipe with what holds for all runs, and changes after it."""
+    return resolve(
+        TrainConfig, read_yaml(Path(request.study.recipe)), [*request.overrides, *changes]
+    )
 
 
-def build_run(
-    request: Request,
-    variant: Variant,
-    seed: int,
-    *,
-    name: str,
-    answers: int,
-    folder: Path,
-    overrides: Sequence[str] = (),
-) -> Run:
-    """The run of a variant, checked; `name` tells it from its others, `overrides` come last.
+def variant_config(
+    request: Request, variant: Variant, answers: int, changes: Sequence[Change] = ()
+) -> TrainConfig:
+    """The recipe of a variant's runs, checked, but for seed and folder; `changes` come last.
 
     train.steps, the length of the schedule, is what the answers last for where none are dropped.
     Held-out questions are measured at the end, and on the way only where the user asks for it.
     """
-    changes = [*request.overrides, f"algorithm={variant.algorithm}", *variant.overrides, *overrides]
+    own = [("algorithm", variant.algorithm), *variant.changes, *changes]
     try:
-        config = checked(request.recipe, tuple(changes))
+        config = recipe_with(request, own)
     except UserError as error:
         raise UserError(f"{variant.label}: {error}") from None
     if batch(config) > answers:
@@ -117,63 +112,61 @@ def build_run(
         )
     steps = math.ceil(answers / batch(config))
     evaluation = config.evaluation
-    if not any(change.startswith("evaluation.every=") for change in changes):
+    if not any(key == "evaluation.every" for key, _ in request.overrides):
         evaluation = evaluation.model_copy(update={"every": 0})
-    config = config.model_copy(
-        update={
-            "seed": seed,
-            "threads": 1,
-            "output": str(folder),
-            "train": config.train.model_copy(update={"answers": answers, "steps": steps}),
-            "evaluation": evaluation,
-        }
-    )
-    return Run(f"{variant.label} {name}", variant, seed, config, folder)
+    train = config.train.model_copy(update={"answers": answers, "steps": steps})
+    return config.model_copy(update={"threads": 1, "train": train, "evaluation": evaluation})
 
 
-def build_runs(request: Request, chosen: Mapping[str, Sequence[str]]) -> list[Run]:
+def build_run(variant: Variant, config: TrainConfig, seed: int, name: str, folder: Path) -> Run:
+    """A run of a variant; `name` tells it from the variant's others."""
+    own = config.model_copy(update={"seed": seed, "output": str(folder)})
+    return Run(f"{variant.label} {name}", variant, seed, own, folder)
+
+
+def build_runs(request: Request, chosen: Mapping[str, Sequence[Change]]) -> list[Run]:
     """All runs, one seed after the other, so that every algorithm has some early.
 
-    `chosen` are the overrides that the search found best for each label.
+    `chosen` are the changes that the search found best for each label.
     """
-    answers = budget(base_config(request))
-    return [
-        build_run(
-            request,
-            variant,
-            seed,
-            name=f"seed {seed}",
-            answers=answers,
-            folder=request.folder / "runs" / f"{variant.slug}-seed{seed}",
-            overrides=chosen.get(variant.label, ()),
-        )
-        for seed in request.seeds
+    answers, runs = budget(base_config(request)), request.folder / "runs"
+    configs = [
+        (variant, variant_config(request, variant, answers, chosen.get(variant.label, ())))
         for variant in request.variants
+    ]
+    return [
+        build_run(variant, config, seed, f"seed {seed}", runs / f"{variant.slug}-seed{seed}")
+        for seed in request.study.seeds
+        for variant, config in configs
     ]
 
 
 def specification(request: Request, config: TrainConfig) -> dict[str, Any]:
     """What the runs are measured by (`measure.measure`); the sets are checked to exist."""
-    sets = request.ood
+    sets, questions = request.study.ood, request.study.ood_questions
     task = get_task(config.data.task, config.data.task_options) if config.data.task else None
     if sets is None:
         own = getattr(task, "out_of_distribution", None)
         sets = own() if own else {}
+    elif sets == "none":
+        sets = {}
+    elif TEST in sets:
+        raise UserError(f"ood: {TEST} is the name of the held-out questions; choose another")
     elif sets and task is None:
         raise UserError("ood: names options of a built-in task; this recipe has none (data.task)")
     for options in sets.values():
         assert config.data.task is not None
         changed = get_task(config.data.task, config.data.task_options | options)
-        changed.rows("test", request.ood_questions)
+        changed.rows("test", questions)
     return {
         "evaluation": config.evaluation.model_dump(mode="json"),
         "ood": {name: dict(options) for name, options in sets.items()},
-        "ood_questions": request.ood_questions,
+        "ood_questions": questions,
     }
 
 
 def settle(request: Request, runs: Sequence[Run]) -> None:
-    """Write the plan into the folder; one that is there may only be gone on with, or added to.
+    """Write plan and study into the folder; a plan that is there may be gone on with, or added to.
 
     How runs are measured is no part of it: they can be measured again.
     """
@@ -192,17 +185,15 @@ def settle(request: Request, runs: Sequence[Run]) -> None:
             )
     request.folder.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(new, indent=1) + "\n")
+    whole = request.study.model_copy(update={"output": str(request.folder)})
+    write_atomic(request.folder / STUDY, dump(whole))
 
 
 def as_json(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
     """The plan, before any search has changed it."""
-    search = None
-    if request.grid:
-        search = {
-            "grid": dict(request.grid),
-            "by": request.search_by,
-            "answers": request.search_answers,
-        }
+    study, search = request.study, None
+    if study.search:
+        search = {"grid": study.search, "by": study.search_by, "answers": study.search_answers}
     left_out = {"output", "evaluation"}
     return {
         "search": search,

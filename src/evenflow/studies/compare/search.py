@@ -6,10 +6,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, product
+from typing import Any
 
+from evenflow.config import Change
 from evenflow.errors import UserError
-from evenflow.studies.compare.plan import Request, Run, base_config, batch, budget, build_run
-from evenflow.studies.compare.variants import Variant, recipe_setting
+from evenflow.studies.compare.plan import (
+    Request,
+    Run,
+    base_config,
+    batch,
+    budget,
+    build_run,
+    variant_config,
+)
+from evenflow.studies.compare.variants import Variant, recipe_key
 
 SHARE = 4
 """A trial has a quarter of a run's budget unless the user says otherwise."""
@@ -22,56 +32,43 @@ class Trial:
     """One point of the grid for one algorithm."""
 
     run: Run
-    values: Mapping[str, str]
+    values: Mapping[str, Any]
 
 
 def trial_answers(request: Request) -> int:
     """Sampled answers a trial: at least one step of the recipe's."""
     config = base_config(request)
-    return request.search_answers or max(batch(config), budget(config) // SHARE)
+    return request.study.search_answers or max(batch(config), budget(config) // SHARE)
 
 
 def build_trials(request: Request) -> list[Trial]:
     """Every algorithm at every point of the grid, with a seed that no run has."""
-    seed = next(seed for seed in count(FIRST_SEED) if seed not in request.seeds)
-    answers = trial_answers(request)
-    points = [
-        dict(zip(request.grid, values, strict=True)) for values in product(*request.grid.values())
-    ]
-    return [
-        Trial(
-            build_run(
-                request,
-                variant,
-                seed,
-                name=f"trial {number}",
-                answers=answers,
-                folder=request.folder / "search" / f"{variant.slug}-trial{number}",
-                overrides=overrides_of(variant, point),
-            ),
-            point,
-        )
-        for number, point in enumerate(points)
-        for variant in request.variants
-    ]
+    grid, seeds = request.study.search, request.study.seeds
+    seed = next(seed for seed in count(FIRST_SEED) if seed not in seeds)
+    answers, folder = trial_answers(request), request.folder / "search"
+    trials = []
+    for number, values in enumerate(product(*grid.values())):
+        point = dict(zip(grid, values, strict=True))
+        for variant in request.variants:
+            config = variant_config(request, variant, answers, changes_of(variant, point))
+            place = folder / f"{variant.slug}-trial{number}"
+            trials.append(Trial(build_run(variant, config, seed, f"trial {number}", place), point))
+    return trials
 
 
-def overrides_of(variant: Variant, point: Mapping[str, str]) -> list[str]:
-    """A point of the grid as overrides of the variant's recipe."""
-    return [
-        recipe_setting(f"{key}={value}", variant.algorithm, "search")
-        for key, value in point.items()
-    ]
+def changes_of(variant: Variant, point: Mapping[str, Any]) -> list[Change]:
+    """A point of the grid as changes of the variant's recipe."""
+    return [(recipe_key(key, variant.algorithm, "search"), value) for key, value in point.items()]
 
 
 def choose(
     request: Request, trials: Sequence[Trial], scores: Mapping[str, float | None]
-) -> dict[str, list[str]]:
-    """The overrides of each label's best trial; the first of equals.
+) -> dict[str, list[Change]]:
+    """The changes of each label's best trial; the first of equals.
 
     `scores` by the trial's folder, None for one that failed or was not measured.
     """
-    chosen: dict[str, list[str]] = {}
+    chosen: dict[str, list[Change]] = {}
     for variant in request.variants:
         known = [
             (score, trial)
@@ -85,5 +82,5 @@ def choose(
                 f"{request.folder / 'search'}, and try other values"
             )
         best = max(known, key=lambda pair: pair[0])[1]
-        chosen[variant.label] = overrides_of(variant, best.values)
+        chosen[variant.label] = changes_of(variant, best.values)
     return chosen

@@ -6,10 +6,12 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from evenflow.evaluation.exact import exact_pass_at_k
 from evenflow.evaluation.statistics import Estimate, estimate, estimate_of_share, paired
 from evenflow.studies.compare.measure import KS, TEST
+from evenflow.yaml_text import write_value
 
 BASE = "base model"
 COSTS = ("answers", "sampled_tokens", "gradient_steps", "cpu_seconds")
@@ -229,8 +231,14 @@ def table(results: Results, headings: list[str], rows: list[list[str]], *, base:
     lines = [["algorithm", "seeds", *headings], ["---"] * 2 + ["---:"] * len(headings)]
     for label, cells in zip(names, rows, strict=True):
         seeds = "" if label == BASE else str(len(results.seeds.get(label, [])))
-        lines.append([label if label == BASE else f"`{label}`", seeds, *cells])
+        lines.append([label if label == BASE else code(label), seeds, *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def code(text: str) -> str:
+    """A label or a value in a cell, which a bar would end and a backtick the code in it."""
+    written = f"`` {text} ``" if "`" in text else f"`{text}`"
+    return written.replace("|", "\\|")
 
 
 def written(found: Estimate | None, write: Callable[[float], str], column: Column) -> str:
@@ -244,11 +252,12 @@ def written(found: Estimate | None, write: Callable[[float], str], column: Colum
     )
 
 
-def trials_table(by: str, rows: Sequence[tuple[str, Mapping[str, str], float | None, bool]]) -> str:
+def trials_table(by: str, rows: Sequence[tuple[str, Mapping[str, Any], float | None, bool]]) -> str:
     """Every trial of the search: label, values, score, and whether it was chosen."""
     names = list(rows[0][1])
     lines = [["algorithm", *names, COLUMNS[by].heading, "chosen"], ["---"] * (len(names) + 3)]
     for label, values, score, chosen in rows:
         shown = "failed" if score is None else COLUMNS[by].write(score)
-        lines.append([f"`{label}`", *values.values(), shown, "yes" if chosen else ""])
+        tried = [write_value(value).replace("|", "\\|") for value in values.values()]
+        lines.append([code(label), *tried, shown, "yes" if chosen else ""])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,17 +1,23 @@
-"""``flowrl:importance=none:head.pooling=last``: an algorithm, and what it changes in the recipe."""
+"""``{flowrl: {importance: none, head.pooling: last}}``, in short
+``flowrl:importance=none:head.pooling=last``: an algorithm, and what it changes in the recipe."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
-from evenflow.config import TrainConfig
+from evenflow.config import Change, TrainConfig, parse_setting
+from evenflow.config.explain import section_of
+from evenflow.config.study import SETTING, split
 from evenflow.errors import UserError
 from evenflow.objectives import PRESETS
+from evenflow.yaml_text import write_value
 
-SETTING = re.compile(r"[A-Za-z_][\w.]*=")
+LONGEST = 150
+"""Characters of a label in a folder's name; file systems take 255."""
 
 COMMON = {
     "model.path": "all runs start from one base model",
@@ -35,25 +41,23 @@ class Variant:
     """One row of the table."""
 
     label: str
-    """As the user wrote it."""
+    """Its short form."""
     algorithm: str
-    overrides: tuple[str, ...]
-    """``key=value``, with dotted keys of a recipe."""
-
-    @property
-    def keys(self) -> list[str]:
-        return [override.partition("=")[0] for override in self.overrides]
+    changes: tuple[Change, ...]
+    """Of the recipe."""
 
     @property
     def slug(self) -> str:
         """The label as a part of a folder's name; different labels have different ones."""
-        return quote(self.label.replace(":", ","), safe="=+.,")
+        name = quote(self.label.replace(":", ","), safe="=+.,")
+        if len(name) <= LONGEST:
+            return name
+        return f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
-def parse_variants(text: str) -> list[Variant]:
-    """``tba,flowrl:inverse_temperature=5``: variants are separated by commas, settings by colons;
-    neither counts inside brackets."""
-    variants = [parse_variant(part) for part in split(text, ",")]
+def build_variants(written: Sequence[str | Mapping[str, Mapping[str, Any]]]) -> list[Variant]:
+    """The variants that a study names."""
+    variants = [build_variant(each) for each in written]
     labels = [variant.label for variant in variants]
     if not labels:
         raise UserError("algorithms: name at least one, e.g. algorithms=flowrl,grpo")
@@ -62,34 +66,57 @@ def parse_variants(text: str) -> list[Variant]:
     return variants
 
 
-def parse_variant(label: str) -> Variant:
-    """An algorithm and its settings."""
-    algorithm, *settings = split(label, ":")
+def build_variant(written: str | Mapping[str, Mapping[str, Any]]) -> Variant:
+    """An algorithm and its changes."""
+    if isinstance(written, str):
+        label = written.strip()
+        algorithm, *settings = split(label, ":") or [""]
+        changes = [parse_setting(setting) for setting in settings]
+    elif len(written) == 1:
+        ((algorithm, own),) = written.items()
+        changes = list(own.items())
+        label = ":".join([algorithm, *(f"{key}={write_value(value)}" for key, value in changes)])
+    else:
+        raise UserError(
+            f"algorithms: {', '.join(written) or '{}'}: a variant is one preset with its changes, "
+            "e.g. [tba, {flowrl: {importance: none}}]"
+        )
+    where = f"algorithms: {label}"
+    if not label.isprintable():
+        raise UserError(f"algorithms: {label!r}: has a character that no table can show")
     if algorithm not in PRESETS:
         raise UserError(
             f"algorithms: there is no preset {algorithm!r}; there are {', '.join(PRESETS)}"
         )
-    overrides = tuple(recipe_setting(setting, algorithm, label) for setting in settings)
-    for key in (override.partition("=")[0] for override in overrides):
-        refuse_common(key, f"algorithms: {label}")
-    return Variant(label, algorithm, overrides)
+    own = tuple(dotted((recipe_key(key, algorithm, where), value) for key, value in changes))
+    keys = [key for key, _ in own]
+    for key in keys:
+        refuse_common(key, where)
+        if keys.count(key) > 1:
+            raise UserError(f"{where}: {key} stands there twice")
+    return Variant(label, algorithm, own)
 
 
-def recipe_setting(setting: str, algorithm: str, where: str) -> str:
-    """The override that a setting of a variant stands for.
+def recipe_key(key: str, algorithm: str, where: str) -> str:
+    """The field of the recipe that a name in a variant or a search stands for.
 
     A name without a dot is a field of the algorithm's objective, where there is no section of the
     recipe's that has it for its own name; ``reward`` is both, and means the objective's.
     """
-    if not SETTING.match(setting):
-        raise UserError(
-            f"{where}: {setting!r} is no setting; write name=value, several with a colon between "
-            "them, e.g. flowrl:importance=none:head.pooling=last"
-        )
-    key = setting.partition("=")[0]
+    if not SETTING.match(f"{key}="):
+        raise UserError(f"{where}: {key!r} is no name of a field; e.g. importance, head.pooling")
     own = type(PRESETS[algorithm].objective).model_fields
     bare = "." not in key and (key in own or key not in TrainConfig.model_fields)
-    return f"objective.{setting}" if bare else setting
+    return f"objective.{key}" if bare else key
+
+
+def dotted(changes: Iterable[Change]) -> Iterator[Change]:
+    """The changes, a section with some of its fields as these fields: the others stay."""
+    for key, value in changes:
+        if isinstance(value, Mapping) and value and section_of(TrainConfig, key):
+            yield from dotted((f"{key}.{name}", inner) for name, inner in value.items())
+        else:
+            yield key, value
 
 
 def refuse_common(key: str, where: str) -> None:
@@ -99,35 +126,11 @@ def refuse_common(key: str, where: str) -> None:
             raise UserError(f"{where}: {key} cannot differ between the runs: {why}")
 
 
-def split(text: str, separator: str) -> list[str]:
-    """Parts between separators outside of brackets; a colon separates only before ``name=``."""
-    parts, depth = [""], 0
-    for place, character in enumerate(text):
-        depth += (character in "{[(") - (character in "}])")
-        after = text[place + 1 :]
-        if character == separator and depth == 0 and (separator != ":" or SETTING.match(after)):
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts if part.strip()]
-
-
-def parse_search(words: Sequence[str], variants: Sequence[Variant]) -> dict[str, list[str]]:
-    """``train.learning_rate=1e-4,2e-4`` → the values to try, by name; several words are a grid."""
-    grid: dict[str, list[str]] = {}
-    for setting in (part for word in words for part in split(word, ":")):
-        key, _, values = setting.partition("=")
-        if not SETTING.match(setting) or not split(values, ","):
-            raise UserError(
-                f"search: {setting!r}: write name=value,value, e.g. "
-                "search=train.learning_rate=1e-4,2e-4"
-            )
-        if key in grid:
-            raise UserError(f"search: {key} stands there twice")
-        grid[key] = split(values, ",")
-        for variant in variants:
-            dotted = recipe_setting(setting, variant.algorithm, "search").partition("=")[0]
-            refuse_common(dotted, "search")
-            if dotted in variant.keys:
-                raise UserError(f"search: {key} is set by {variant.label}; leave one of them out")
-    return grid
+def check_search(grid: Mapping[str, Sequence[Any]], variants: Sequence[Variant]) -> None:
+    """Refuse a search for what must be alike, or what a variant has settled."""
+    for variant in variants:
+        for name in grid:
+            key = recipe_key(name, variant.algorithm, "search")
+            refuse_common(key, "search")
+            if any(key == own for own, _ in variant.changes):
+                raise UserError(f"search: {name} is set by {variant.label}; leave one of them out")

@@ -1,0 +1,35 @@
+"""The words behind a command: a file, then settings ``key=value``; alike for all commands."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentParser
+from collections.abc import Sequence
+
+SETTING = re.compile(r"[\w.]+=", re.ASCII)
+"""What a setting begins with; ``./a=b.yaml`` is a file all the same."""
+
+
+def add_words(parser: ArgumentParser, file: str, kind: str) -> None:
+    """Let a command take words; `file` says what the first may be, and `evenflow config KIND`
+    lists the settings."""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help=f"{file}, then settings key=value, which override the file's; `evenflow config {kind}`"
+        " lists them",
+    )
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words before the first setting, which are files, and the others."""
+    settings = (place for place, word in enumerate(words) if SETTING.match(word))
+    first = next(settings, len(words))
+    return list(words[:first]), list(words[first:])
+
+
+def file_and_settings(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The file, if the first word is none of the settings, and all others, which must be."""
+    files, settings = split_words(words)
+    return (files[0] if files else None), [*files[1:], *settings]
