@@ -15,15 +15,15 @@ from transformers import PreTrainedTokenizerBase
 from evenflow.bounds import is_right
 from evenflow.data import Prompt
 from evenflow.evaluation.diversity import bigram_diversity
-from evenflow.evaluation.exact import combine, exact_pass_at_k, solution_masses
+from evenflow.evaluation.exact import KS, combine, exact_pass_at_k, solution_masses
 from evenflow.policy.policy import Policy
 from evenflow.rewards import RewardResult, Rewards
 from evenflow.rollout import Sampling
 from evenflow.rollout.experience import Experience, sample
 from evenflow.rollout.judging import Judging
 
-POWERS = tuple(2**power for power in range(1, 9))
-"""The k of pass@k: 2, 4, 8 … 256."""
+POWERS = KS[1:]
+"""The k of pass@k; pass@1 is the accuracy."""
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from evenflow.evaluation.bootstrap import interval
 from evenflow.evaluation.diversity.reading import Question
 from evenflow.evaluation.diversity.solutions import as_text, distinct_right, for_diversity
 from evenflow.evaluation.diversity.spread import cluster_entropy, clusters, vendi_score
 from evenflow.evaluation.diversity.texts import bigram_diversity, distinct_n, self_bleu
 from evenflow.evaluation.diversity.vectors import Vectors
+from evenflow.evaluation.statistics import interval
 
 MEASURES = (
     "distinct-1",

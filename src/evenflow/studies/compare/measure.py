@@ -23,7 +23,7 @@ from evenflow.bounds import is_right
 from evenflow.config import EvaluationConfig, HeadConfig, TrainConfig, load
 from evenflow.data import Prompt
 from evenflow.errors import UserError
-from evenflow.evaluation.exact import combine, exact_pass_at_k
+from evenflow.evaluation.exact import KS, combine, exact_pass_at_k
 from evenflow.evaluation.heldout import HeldOut, pass_at_k
 from evenflow.objectives import Balance
 from evenflow.policy.loading import (
@@ -47,7 +47,6 @@ from evenflow.run.lock import only_one
 from evenflow.training.batch import to_answers
 from evenflow.training.build import build_held_out, build_rewards, load_questions
 
-KS = tuple(2**power for power in range(9))  # 1, 2, 4, … 256
 RESULT = "measured.json"
 TEST = "test"
 """The set of questions like those that were trained on; the others' names are the task's."""

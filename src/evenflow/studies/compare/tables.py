@@ -7,9 +7,9 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from evenflow.evaluation.exact import exact_pass_at_k
+from evenflow.evaluation.exact import KS, exact_pass_at_k
 from evenflow.evaluation.statistics import Estimate, estimate, estimate_of_share, paired
-from evenflow.studies.compare.measure import KS, TEST
+from evenflow.studies.compare.measure import TEST
 
 BASE = "base model"
 COSTS = ("answers", "sampled_tokens", "gradient_steps", "cpu_seconds")
