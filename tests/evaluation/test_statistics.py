@@ -1,4 +1,4 @@
-"""Intervals against printed tables and hand-computed examples, and how often they cover the truth."""
+"""Intervals against printed tables and examples on paper, and how often they cover the truth."""
 
 from __future__ import annotations
 

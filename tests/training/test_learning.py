@@ -11,11 +11,11 @@ import torch
 from evenflow.config import TrainConfig
 from evenflow.objectives import Answers, Balance
 from evenflow.rollout import collect
-from evenflow.run.folder import open_run
 from evenflow.run.tracking import read_jsonl
 from evenflow.training.learning import Learned
 from evenflow.training.metrics import learning_metrics
 from evenflow.training.trainer import Trainer
+from tests.training.runs import open_run
 
 Make = Callable[..., TrainConfig]
 

@@ -6,6 +6,7 @@ line. Unknown keys, wrong types and impossible combinations end in one sentence 
 and what is allowed.
 """
 
+import evenflow.tasks  # noqa: F401 (their rewards have short names)
 from evenflow.config.benchmark import BenchmarkConfig, SampledModel
 from evenflow.config.explain import explain, fields
 from evenflow.config.reading import check, dump, load, read_yaml

@@ -76,6 +76,21 @@ class Question:
         return tuple(sorted(self.numbers)), self.target
 
 
+def reward(
+    completions: Sequence[Any],
+    numbers: Sequence[Sequence[int]],
+    target: Sequence[int],
+    operators: Sequence[str] | None = None,
+    **_: Any,
+) -> list[float]:
+    """1 for a right answer, else 0 (TRL's signature; the other arguments are data columns)."""
+    allowed = operators or ["+-*"] * len(completions)
+    return [
+        float(Countdown(operators=signs).verify(Question(tuple(given), goal), text_of(answer)))
+        for answer, given, goal, signs in zip(completions, numbers, target, allowed, strict=True)
+    ]
+
+
 class Countdown:
     """The task: which questions there are, which answers are right, which of them are the same.
 
@@ -87,6 +102,8 @@ class Countdown:
 
     SPLITS: ClassVar = {"pretrain": range(45), "train": range(45, 90), "test": range(90, 100)}
     vocabulary = "0123456789+-*/=,>:"  # a token a character
+
+    reward = staticmethod(reward)
 
     def __init__(
         self,
@@ -261,18 +278,3 @@ def _demonstrator(
     """The answers to a question with their cumulated weights e^(−effort)."""
     answers = answers_by_target(numbers, operators)[target]
     return answers, tuple(accumulate(math.exp(-effort(answer)) for answer in answers))
-
-
-def reward(
-    completions: Sequence[Any],
-    numbers: Sequence[Sequence[int]],
-    target: Sequence[int],
-    operators: Sequence[str] | None = None,
-    **_: Any,
-) -> list[float]:
-    """1 for a right answer, else 0 (TRL's signature; the other arguments are data columns)."""
-    allowed = operators or ["+-*"] * len(completions)
-    return [
-        float(Countdown(operators=signs).verify(Question(tuple(given), goal), text_of(answer)))
-        for answer, given, goal, signs in zip(completions, numbers, target, allowed, strict=True)
-    ]

@@ -122,8 +122,10 @@ def tokenize(
 
 def build_rewards(config: TrainConfig) -> Rewards:
     """The recipe's reward functions, or the task's own."""
-    weights = config.reward.functions or {str(config.data.task): 1.0}
+    data, weights = config.data, config.reward.functions
     functions = [(path, load_reward(path), weight) for path, weight in weights.items()]
+    if not functions and data.task:
+        functions = [(data.task, get_task(data.task, data.task_options).reward, 1.0)]
     return Rewards(functions, timeout=config.reward.timeout)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.runs import open_run
 from torch import Tensor
 
 from evenflow.config import TrainConfig, dump
@@ -17,7 +18,6 @@ from evenflow.policy.loading import build_policy, load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate
 from evenflow.rollout.experience import Experience, sample
-from evenflow.run.folder import open_run
 from evenflow.studies.compare import measure as module
 from evenflow.studies.compare.measure import head_log_z, measure, sampled_scores, score_twice
 from evenflow.training.build import build_sampling, load_questions

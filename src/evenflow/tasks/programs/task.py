@@ -76,6 +76,28 @@ def _graph(
     return tuple(examples)
 
 
+def reward(
+    completions: Sequence[Any],
+    examples: Sequence[Sequence[Sequence[int]]],
+    leaves: Sequence[int],
+    variables: Sequence[str],
+    largest: Sequence[int],
+    operators: Sequence[Sequence[str]],
+    **_: Any,
+) -> list[float]:
+    """1 for a right program, else 0 (TRL's signature; the other arguments are data columns)."""
+    scores = []
+    for answer, shown, *given in zip(
+        completions, examples, leaves, variables, largest, operators, strict=True
+    ):
+        size, names, constant, signs = given
+        language = Language(size, names, constant, tuple(signs))
+        program = parse(text_of(answer), language)
+        right = program is not None and fits(program, read_examples(shown).examples, language)
+        scores.append(float(right))
+    return scores
+
+
 class Programs:
     """The task: which questions there are, which programs are right, which of them are the same.
 
@@ -90,6 +112,8 @@ class Programs:
 
     TRAIN_QUESTIONS: ClassVar = 2048  # of the 3,600 that the default settings have
     SPLITS: ClassVar = {"pretrain": range(45), "train": range(45, 90), "test": range(90, 100)}
+
+    reward = staticmethod(reward)
 
     def __init__(
         self,
@@ -258,25 +282,3 @@ class Programs:
 def read_examples(rows: Sequence[Sequence[int]]) -> Question:
     """The question of a row's examples, each a list of inputs and the output."""
     return Question(tuple((tuple(inputs), output) for *inputs, output in rows))
-
-
-def reward(
-    completions: Sequence[Any],
-    examples: Sequence[Sequence[Sequence[int]]],
-    leaves: Sequence[int],
-    variables: Sequence[str],
-    largest: Sequence[int],
-    operators: Sequence[Sequence[str]],
-    **_: Any,
-) -> list[float]:
-    """1 for a right program, else 0 (TRL's signature; the other arguments are data columns)."""
-    scores = []
-    for answer, shown, *given in zip(
-        completions, examples, leaves, variables, largest, operators, strict=True
-    ):
-        size, names, constant, signs = given
-        language = Language(size, names, constant, tuple(signs))
-        program = parse(text_of(answer), language)
-        right = program is not None and fits(program, read_examples(shown).examples, language)
-        scores.append(float(right))
-    return scores
