@@ -12,7 +12,9 @@ HELP = "every field of a recipe with its meaning"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow config` takes."""
-    parser.add_argument("kind", nargs="?", choices=["train", "pretrain", "eval"], default="train")
+    parser.add_argument(
+        "kind", nargs="?", choices=["train", "pretrain", "eval", "diversity"], default="train"
+    )
     parser.add_argument("search", nargs="?", help="only fields whose name contains this")
 
 
@@ -21,10 +23,16 @@ def run(options: Namespace) -> None:
     import json
     import textwrap
 
-    from evenflow.config import BenchmarkConfig, PretrainConfig, TrainConfig, fields
+    from evenflow.config import (
+        BenchmarkConfig,
+        DiversityConfig,
+        PretrainConfig,
+        TrainConfig,
+        fields,
+    )
     from evenflow.objectives import PRESETS, Balance, Surrogate
 
-    kind = BenchmarkConfig if options.kind == "eval" else PretrainConfig
+    kind = {"eval": BenchmarkConfig, "diversity": DiversityConfig}.get(options.kind, PretrainConfig)
     parts: list[tuple[Any, str, str]] = [(kind, "", "")]
     if options.kind == "train":
         parts = [(TrainConfig, "", "")]

@@ -8,6 +8,7 @@ and what is allowed.
 
 import evenflow.tasks  # noqa: F401 (their rewards have short names)
 from evenflow.config.benchmark import BenchmarkConfig, SampledModel
+from evenflow.config.diversity import DiversityConfig, JudgeConfig
 from evenflow.config.explain import explain, fields
 from evenflow.config.reading import check, dump, load, read_yaml
 from evenflow.config.recipe import PretrainConfig, Recipe, TrainConfig
@@ -34,8 +35,10 @@ __all__ = [
     "CheckpointConfig",
     "CriticConfig",
     "DataConfig",
+    "DiversityConfig",
     "EvaluationConfig",
     "HeadConfig",
+    "JudgeConfig",
     "LogConfig",
     "LoraConfig",
     "ModelConfig",

@@ -45,7 +45,7 @@ def told_apart(questions: Sequence[Question], canonical: Canonical) -> list[Ques
     found = []
     for question in questions:
         if question.prompt is None:
-            raise UserError(f"--task: question {question.key!r} has no prompt")
+            raise UserError(f"task: question {question.key!r} has no prompt")
         forms = [canonical(question.prompt, answer.text) for answer in question.answers]
         answers = [
             Answer(answer.text, form is not None, form)
@@ -62,7 +62,7 @@ def canonical_of(name: str, options: dict[str, Any]) -> Canonical:
     """
     readers = {"countdown": _countdown, "programs": _programs}
     if name not in readers:
-        raise UserError(f"--task: {name} tells no solutions apart; {', '.join(readers)} do")
+        raise UserError(f"task: {name} tells no solutions apart; {', '.join(readers)} do")
     task: Any = get_task(name, options)
 
     def canonical(prompt: str, answer: str) -> str | None:
@@ -71,7 +71,7 @@ def canonical_of(name: str, options: dict[str, Any]) -> Canonical:
         except (ValueError, IndexError):
             question = None
         if question is None or question.prompt != prompt:
-            raise UserError(f"--task {name}: {prompt[:60]!r} is not a question of the task")
+            raise UserError(f"task: {prompt[:60]!r} is not a question of {name}")
         return task.canonical(question, answer)
 
     return canonical
