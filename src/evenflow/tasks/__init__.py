@@ -52,8 +52,10 @@ TASKS = {
     "programs": "evenflow.tasks.programs:Programs",
     "stories": "evenflow.tasks.stories:Stories",
 }
+LISTED = ("countdown", "programs")
+"""Tasks that list all right answers; their rewards say 1 of these and 0 of all others."""
 for _name, _place in TASKS.items():
-    register(_name, f"{_place.partition(':')[0]}:reward", checks=_name != "stories")
+    register(_name, f"{_place.partition(':')[0]}:reward", checks=_name in LISTED)
 
 
 def get_task(name: str, options: dict[str, Any]) -> Task:
