@@ -11,7 +11,15 @@ import yaml
 from pydantic import BaseModel
 
 import evenflow
-from evenflow.config import LoraConfig, PretrainConfig, TrainConfig, dump, fields, load
+from evenflow.config import (
+    DiversityConfig,
+    LoraConfig,
+    PretrainConfig,
+    TrainConfig,
+    dump,
+    fields,
+    load,
+)
 from evenflow.config.explain import type_name
 from evenflow.errors import UserError
 from evenflow.objectives import PRESETS, Balance
@@ -203,7 +211,9 @@ def test_every_recipe_loads_and_survives_the_round_trip(path: Path, tmp_path: Pa
 # --- every field is documented and read ------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [TrainConfig, PretrainConfig, LoraConfig, Balance])
+@pytest.mark.parametrize(
+    "kind", [TrainConfig, PretrainConfig, DiversityConfig, LoraConfig, Balance]
+)
 def test_every_field_has_a_type_and_a_meaning(kind: type[BaseModel]) -> None:
     for name, shown, _, meaning in fields(kind):
         assert meaning.endswith((".", ")")) or ":" in meaning, name

@@ -303,6 +303,13 @@ def test_a_file_whose_name_looks_like_a_setting(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "a=b.diversity.json").is_file()
 
 
+def test_every_field_is_listed(capsys):
+    assert main(["config", "diversity", "judge"]) == 0
+    said = capsys.readouterr().out
+    assert "judge.timeout: number = 300.0" in said
+    assert "right_only" not in said
+
+
 def test_results_take_the_place_of_files_alone(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="pipe: is not a regular file"):
