@@ -16,8 +16,7 @@ KEY = "sk-secret-of-the-test"
 
 @dataclass
 class Response:
-    """What to send: a score, or a text, or a raw body; after `wait` seconds, with a pause of `drip`
-    seconds after each byte of the body."""
+    """What to send: a score, or a text, or a raw body; after `wait` seconds."""
 
     score: Any = None
     text: str | None = None
@@ -25,7 +24,6 @@ class Response:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     wait: float = 0.0
-    drip: float = 0.0
     finish: str = "stop"
     usage: Any = field(default_factory=lambda: {"prompt_tokens": 100, "completion_tokens": 10})
 
@@ -98,9 +96,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()
-            for part in (raw[i : i + 1] for i in range(len(raw))) if response.drip else (raw,):
-                self.wfile.write(part)
-                time.sleep(response.drip)
+            self.wfile.write(raw)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client waits no longer
         finally:

@@ -25,7 +25,8 @@ Make = Callable[..., TrainConfig]
 Say = Callable[..., str]
 LONG_NAME = "a" * 300
 ASK = ("sample", "MODEL", "--prompt", "1>1:")
-JUDGE = ("diversity", "answers.jsonl", "--judge", "m", "--base-url", "http://127.0.0.1:9/v1")
+URL = "judge.base_url=http://127.0.0.1:9/v1"
+JUDGE = ("diversity", "answers.jsonl", "judge.model=m", URL)
 PRETRAIN = ("pretrain", "base.yaml")
 TRAIN = ("train", "recipe.yaml")
 RUN = ("sandbox", "run", "program.py")
@@ -152,10 +153,11 @@ def test_what_is_not_there(said: Say, words: tuple[str, ...], says: str) -> None
         ((*ASK, "--max-tokens", str(2**80)), "max"),
         *(((*RUN, "--wall", x), "--wall: must be above 0") for x in ("nan", "inf", "1e300", "-1")),
         *(((*RUN, f"--{x}", str(2**70)), f"--{x}: ") for x in ("cpu", "memory", "output", "files")),
-        *(((*JUDGE, "--timeout", x), "must be above 0") for x in ("inf", "nan", "1e300", "0")),
-        ((*JUDGE, "--parallel", str(2**70)), "must be from 1 to"),
-        ((*JUDGE, "--temperature", "nan"), "must be a number"),
-        (("diversity", "answers.jsonl", "--right", "nan"), "must be a number"),
+        *(((*JUDGE, f"judge.timeout={x}"), "timeout: must be") for x in (".inf", "nan", "1e300")),
+        ((*JUDGE, "judge.timeout=0"), "judge.timeout: must be greater than 0"),
+        ((*JUDGE, f"judge.parallel={2**70}"), "judge.parallel: must be less than or equal to"),
+        ((*JUDGE, "judge.temperature=.nan"), "judge.temperature: must be"),
+        (("diversity", "answers.jsonl", "right=nan"), "right: must be a valid number"),
         (("exact", f"seeds={2**70}"), "seeds: must be less than"),
         ((*COMPARE, f"seeds={2**70}"), "seed"),
         ((*COMPARE, "seeds=0", "jobs=0"), "jobs"),
@@ -278,7 +280,7 @@ def test_a_disk_that_is_only_read(
         ((*COMPARE, "seeds=0", "output=there"), "commands.compare.run"),
         (("exact", "output=there"), "studies.exact.experiments.all_runs"),
         (("grade", "answers.jsonl", "--kind", "math", "--out", "old"), "commands.grade.json_line"),
-        (("diversity", "answers.jsonl", "--out", "old"), "evaluation.diversity.measure.means"),
+        (("diversity", "answers.jsonl", "output=old"), "evaluation.diversity.measure.means"),
         (("report", "finished", "--out", "old"), "report.page.make_page"),
         (RUN, "sandbox.sandbox.Sandbox.script"),
         (("config",), "config.fields"),

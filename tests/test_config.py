@@ -14,6 +14,7 @@ import evenflow
 from evenflow.config import (
     BenchmarkConfig,
     CompareConfig,
+    DiversityConfig,
     ExactConfig,
     LoraConfig,
     PretrainConfig,
@@ -228,7 +229,7 @@ def test_every_recipe_loads_and_survives_the_round_trip(path: Path, tmp_path: Pa
 # --- every field is documented and read ------------------------------------------------------
 
 
-KINDS = [TrainConfig, PretrainConfig, BenchmarkConfig, CompareConfig, ExactConfig]
+KINDS = [TrainConfig, PretrainConfig, BenchmarkConfig, CompareConfig, ExactConfig, DiversityConfig]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, LoraConfig, Balance])

@@ -29,8 +29,9 @@ LAYERS = [
     "evaluation",
     "rollout",
     "data policy",
-    "run tasks",
+    "run",
     "config",
+    "tasks",
     "rewards objectives",
     "sandbox",
 ]
@@ -63,6 +64,11 @@ def test_arrows_point_down(part: str) -> None:
         ours = {name.split(".")[1] for name in imports(path) if name.startswith("evenflow.")}
         allowed = BELOW[part] | FLOOR
         assert ours <= allowed, f"{path.name} imports {ours - allowed}"
+
+
+def test_rewards_know_no_task_by_name_either() -> None:
+    for path in files_of("rewards"):
+        assert "evenflow.tasks" not in path.read_text(), path.name
 
 
 @pytest.mark.parametrize("part", ["rewards", "tasks"])

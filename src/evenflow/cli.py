@@ -33,7 +33,7 @@ examples:
   evenflow exact only=tba
   evenflow grade responses.jsonl --kind math --out graded.jsonl
   evenflow report runs/latest --open
-  evenflow diversity answers.jsonl --judge MODEL --base-url http://127.0.0.1:8000/v1
+  evenflow diversity answers.jsonl judge.model=MODEL judge.base_url=http://127.0.0.1:8000/v1
   evenflow config train rollout
 """
 

@@ -54,20 +54,31 @@ def read_text(path: Path) -> str:
         return decoded(file.read(), str(path))
 
 
-def text_lines(path: Path, *, again: bool = False) -> Iterator[tuple[str, str]]:
-    """Where each line of a file stands, and the line; empty ones left out."""
+def json_rows(
+    path: Path, *, again: bool = False, cut: bool = False, damaged: list[UserError] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each line of a JSONL file stands, and its object; empty lines are left out.
+
+    With `cut`, so is a last line without its end that is no object: its writing was interrupted.
+    Any other line that is none is refused, or where `damaged` is given left out, and the refusal
+    noted there.
+    """
     with opened(path, again=again) as file:
         # By "\n" alone: the JSON text of an answer may hold U+2028 and its like as they are.
         for number, line in enumerate(file, 1):
-            if line.strip():
-                place = f"{path}, line {number}"
-                yield place, decoded(line, place)
-
-
-def json_rows(path: Path, *, again: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where each line of a JSONL file stands, and its object."""
-    for place, line in text_lines(path, again=again):
-        yield place, an_object(parse_json(line, place), place)
+            if not line.strip():
+                continue
+            place = f"{path}, line {number}"
+            try:
+                row = an_object(parse_json(decoded(line, place), place), place)
+            except UserError as error:
+                if cut and not line.endswith(b"\n"):
+                    continue
+                if damaged is None:
+                    raise
+                damaged.append(error)
+            else:
+                yield place, row
 
 
 def an_object(value: Any, place: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def test_a_table_and_a_file(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "answers.jsonl" in said
     assert re.search(r"distinct-right.*2\.000 \[1\.000, 3\.000\]", said)
-    assert "lower is more" in said
+    assert "effective number" in said
     result = json.loads((tmp_path / "diversity.json").read_text())
     assert result["kind"] == "diversity"
     assert result["questions"] == 3
@@ -75,13 +75,13 @@ def test_right_only_and_a_task(tmp_path, capsys):
     answers = ["3*9=27,27+6=33", "9*3=27,6+27=33", "9-6=3", "no"]
     file = written(tmp_path / "samples.jsonl", [{"step": 0, "prompt": prompt, "answers": answers}])
     out = tmp_path / "out.json"
-    arguments = ["diversity", file, "--task", "countdown", "--right-only", "--out", str(out)]
+    arguments = ["diversity", file, "task=countdown", "right_only=true", f"output={out}"]
     assert main(arguments) == 0
     (row,) = json.loads(out.read_text())["per_question"]
     assert (row["answers"], row["right"], row["distinct-right"], row["for-diversity"]) == (
         2, 2, 1, 1,
     )  # fmt: skip
-    assert main(["diversity", file, "--right-only"]) == 2
+    assert main(["diversity", file, "right_only=true"]) == 2
     assert "no answer is known to be right or wrong" in capsys.readouterr().err
 
 
@@ -93,7 +93,7 @@ def test_right_only_leaves_unknown_answers_out_and_says_how_many(tmp_path, capsy
         for number, verdict in enumerate(verdicts)
     ]
     file = written(tmp_path / "answers.jsonl", rows)
-    assert main(["diversity", file, "--right-only"]) == 0
+    assert main(["diversity", file, "right_only=true"]) == 0
     assert "answers of unknown verdict, left out: 2" in capsys.readouterr().out
     result = json.loads((tmp_path / "diversity.json").read_text())
     assert result["unknown_left_out"] == 2
@@ -125,10 +125,10 @@ def test_how_says_what_was_asked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     answers = ["3*9=27,27+6=33", "no"]
     file = written(tmp_path / "samples.jsonl", [{"prompt": "9,6,3,9>33:", "answers": answers}])
-    arguments = ["diversity", file, "--task", "countdown", "--task-options", '{"operators": "+*"}']
+    arguments = ["diversity", file, "task=countdown", 'task_options={operators: "+*"}']
     with serving(lambda *_: Response(score=3)) as server:
-        judge = ["--judge", "m", "--base-url", server.url, "--max-tokens", "77"]
-        assert main([*arguments, "--right", "0.5", *judge]) == 0
+        judge = ["judge.model=m", f"judge.base_url={server.url}", "judge.max_tokens=77"]
+        assert main([*arguments, "right=0.5", *judge]) == 0
     how = json.loads((tmp_path / "diversity.json").read_text())["how"]
     assert (how["task"], how["task_options"]) == ("countdown", {"operators": "+*"})
     assert how["right"] == 0.5
@@ -147,13 +147,15 @@ def test_half_characters_end_to_end(tmp_path, capsys, monkeypatch):
     ]  # fmt: skip
     file = written(tmp_path / "\udcff.jsonl", rows)
     with serving(lambda *_: Response(text='{"reason": "\ud800", "score": 2}')) as server:
-        url = ["--base-url", server.url]
-        assert main(["diversity", file, "--judge", "m", *url, "--repeats", "1"]) == 0
+        url = f"judge.base_url={server.url}"
+        assert main(["diversity", file, "judge.model=m", url, "judge.repeats=1"]) == 0
         assert "?.diversity.json" in capsys.readouterr().out
-        assert main(["diversity", file, "--judge", "\udcff", *url]) == 2
-        assert "--judge: is not UTF-8 text" in capsys.readouterr().err
-        assert main(["diversity", file, "--judge", "m", "--base-url", url[1] + "\udcff"]) == 2
-        assert "--base-url: is not UTF-8 text" in capsys.readouterr().err
+        for words, field in [
+            (["judge.model=\udcff", url], "judge.model"),
+            (["judge.model=m", url + "\udcff"], "judge.base_url"),
+        ]:
+            assert main(["diversity", file, *words]) == 2
+            assert f"{field}: has a character that no file can hold" in capsys.readouterr().err
     result = json.loads((tmp_path / "\udcff.diversity.json").read_text())
     assert result["answers"].endswith("?.jsonl")
     assert [row["id"] for row in result["per_question"]] == ["?"]
@@ -173,12 +175,12 @@ def test_the_judge_end_to_end(tmp_path, capsys, monkeypatch):
         return Response(score=1 if "\n0?\n" in seen.text else 4)
 
     with serving(respond) as server:
-        arguments = ["diversity", file, "--judge", "m", "--repeats", "2", "--parallel", "3"]
+        arguments = ["diversity", file, "judge.model=m", "judge.repeats=2", "judge.parallel=3"]
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         assert main(arguments) == 0
         said = capsys.readouterr().out
         assert len(server.requests) == 6
-        assert main([*arguments, "--base-url", server.url]) == 0
+        assert main([*arguments, f"judge.base_url={server.url}"]) == 0
         again = capsys.readouterr().out
         assert len(server.requests) == 8
     assert re.search(r"judge.*2\.500 \[1\.000, 4\.000\]", said)
@@ -204,7 +206,7 @@ def test_a_judge_that_only_fails(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     file = written(tmp_path / "answers.jsonl", ROWS)
     with serving(lambda *_: Response(text="I cannot say.")) as server:
-        arguments = ["diversity", file, "--judge", "m", "--base-url", server.url]
+        arguments = ["diversity", file, "judge.model=m", f"judge.base_url={server.url}"]
         assert main(arguments) == 2
     assert "the judge gave no score at all (no score in the reply)" in capsys.readouterr().err
     judge = json.loads((tmp_path / "diversity.json").read_text())["scores"]["judge"]
@@ -219,8 +221,8 @@ def test_ctrl_c_keeps_what_was_judged(tmp_path):
     file = written(tmp_path / "answers.jsonl", ROWS)
     with serving(lambda _, number: Response(score=3, wait=90 if number >= 2 else 0)) as server:
         process = subprocess.Popen(
-            [sys.executable, "-m", "evenflow", "diversity", file, "--judge", "m",
-             "--base-url", server.url, "--parallel", "1"],
+            [sys.executable, "-m", "evenflow", "diversity", file, "judge.model=m",
+             f"judge.base_url={server.url}", "judge.parallel=1"],
             env=os.environ | {"OPENAI_API_KEY": KEY},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -238,23 +240,23 @@ def test_ctrl_c_keeps_what_was_judged(tmp_path):
 def test_bad_input_is_a_sentence(tmp_path, capsys, monkeypatch):
     file = written(tmp_path / "f.jsonl", ROWS)
     blind = written(tmp_path / "g.jsonl", [{"id": 1, "response": "a"}, {"id": 1, "response": "b"}])
-    url = ["--base-url", "http://127.0.0.1:1/v1"]
+    url = "judge.base_url=http://127.0.0.1:1/v1"
     for arguments, says in [
         ([str(tmp_path / "none")], "none: cannot be read"),
         ([file, file], "two results"),
-        ([file, "--out", file], "two results, or a result and an answer file"),
-        ([file, blind, "--out", str(tmp_path / "x")], "--out is for one file"),
-        ([file, "--out", str(tmp_path)], "is a folder"),
-        ([file, "--task", "chess"], "chess tells no solutions apart"),
-        ([file, "--task", "countdown"], "'0?' is not a question of the task"),
-        (
-            [file, "--task", "countdown", "--task-options", "[]"],
-            "is list, not an object",
-        ),
-        ([blind, "--task", "countdown"], "question '1' has no prompt"),
-        ([file, "--judge", "m"], "name a server with --base-url, or set OPENAI_API_KEY"),
-        ([file, "--judge", "m", "--base-url", "localhost:8000"], "begins with http:// or https://"),
-        ([blind, "--judge", "m", *url], "has no prompt, and the judge must see the question"),
+        ([file, f"output={file}"], "two results, or a result and an answer file"),
+        ([file, blind, f"output={tmp_path / 'x'}"], "output: is for one file"),
+        ([file, f"output={tmp_path}"], "is a folder"),
+        ([file, "task=chess"], "chess tells no solutions apart"),
+        ([file, "task=countdown"], "'0?' is not a question of countdown"),
+        ([file, "task=countdown", "task_options=[]"], "task_options: must be a valid dictionary"),
+        ([file, "threshold=1"], "threshold: there is no such field; there are: output"),
+        (["right_only=true"], "diversity needs a file of answers"),
+        ([file, "judge.repeats=2"], "judge: model names who judges"),
+        ([blind, "task=countdown"], "question '1' has no prompt"),
+        ([file, "judge.model=m"], "name a server with judge.base_url=…, or set OPENAI_API_KEY"),
+        ([file, "judge.model=m", "judge.base_url=localhost:8000"], "begins with http:// or"),
+        ([blind, "judge.model=m", url], "has no prompt, and the judge must see the question"),
     ]:
         assert main(["diversity", *arguments]) == 2, arguments
         error = capsys.readouterr().err
@@ -264,32 +266,48 @@ def test_bad_input_is_a_sentence(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("module", "option"), [("openai", "judge"), ("sentence_transformers", "embed")]
+    ("module", "field", "extra"),
+    [("openai", "judge.model", "judge"), ("sentence_transformers", "embed", "diversity")],
 )
-def test_a_missing_package_is_named(tmp_path, capsys, monkeypatch, module, option):
+def test_a_missing_package_is_named(tmp_path, capsys, monkeypatch, module, field, extra):
     monkeypatch.setitem(sys.modules, module, None)
     file = written(tmp_path / "f.jsonl", ROWS)
-    arguments = [f"--{option}", "m", "--base-url", "http://127.0.0.1:1/v1"]
-    assert main(["diversity", file, *arguments]) == 2
-    extra = {"judge": "judge", "embed": "diversity"}[option]
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    assert main(["diversity", file, f"{field}=m"]) == 2
     assert f"pip install 'evenflow[{extra}]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("key", ["sk-a\nb", "sk-ü"])
 def test_a_key_that_is_none_is_not_spelled_out(tmp_path, capsys, monkeypatch, key):
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    assert main(["diversity", written(tmp_path / "f.jsonl", ROWS), "--judge", "m"]) == 2
+    assert main(["diversity", written(tmp_path / "f.jsonl", ROWS), "judge.model=m"]) == 2
     error = capsys.readouterr().err
     assert "OPENAI_API_KEY: has characters" in error
     assert "sk-" not in error
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "x"])
-def test_bad_numbers(tmp_path, value):
+def test_bad_numbers(tmp_path, capsys, value):
     file = written(tmp_path / "f.jsonl", ROWS)
-    for option in ("--repeats", "--parallel", "--requests-per-minute", "--threshold"):
-        with pytest.raises(SystemExit):
-            main(["diversity", file, option, value])
+    for field in ("judge.repeats", "judge.parallel", "judge.timeout", "judge.max_tokens"):
+        assert main(["diversity", file, f"{field}={value}"]) == 2
+        assert f"{field}: must be " in capsys.readouterr().err
+
+
+def test_a_file_whose_name_looks_like_a_setting(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "a=b.jsonl", ROWS)
+    assert main(["diversity", "a=b.jsonl"]) == 2
+    assert "diversity needs a file" in capsys.readouterr().err
+    assert main(["diversity", "./a=b.jsonl", "right_only=true"]) == 0
+    assert (tmp_path / "a=b.diversity.json").is_file()
+
+
+def test_every_field_is_listed(capsys):
+    assert main(["config", "diversity", "judge"]) == 0
+    said = capsys.readouterr().out
+    assert "judge.timeout: number = 300.0" in said
+    assert "right_only" not in said
 
 
 def test_results_take_the_place_of_files_alone(tmp_path):

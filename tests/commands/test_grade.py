@@ -117,6 +117,6 @@ def test_what_is_no_file_is_not_replaced(name, tmp_path, capsys):
     (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.iterdir())
     assert main(["grade", file, "--kind", "math", "--out", str(tmp_path / name)]) == 2
-    assert "is not a regular file; name another with --out" in capsys.readouterr().err
+    assert "is not a regular file; name another (output=… or --out)" in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "to_null").is_symlink()

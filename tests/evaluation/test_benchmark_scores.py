@@ -12,13 +12,13 @@ import pytest
 
 from evenflow.evaluation.benchmarks.scores import (
     Tally,
-    ks_of_majority,
     majority,
     mean,
     passed,
     scores,
     tally,
 )
+from evenflow.evaluation.exact import ladder
 
 
 def line(verdict: str, label: str | None = None, **fields: object) -> dict:
@@ -86,9 +86,9 @@ def test_votes_are_by_class_and_unknown_answers_have_none() -> None:
 
 
 def test_which_k_the_majority_has() -> None:
-    assert ks_of_majority(1) == [1]
-    assert ks_of_majority(16) == [1, 2, 4, 8, 16]
-    assert ks_of_majority(10) == [1, 2, 4, 8, 10]
+    assert ladder(1) == [1]
+    assert ladder(16) == [1, 2, 4, 8, 16]
+    assert ladder(10) == [1, 2, 4, 8, 10]
 
 
 def test_intervals() -> None:

@@ -274,7 +274,7 @@ SAMPLES: list[dict[str, Any]] = [
 def diversity_case(draw: random.Random, place: Path) -> None:
     (place / "f").write_bytes(json_lines(draw.choice((ANSWERS, SAMPLES)), draw))
     questions = read_questions(place / "f")
-    json_line(means(Measures(NgramVectors(), 0.5).rows(questions)))
+    json_line(means(Measures(NgramVectors()).rows(questions)))
 
 
 def grade_case(draw: random.Random, place: Path) -> None:
@@ -397,11 +397,7 @@ def words(place: Path) -> list[str]:
         *(
             "--temperature",
             "--seed",
-            "--threshold",
-            "--task",
-            "--task-options",
             "--only",
-            "--judge",
         ),
         *("0", "-1", "1e400", "nan", "9" * 5000, "", " ", "\udcff", "a" * 300, "\x1b[31m", "[/b]"),
         *(
@@ -416,7 +412,16 @@ def words(place: Path) -> list[str]:
             "--",
         ),
         *(str(place), str(place / "none"), str(place / "f.jsonl"), "/dev/null", "/proc/self/mem"),
-        *("train.steps=0", "output=", "model.path=", "benchmark=x", "model.path=nowhere/at/all"),
+        *(
+            "task=countdown",
+            "judge.model=m",
+            "right_only=true",
+            "train.steps=0",
+            "output=",
+            "model.path=",
+            "benchmark=x",
+            "model.path=nowhere/at/all",
+        ),
     ]
 
 

@@ -209,7 +209,10 @@ def test_what_is_no_file_is_not_replaced(training_run: Make, tmp_path: Path, cap
     loop.symlink_to(loop)
     for out in (pipe, link, loop, Path("/dev/null")):
         assert main(["report", str(run), "--out", str(out)]) == 2
-        assert f"{out}: is not a regular file; name another with --out" in capsys.readouterr().err
+        assert (
+            f"{out}: is not a regular file; name another (output=… or --out)"
+            in capsys.readouterr().err
+        )
     assert pipe.is_fifo()
     assert link.is_symlink()
     assert loop.is_symlink()

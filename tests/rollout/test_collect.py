@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.training.runs import open_run
 
 from evenflow.config import TrainConfig
 from evenflow.data import Prompt, question_order
@@ -16,7 +17,6 @@ from evenflow.rewards import Rewards
 from evenflow.rollout.collect import questions_to_ask
 from evenflow.rollout.group import Group, count_answers
 from evenflow.run import checkpoints
-from evenflow.run.folder import open_run
 from evenflow.run.tracking import read_jsonl
 from evenflow.training.scoring import rewards_of, to_rows
 from evenflow.training.trainer import Trainer

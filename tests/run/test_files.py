@@ -78,7 +78,7 @@ def test_what_is_no_file_is_refused_and_stays(
         Path(name).symlink_to(target)
     names = sorted(path.name for path in tmp_path.iterdir())
     for name in [*names, "-", "/dev/stdout", "/dev/fd/1"]:
-        with pytest.raises(UserError, match="is not a regular file; name another with --out"):
+        with pytest.raises(UserError, match="is not a regular file; name another"):
             write_atomic(Path(name), "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert Path("pipe").is_fifo()
@@ -102,7 +102,7 @@ def test_only_a_cut_last_line_is_let_go_where_all_are_needed(tmp_path: Path) -> 
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a": "\xc3')
     assert read_jsonl(path, strict=True) == read_jsonl(path) == [{"a": 1}, {"a": 2}]
-    for bad in (b'{"a": ', b"", b"\xff", b"\0\0\0"):
+    for bad in (b'{"a": ', b"\xff", b"\0\0\0"):
         path.write_bytes(b'{"a": 1}\n' + bad + b'\n{"a": 3}\n')
         assert read_jsonl(path) == [{"a": 1}, {"a": 3}]
         with pytest.raises(UserError, match=r"rows\.jsonl, line 2: is not "):
@@ -121,7 +121,8 @@ def test_damage_in_the_middle_costs_its_own_line_alone(
     path.write_bytes(b'{"step": 1}\n' + bad + b'\n\n{"step": 3}\n' + bad + b'\n{"step": 4}\n{"st')
     kept = keep_rows(path, lambda row: True)
     assert kept == [{"step": 1}, {"step": 3}, {"step": 4}]
-    assert caplog.messages == [f"{path}: 2 damaged lines are left out (line 2)"]
+    (said,) = caplog.messages
+    assert said.startswith(f"{path}: 2 damaged lines are left out, the first: {path}, line 2: ")
     assert keep_rows(path, lambda row: True) == kept  # and said once
     assert len(caplog.messages) == 1
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.runs import open_run
 
 from evenflow.config import TrainConfig, load
 from evenflow.errors import UserError
 from evenflow.run import folder as run
-from evenflow.run.folder import choose_device, open_run, point_latest
+from evenflow.run.folder import choose_device, point_latest
 
 Make = Callable[..., TrainConfig]
 

@@ -11,12 +11,19 @@ from safetensors.torch import load_file
 
 from evenflow.config import TrainConfig
 from evenflow.run import checkpoints
-from evenflow.run.folder import open_run
+from evenflow.run.folder import begin, run_folder
 from evenflow.run.tracking import read_jsonl
 from evenflow.training import checkpoint
 from evenflow.training.trainer import Trainer
 
 CLOCKS = ("seconds", "tokens_per_second", "cpu_seconds")
+
+
+def open_run(config: TrainConfig, name: str) -> Path:
+    """A run's folder, with the resolved configuration in it."""
+    folder = run_folder(config.output, name)
+    begin(config, folder)
+    return folder
 
 
 def train(config: TrainConfig) -> Path:

@@ -22,9 +22,9 @@ from evenflow.policy.heads import PartitionHead
 from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.run import checkpoints
-from evenflow.run.folder import open_run
 from evenflow.training import checkpoint
 from evenflow.training.trainer import Trainer
+from tests.training.runs import open_run
 
 Save = Callable[..., Path]
 

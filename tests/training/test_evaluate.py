@@ -10,9 +10,9 @@ import pytest
 
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
-from evenflow.run.folder import open_run
 from evenflow.training.evaluate import evaluate
 from evenflow.training.trainer import Trainer
+from tests.training.runs import open_run
 
 Make = Callable[..., TrainConfig]
 

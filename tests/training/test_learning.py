@@ -11,12 +11,12 @@ import torch
 from evenflow.config import TrainConfig
 from evenflow.objectives import Answers, Balance, Scores, Surrogate
 from evenflow.rollout.group import Group
-from evenflow.run.folder import open_run
 from evenflow.run.tracking import read_jsonl
 from evenflow.training.learning import Learned
 from evenflow.training.metrics import learning_metrics
 from evenflow.training.trainer import Trainer
 from tests.groups import engines
+from tests.training.runs import open_run
 
 Make = Callable[..., TrainConfig]
 OF_DELTA = ("log_omega", "residual", "log_z", "log_z_group")

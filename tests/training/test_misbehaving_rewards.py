@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 
 from evenflow.cli import main
 from evenflow.config import TrainConfig, dump
-from evenflow.run.folder import open_run
 from evenflow.run.tracking import read_jsonl
 from evenflow.training.trainer import Trainer
+from tests.training.runs import open_run
 
 Make = Callable[..., TrainConfig]
 AS_IT_IS = "tests.training.rewards:digits"

@@ -11,12 +11,12 @@ import torch
 from evenflow.config import ArchitectureConfig, ResetConfig, TrainConfig
 from evenflow.errors import UserError
 from evenflow.run import checkpoints
-from evenflow.run.folder import open_run
 from evenflow.run.tracking import read_jsonl
 from evenflow.tasks.countdown import Countdown
 from evenflow.training.pretrain import build_model, word_tokenizer
 from evenflow.training.reset import ResetRule
 from evenflow.training.trainer import Trainer
+from tests.training.runs import open_run
 
 Make = Callable[..., TrainConfig]
 

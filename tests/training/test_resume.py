@@ -23,11 +23,11 @@ from evenflow.run import checkpoints
 from evenflow.run import folder as run_folders
 from evenflow.run import folder as run_module
 from evenflow.run import tracking as metrics
-from evenflow.run.folder import open_run
+from evenflow.run.console import Display
 from evenflow.run.tracking import MetricsLog, read_jsonl
 from evenflow.training import checkpoint, trainer
 from evenflow.training.trainer import Trainer
-from tests.training.runs import assert_same_run, train
+from tests.training.runs import assert_same_run, open_run, train
 
 Make = Callable[..., TrainConfig]
 

@@ -20,12 +20,11 @@ from evenflow.objectives import PRESETS, Answers
 from evenflow.rewards import Rewards
 from evenflow.rollout.group import Group
 from evenflow.run import checkpoints
-from evenflow.run.folder import open_run
 from evenflow.run.tracking import read_jsonl
 from evenflow.training.scoring import Rows
 from evenflow.training.trainer import Trainer
 from tests.groups import engines
-from tests.training.runs import metrics, train
+from tests.training.runs import metrics, open_run, train
 
 Make = Callable[..., TrainConfig]
 

@@ -12,9 +12,9 @@ import pytest
 from evenflow.config import TrainConfig, load
 from evenflow.rewards import load_reward
 from evenflow.rollout.group import count_answers
-from evenflow.run.folder import open_run
 from evenflow.run.tracking import read_jsonl
 from evenflow.training.trainer import Trainer
+from tests.training.runs import open_run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 MATH = [

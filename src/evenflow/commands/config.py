@@ -13,6 +13,7 @@ KINDS = {
     "eval": "BenchmarkConfig",
     "compare": "CompareConfig",
     "exact": "ExactConfig",
+    "diversity": "DiversityConfig",
 }
 """The commands that take settings, and the class of evenflow.config that holds them."""
 

@@ -6,7 +6,9 @@ line. Unknown keys, wrong types and impossible combinations end in one sentence 
 and what is allowed.
 """
 
+import evenflow.tasks  # noqa: F401 (their rewards have short names)
 from evenflow.config.benchmark import BenchmarkConfig, SampledModel
+from evenflow.config.diversity import DiversityConfig, JudgeConfig
 from evenflow.config.explain import explain, fields
 from evenflow.config.reading import (
     Change,
@@ -46,9 +48,11 @@ __all__ = [
     "CompareConfig",
     "CriticConfig",
     "DataConfig",
+    "DiversityConfig",
     "EvaluationConfig",
     "ExactConfig",
     "HeadConfig",
+    "JudgeConfig",
     "LogConfig",
     "LoraConfig",
     "ModelConfig",

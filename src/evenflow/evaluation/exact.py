@@ -12,6 +12,14 @@ from torch import Tensor
 Scorer = Callable[[Sequence[str], Sequence[str]], Tensor]
 
 
+def ladder(n: int) -> list[int]:
+    """The k of pass@k and its like for n answers: 1, 2, 4 … up to n, and n."""
+    return [*(2**power for power in range(n.bit_length()) if 2**power < n), n]
+
+
+KS = tuple(ladder(256))
+
+
 @dataclass(frozen=True)
 class ExactScores:
     """Means over questions; p is the probability of being right, p_c that of solution c."""

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from evenflow.bounds import is_right
 from evenflow.data import Prompt
 from evenflow.evaluation.diversity import bigram_diversity
-from evenflow.evaluation.exact import combine, exact_pass_at_k, solution_masses
+from evenflow.evaluation.exact import KS, combine, exact_pass_at_k, solution_masses
 from evenflow.policy.policy import Policy
 from evenflow.rewards import Rewards
 from evenflow.rollout.engine import Engine, sample
@@ -23,8 +23,8 @@ from evenflow.rollout.group import Group
 from evenflow.rollout.judging import Judging
 from evenflow.rollout.sampling import Sampling
 
-POWERS = tuple(2**power for power in range(1, 9))
-"""The k of pass@k: 2, 4, 8 … 256."""
+POWERS = KS[1:]
+"""The k of pass@k; pass@1 is the accuracy."""
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:

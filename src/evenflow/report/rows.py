@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from evenflow.inputs import is_number, is_shallow
+from evenflow.errors import UserError
+from evenflow.inputs import is_number, is_shallow, json_rows
 from evenflow.yaml_text import parse_yaml
 
 DEEPEST = 20
@@ -78,18 +79,17 @@ def lines(path: Path, fields: Mapping[str, Check], notes: list[str], loss: str) 
     if not path.is_file():
         notes.append(f"{path.name} is missing: {loss}")
         return []
-    # Not splitlines(): the JSON text of an answer may hold U+2028 and its like as they are.
-    texts = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    rows = [parsed(text, ".jsonl") for text in texts if text.strip()]
-    objects = [row for row in rows if isinstance(row, dict)]
-    if len(objects) < len(rows):
-        notes.append(f"{path.name}: {_count(len(rows) - len(objects))} cut short or damaged")
+    damaged: list[UserError] = []
+    rows = [row for _, row in json_rows(path, damaged=damaged)]
+    objects = [row for row in rows if is_shallow(row, DEEPEST)]
+    if lost := len(damaged) + len(rows) - len(objects):
+        notes.append(f"{path.name}: {_count(lost)} cut short or damaged")
     elif not rows:
         notes.append(f"{path.name} is empty: {loss}")
     whole = [row for row in objects if all(fits(row.get(name)) for name, fits in fields.items())]
     if len(whole) < len(objects):
-        lost = _count(len(objects) - len(whole))
-        notes.append(f"{path.name}: {lost} without a usable {' or '.join(fields)}")
+        lost = len(objects) - len(whole)
+        notes.append(f"{path.name}: {_count(lost)} without a usable {' or '.join(fields)}")
     return whole
 
 

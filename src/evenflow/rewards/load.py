@@ -1,4 +1,4 @@
-"""Reward functions by import path."""
+"""Reward functions by import path, and the short names that some of them have."""
 
 from __future__ import annotations
 
@@ -10,14 +10,22 @@ from collections.abc import Callable
 from evenflow.errors import UserError
 from evenflow.rewards.surroundings import importing
 
-BUILT_IN = {
-    "code": "evenflow.rewards.code:code",
-    "countdown": "evenflow.tasks.countdown:reward",
-    "gsm8k": "evenflow.rewards.math:gsm8k",
-    "math": "evenflow.rewards.math:math",
-    "programs": "evenflow.tasks.programs:reward",
-    "stories": "evenflow.tasks.stories:reward",
-}
+BUILT_IN: dict[str, str] = {}
+"""Short name → import path."""
+CHECKS: set[str] = set()
+"""Names and paths of built-in functions that check whether an answer is right: 1 if it is, else 0.
+"""
+
+
+def register(name: str, path: str, *, checks: bool) -> None:
+    """Give the built-in function at `path` a short name."""
+    BUILT_IN[name] = path
+    if checks:
+        CHECKS.update((name, path))
+
+
+for _name in ("math:gsm8k", "math:math", "code:code"):
+    register(_name.partition(":")[2], f"evenflow.rewards.{_name}", checks=True)
 
 
 def load_reward(path: str) -> Callable:

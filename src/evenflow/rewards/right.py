@@ -6,11 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from evenflow.bounds import is_right
-from evenflow.rewards.load import BUILT_IN
-
-CHECKS = frozenset({"code", "countdown", "gsm8k", "math", "programs"})
-"""Built-in functions that check whether an answer is right: 1 if it is, 0 if not."""
-PLACES = {BUILT_IN[name] for name in CHECKS}
+from evenflow.rewards.load import BUILT_IN, CHECKS
 
 
 def right_total(functions: Mapping[str, float]) -> float:
@@ -31,7 +27,7 @@ def advantage(functions: Mapping[str, float], right: float) -> float:
 
 def checks(name: str) -> bool:
     """Whether a reward is built in and says 1 of right answers and 0 of wrong ones."""
-    return name in CHECKS or name in PLACES
+    return name in CHECKS
 
 
 def unreachable(functions: Mapping[str, float], right: float) -> str | None:

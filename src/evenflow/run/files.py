@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from evenflow.errors import UserError
-from evenflow.inputs import an_object, decoded, is_text, opened, parse_json
+from evenflow.inputs import is_text, json_rows
 
 LOG = logging.getLogger(__name__)
 PAGE = "report.html"
@@ -48,7 +48,7 @@ def file_at(path: Path) -> Path:
         target = Path(os.path.realpath(path))  # of links in a circle one of them
         other = target.is_symlink() or (path.exists() and not path.is_file())
     if other or str(path) == "-" or _names_a_descriptor(path):
-        raise UserError(f"{path}: is not a regular file; name another with --out")
+        raise UserError(f"{path}: is not a regular file; name another (output=… or --out)")
     return target
 
 
@@ -94,37 +94,25 @@ def write_atomic(path: Path, text: str) -> None:
 def read_jsonl(
     path: Path, *, strict: bool = False, needs: str | None = None
 ) -> list[dict[str, Any]]:
-    """The rows of a file of ours; a last line that was cut short is left out.
+    """The rows of a file of ours, none where there is no file; a last line that was cut short is
+    left out.
 
     So is every other line that is no JSON object, or has no whole number `needs`, and a warning
     says how many; where that would lose what no other run brings back, `strict` raises a UserError
     with its number.
     """
-    rows, damaged = [], []
+    rows: list[dict[str, Any]] = []
     if not path.exists():
         return rows
-    with opened(path) as file:
-        # Not splitlines(): the JSON text of an answer may hold U+2028 and its like as they are.
-        lines = file.read().split(b"\n")
-    last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
-    for number, line in enumerate(lines, 1):
-        place = f"{path}, line {number}"
-        try:
-            text = decoded(line, place) if strict else line.decode(errors="replace")
-            row = an_object(parse_json(text, place), place)
-        except UserError:
-            if strict and number < len(lines):
-                raise
-            if line.strip() and number < last:
-                damaged.append(number)
-            continue
+    damaged: list[UserError] = []
+    for place, row in json_rows(path, cut=True, damaged=None if strict else damaged):
         if needs is None or type(row.get(needs)) is int:
             rows.append(row)
         else:
-            damaged.append(number)
+            damaged.append(UserError(f"{place}: has no whole number {needs!r}"))
     if damaged:
         count = "1 damaged line is" if len(damaged) == 1 else f"{len(damaged)} damaged lines are"
-        LOG.warning("%s: %s left out (line %d)", path, count, damaged[0])
+        LOG.warning("%s: %s left out, the first: %s", path, count, damaged[0])
     return rows
 
 
@@ -135,6 +123,12 @@ def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[s
     if path.exists():
         write_atomic(path, "".join(map(json_line, rows)))
     return rows
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file by this value as JSON; NaN becomes null, half a character a question mark."""
+    text = json.dumps(finite(value), indent=1, ensure_ascii=False)
+    write_atomic(path, writable(text) + "\n")
 
 
 def json_line(row: Any) -> str:

@@ -25,16 +25,9 @@ _made: set[Path] = set()
 it may discard."""
 
 
-def open_run(config: Recipe, name: str) -> Path:
-    """Make the run's folder and write the resolved configuration; in full, so that nobody moves it
-    by going to another directory. Who shares a machine holds the folder (`own_folder`) as well."""
-    folder = run_folder(config.output, name)
-    begin(config, folder)
-    return folder
-
-
 def run_folder(output: str | None, name: str, base: Path | None = None) -> Path:
-    """The folder `output`, or runs/<name>-<time>, made; both below `base`, the current folder."""
+    """The folder `output`, or runs/<name>-<time>, made; both below `base`, the current folder, and
+    in full, so that nobody moves it by going to another directory."""
     base = Path.cwd() if base is None else base
     if output is None:
         return new_folder(name, base)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from evenflow.errors import UserError
+from evenflow.rewards.load import register
 
 
 class Task(Protocol):
-    """A source of questions. The name of its reward function is the task's own name."""
+    """A source of questions, and of the reward that their answers get."""
+
+    reward: Callable[..., list[float]]
+    """In TRL's signature; the columns of `rows` are among its arguments."""
 
     def rows(self, split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
         """`count` different questions of the split "train" or "test", as rows of a data set."""
@@ -48,6 +52,10 @@ TASKS = {
     "programs": "evenflow.tasks.programs:Programs",
     "stories": "evenflow.tasks.stories:Stories",
 }
+LISTED = ("countdown", "programs")
+"""Tasks that list all right answers; their rewards say 1 of these and 0 of all others."""
+for _name, _place in TASKS.items():
+    register(_name, f"{_place.partition(':')[0]}:reward", checks=_name in LISTED)
 
 
 def get_task(name: str, options: dict[str, Any]) -> Task:

@@ -15,7 +15,6 @@ solution (`canonical`): ``3*9=27`` and ``9*3=27`` are, ``9-6=3`` and ``6-3=3`` a
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
 from collections import Counter
@@ -23,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate, combinations_with_replacement
-from typing import Any, ClassVar
+from typing import Any, Self
 
 from evenflow.errors import UserError
 from evenflow.rewards import text_of
@@ -36,6 +35,7 @@ from evenflow.tasks.countdown_chains import (
     reachable,
     write,
 )
+from evenflow.tasks.listed import Listed
 
 __all__ = [
     "STEP",
@@ -70,13 +70,34 @@ class Question:
         """The text the policy is conditioned on: ``9,6,3,9>33:``."""
         return f"{','.join(map(str, self.numbers))}>{self.target}:"
 
+    @classmethod
+    def read(cls, prompt: str) -> Self:
+        """The question of a prompt; ValueError where it is none."""
+        numbers, target = prompt.removesuffix(":").split(">")
+        return cls(tuple(map(int, numbers.split(","))), int(target))
+
     @property
     def identity(self) -> tuple[tuple[int, ...], int]:
         """What makes two questions the same: the multiset of numbers and the target."""
         return tuple(sorted(self.numbers)), self.target
 
 
-class Countdown:
+def reward(
+    completions: Sequence[Any],
+    numbers: Sequence[Sequence[int]],
+    target: Sequence[int],
+    operators: Sequence[str] | None = None,
+    **_: Any,
+) -> list[float]:
+    """1 for a right answer, else 0 (TRL's signature; the other arguments are data columns)."""
+    allowed = operators or ["+-*"] * len(completions)
+    return [
+        float(Countdown(operators=signs).verify(Question(tuple(given), goal), text_of(answer)))
+        for answer, given, goal, signs in zip(completions, numbers, target, allowed, strict=True)
+    ]
+
+
+class Countdown(Listed[Question]):
     """The task: which questions there are, which answers are right, which of them are the same.
 
     `numbers` values of 1 … `largest` and a target from `targets` (inclusive); `operators` may add
@@ -85,8 +106,10 @@ class Countdown:
     ``test`` (10 %).
     """
 
-    SPLITS: ClassVar = {"pretrain": range(45), "train": range(45, 90), "test": range(90, 100)}
+    QUESTION = Question
     vocabulary = "0123456789+-*/=,>:"  # a token a character
+
+    reward = staticmethod(reward)
 
     def __init__(
         self,
@@ -107,12 +130,6 @@ class Countdown:
             )
         self.numbers, self.largest = numbers, largest
         self.targets, self.operators = targets, operators
-
-    def split_of(self, question: Question) -> str:
-        """The split that a question belongs to; the same on every machine, for every seed."""
-        digest = hashlib.blake2b(repr(question.identity).encode(), digest_size=8).digest()
-        bucket = int.from_bytes(digest, "big") % 100
-        return next(name for name, buckets in self.SPLITS.items() if bucket in buckets)
 
     @cached_property
     def _sizes(self) -> Counter[str]:
@@ -161,25 +178,12 @@ class Countdown:
         by_target = answers_by_target(tuple(sorted(question.numbers)), self.operators)
         return by_target.get(question.target, ())
 
-    def verify(self, question: Question, text: str) -> bool:
-        """Whether a text is a right answer, to the letter; any text may be asked about."""
-        return self.canonical(question, text) is not None
-
     def canonical(self, question: Question, text: str) -> str | None:
         """The solution that a right answer spells, e.g. ``27+(3*2)`` as ``(2*3)+27``; else None."""
         parsed = parse(text, question.numbers, self.operators)
         if parsed is None or parsed[1] != question.target:
             return None
         return write(parsed[0])
-
-    def solutions(self, question: Question) -> dict[str, list[str]]:
-        """The right answers by solution: canonical form → its spellings."""
-        grouped: dict[str, list[str]] = {}
-        for answer in self.answers(question):
-            form = self.canonical(question, answer)
-            assert form is not None, f"{answer} is listed but not verified"
-            grouped.setdefault(form, []).append(answer)
-        return grouped
 
     def row_solutions(self, columns: dict[str, Any]) -> dict[str, list[str]]:
         """The solutions of a row that `rows` made."""
@@ -261,18 +265,3 @@ def _demonstrator(
     """The answers to a question with their cumulated weights e^(−effort)."""
     answers = answers_by_target(numbers, operators)[target]
     return answers, tuple(accumulate(math.exp(-effort(answer)) for answer in answers))
-
-
-def reward(
-    completions: Sequence[Any],
-    numbers: Sequence[Sequence[int]],
-    target: Sequence[int],
-    operators: Sequence[str] | None = None,
-    **_: Any,
-) -> list[float]:
-    """1 for a right answer, else 0 (TRL's signature; the other arguments are data columns)."""
-    allowed = operators or ["+-*"] * len(completions)
-    return [
-        float(Countdown(operators=signs).verify(Question(tuple(given), goal), text_of(answer)))
-        for answer, given, goal, signs in zip(completions, numbers, target, allowed, strict=True)
-    ]

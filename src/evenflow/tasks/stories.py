@@ -76,8 +76,24 @@ def _triples() -> dict[str, list[tuple[str, str, str]]]:
     return {"test": triples[:held_out], "train": triples[held_out:]}
 
 
+def reward(
+    completions: Sequence[Any],
+    words: Sequence[Sequence[str]],
+    finished: Sequence[bool],
+    **_: Any,
+) -> list[float]:
+    """r of the module's docstring, in TRL's signature; 1.0 is a story with nothing missing."""
+    scores = []
+    for completion, given, done in zip(completions, words, finished, strict=True):
+        used, ended, fresh = measure(text_of(completion), given, done)
+        scores.append(fresh * (0.5 * used + 0.5 * ended))
+    return scores
+
+
 class Stories:
     """The task: openings with given words. No triple of words is in both splits."""
+
+    reward = staticmethod(reward)
 
     def rows(self, split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
         """`count` different rows (`prompt`, `words`) of the split ``train`` or ``test``.
@@ -103,20 +119,6 @@ class Stories:
             }
             for words, opening, name in chosen
         ]
-
-
-def reward(
-    completions: Sequence[Any],
-    words: Sequence[Sequence[str]],
-    finished: Sequence[bool],
-    **_: Any,
-) -> list[float]:
-    """r of the module's docstring, in TRL's signature; 1.0 is a story with nothing missing."""
-    scores = []
-    for completion, given, done in zip(completions, words, finished, strict=True):
-        used, ended, fresh = measure(text_of(completion), given, done)
-        scores.append(fresh * (0.5 * used + 0.5 * ended))
-    return scores
 
 
 def measure(text: str, words: Sequence[str], finished: bool) -> tuple[float, float, float]:

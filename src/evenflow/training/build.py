@@ -130,14 +130,16 @@ def build_rewards(
     config: TrainConfig, given: Sequence[Callable] | Mapping[Callable, float] | None = None
 ) -> Rewards:
     """The recipe's reward functions, or the task's own, or those that Python hands over."""
+    data, weights = config.data, config.reward.functions
     if given is not None:
-        weights = given if isinstance(given, Mapping) else dict.fromkeys(given, 1.0)
-        functions = [(name_of(function), function, weight) for function, weight in weights.items()]
-    elif config.data.train == GIVEN and not config.reward.functions:
+        of_each = given if isinstance(given, Mapping) else dict.fromkeys(given, 1.0)
+        functions = [(name_of(function), function, weight) for function, weight in of_each.items()]
+    elif data.train == GIVEN and not weights:
         raise UserError("rewards: name them: Trainer(config, questions=…, rewards=[my_reward])")
     else:
-        paths = config.reward.functions or {str(config.data.task): 1.0}
-        functions = [(path, load_reward(path), weight) for path, weight in paths.items()]
+        functions = [(path, load_reward(path), weight) for path, weight in weights.items()]
+        if not functions and data.task:
+            functions = [(data.task, get_task(data.task, data.task_options).reward, 1.0)]
     return Rewards(functions, timeout=config.reward.timeout)
 
 

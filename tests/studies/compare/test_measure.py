@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.runs import open_run
 from torch import Tensor
 
 from evenflow.config import TrainConfig, dump
@@ -20,7 +21,6 @@ from evenflow.rewards import RewardResult
 from evenflow.rollout.engine import sample
 from evenflow.rollout.group import Group
 from evenflow.run.checkpoints import latest_whole
-from evenflow.run.folder import open_run
 from evenflow.studies.compare import measure as module
 from evenflow.studies.compare.measure import (
     Texts,

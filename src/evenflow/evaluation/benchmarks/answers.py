@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from evenflow.config import BenchmarkConfig, check, dump, read_yaml
 from evenflow.errors import UserError
 from evenflow.inputs import an_object, read_json
-from evenflow.run.files import finite, json_line, read_jsonl, write_atomic, writing
+from evenflow.run.files import json_line, read_jsonl, write_atomic, write_json, writing
 
 ANSWERS, CONFIG, RESULT, SAMPLING = "answers.jsonl", "config.yaml", "result.json", "sampling.json"
 # What may change when an evaluation goes on; all else would draw or grade other answers.
@@ -122,5 +121,4 @@ def read_facts(folder: Path, name: str) -> dict[str, Any]:
 
 def write_facts(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
     """Replace a JSON file of the folder; NaN becomes null."""
-    text = json.dumps(finite(dict(facts)), indent=1, ensure_ascii=False)
-    write_atomic(folder / name, text + "\n")
+    write_json(folder / name, dict(facts))

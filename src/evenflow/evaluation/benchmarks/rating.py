@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from scipy.optimize import root_scalar
+
 from evenflow.errors import UserError
 from evenflow.inputs import read_json
 
@@ -53,15 +55,14 @@ def expected_rank(rating: float, ratings: Sequence[float]) -> float:
 
 
 def rating_of(rank: float, ratings: Sequence[float]) -> float:
-    """The rating of which that rank is expected, within `BOUNDS`, by bisection."""
+    """The rating of which that rank is expected, within `BOUNDS`."""
     low, high = BOUNDS
-    for _ in range(60):
-        middle = (low + high) / 2
-        if expected_rank(middle, ratings) > rank:
-            low = middle  # a better rating is expected to come in earlier
-        else:
-            high = middle
-    return (low + high) / 2
+    if rank >= expected_rank(low, ratings):
+        return low
+    if rank <= expected_rank(high, ratings):
+        return high
+    found = root_scalar(lambda rating: expected_rank(rating, ratings) - rank, bracket=BOUNDS)
+    return float(found.root)
 
 
 def contest_rating(contest: Contest, tries: Mapping[str, Sequence[str]]) -> float:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from evenflow.evaluation.bootstrap import share_interval
+from evenflow.evaluation.exact import ladder
 from evenflow.evaluation.heldout import pass_at_k
+from evenflow.evaluation.statistics import share_interval
 
 Line = dict[str, Any]
 
@@ -84,11 +85,6 @@ def majority(tally: Tally, k: int) -> float:
     return total / math.comb(tally.n, k)
 
 
-def ks_of_majority(n: int) -> list[int]:
-    """1, 2, 4 … up to n, and n."""
-    return [*(2**power for power in range(n.bit_length()) if 2**power < n), n]
-
-
 def mean(values: Sequence[float], seed: int) -> dict[str, float]:
     """Mean of shares over questions with its interval and how many questions it is of; NaN is a
     question that says nothing."""
@@ -113,7 +109,7 @@ def scores(
         "pass@k": {str(k): mean([passed(t, k) for t in tallies], seed) for k in range(1, n + 1)},
         "maj@k": {
             str(k): mean([majority(t, k) for t in tallies], seed)
-            for k in (ks_of_majority(n) if votes else [])
+            for k in (ladder(n) if votes else [])
         },
         "length": fmean(line["tokens"] for line in answers),
         "cut_off": fmean(not line["finished"] for line in answers),

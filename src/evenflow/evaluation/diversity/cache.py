@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evenflow.errors import UserError
+from evenflow.inputs import json_rows
 from evenflow.run.files import writable, writing
 
 KEPT = {"key": str, "score": int, "reason": str, "prompt_tokens": int, "completion_tokens": int}
@@ -24,32 +25,20 @@ class Cache:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: dict[str, dict[str, Any]] = {}
-        self._whole = True  # whether the file ends with a line's end
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-        self._whole = not text or text.endswith("\n")
-        for line in text.split("\n"):
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(row, dict) and all(type(row.get(name)) is k for name, k in KEPT.items()):
+        passed_over: list[UserError] = []
+        for _, row in json_rows(path, damaged=passed_over) if path.exists() else ():
+            if all(type(row.get(name)) is kind for name, kind in KEPT.items()):
                 self.entries[row["key"]] = row
 
-    def get(self, key: str) -> dict[str, Any] | None:
-        return self.entries.get(key)
-
     def put(self, key: str, values: dict[str, Any]) -> None:
-        row = {"key": key, **values}
+        self.entries[key] = row = {"key": key, **values}
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                line = writable(json.dumps(row, ensure_ascii=False))
-                file.write(("" if self._whole else "\n") + line + "\n")
-        self._whole = True
-        self.entries[key] = row
+            with self.path.open("ab+") as file:
+                if file.tell():  # a line that was cut short gets its end
+                    file.seek(-1, 2)
+                    file.write(b"" if file.read(1) == b"\n" else b"\n")
+                file.write(writable(json.dumps(row, ensure_ascii=False)).encode() + b"\n")
 
 
 def key_of(**request: Any) -> str:

@@ -1,16 +1,13 @@
-"""Requests to any server that speaks OpenAI's chat protocol: paced, retried, named if they fail.
+"""Requests to any server that speaks OpenAI's chat protocol, and what is said of those that fail.
 
-OpenAI's own client retries 408, 409, 429, 5xx, lost connections and time-outs with growing pauses,
-or after the seconds that the server asks for (`Retry-After`, up to two minutes).
+OpenAI's own client sends them: it tries 408, 409, 429, 5xx, lost connections and time-outs again,
+with growing pauses or after the seconds that the server asks for (`Retry-After`).
 """
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-from importlib import import_module
-from types import TracebackType
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from evenflow.errors import UserError
@@ -23,21 +20,17 @@ Messages = list[dict[str, str]]
 class Server:
     """Where and how to ask. The key appears in no message, file or representation."""
 
-    base_url: str | None
+    base_url: str | None = field(repr=False)
     """As in ``http://127.0.0.1:8000/v1``; None: OpenAI's own."""
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     model: str
     temperature: float | None = 0.0
     """None: not sent, for models that refuse one."""
     max_tokens: int | None = None
     """None: not sent."""
     timeout: float = 300.0
-    """Seconds for a whole reply, once the request is sent."""
+    """Seconds without a sign of the server."""
     retries: int = 5
-    requests_per_minute: float | None = None
-
-    def __repr__(self) -> str:
-        return f"Server({self.model} at {self.address})"
 
     @property
     def address(self) -> str:
@@ -62,53 +55,23 @@ class RequestFailed(Exception):
     """This request has no reply; the message says why. Others may have one."""
 
 
-class Garbled(RequestFailed):
-    """A reply came, but not one of the protocol; another one may be."""
-
-
-class Pace:
-    """At most so many requests a minute, evenly spaced, those that are sent again included."""
-
-    def __init__(self, requests_per_minute: float | None) -> None:
-        self.gap = 60.0 / requests_per_minute if requests_per_minute else 0.0
-        self.next = 0.0
-
-    async def wait(self) -> None:
-        if self.gap:
-            now = asyncio.get_running_loop().time()
-            turn = max(self.next, now)
-            self.next = turn + self.gap
-            await asyncio.sleep(turn - now)
-
-
 class Client:
-    """An open connection to a server: ``async with Client(server) as client``."""
+    """An open connection to a server; `close` it."""
 
     def __init__(self, server: Server) -> None:
         try:
             import openai
         except ImportError:
-            raise UserError("--judge needs a package: pip install 'evenflow[judge]'") from None
+            raise UserError("judge.model needs a package: pip install 'evenflow[judge]'") from None
         self.server, self.openai = server, openai
-        self.pace = Pace(server.requests_per_minute)
-        self.answered = False
         self.client = openai.AsyncOpenAI(
             api_key=server.api_key or "none",  # the client insists on one, local servers do not
             base_url=server.base_url or "https://api.openai.com/v1",
             timeout=server.timeout,
             max_retries=server.retries,
-            http_client=_on_time(openai, self.pace, server.timeout),
         )
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
         await self.client.close()
 
     async def ask(self, messages: Messages) -> Reply:
@@ -128,24 +91,19 @@ class Client:
         except (openai.AuthenticationError, openai.NotFoundError) as error:
             raise UserError(
                 f"the judge {server.model} at {server.address} refuses: {self._said(error)}; "
-                "check --judge, --base-url and OPENAI_API_KEY"
+                "check judge.model, judge.base_url and OPENAI_API_KEY"
             ) from None
         except openai.APITimeoutError:
             raise RequestFailed(f"no reply within {server.timeout:g} s") from None
         except openai.APIConnectionError as error:
-            if not self.answered:
-                raise UserError(
-                    f"no server answers at {server.address} ({self._short(error)}); "
-                    "check --base-url"
-                ) from None
-            raise RequestFailed(f"connection lost: {self._short(error)}") from None
+            raise UserError(
+                f"no server answers at {server.address} ({self._short(error)}); check "
+                "judge.base_url; the same command goes on where this one ended"
+            ) from None
         except openai.APIStatusError as error:
-            self.answered = True
             raise RequestFailed(self._said(error)) from None
         except (openai.OpenAIError, ValueError) as error:
-            self.answered = True
-            raise Garbled(f"not a reply of the protocol: {self._short(error)}") from None
-        self.answered = True
+            raise RequestFailed(f"not a reply of the protocol: {self._short(error)}") from None
         return self._read(reply)
 
     def _read(self, reply: Any) -> Reply:
@@ -156,13 +114,13 @@ class Client:
         except (AttributeError, IndexError, TypeError):
             said = getattr(reply, "error", None)  # some gateways say so with status 200
             detail = f": {self._short(said)}" if said else ""
-            raise Garbled(f"not a reply of the protocol{detail}") from None
+            raise RequestFailed(f"not a reply of the protocol{detail}") from None
         usage = getattr(reply, "usage", None)
+        tokens = [getattr(usage, f"{kind}_tokens", 0) for kind in ("prompt", "completion")]
         return Reply(
             writable(text) if isinstance(text, str) else "",
             getattr(choice, "finish_reason", None) == "length",
-            _count(getattr(usage, "prompt_tokens", 0)),
-            _count(getattr(usage, "completion_tokens", 0)),
+            *(count if isinstance(count, int) else 0 for count in tokens),
         )
 
     def _said(self, error: Any) -> str:
@@ -177,29 +135,3 @@ class Client:
         if self.server.api_key:
             text = text.replace(self.server.api_key, "***")
         return text if len(text) <= 300 else text[:300] + " …"
-
-
-def _on_time(openai: Any, pace: Pace, timeout: float) -> Any:
-    """What carries openai's requests: each in its turn, and for at most `timeout` seconds from then
-    to the last byte of its reply.
-
-    openai's own time-out is for each read: a server that sends a byte now and then would hold a
-    place for as long as it likes.
-    """
-
-    class OnTime(openai.DefaultAsyncHttpxClient):
-        async def send(self, request: Any, **options: Any) -> Any:
-            await pace.wait()
-            try:
-                async with asyncio.timeout(timeout):
-                    return await super().send(request, **options)
-            except TimeoutError:
-                # The error that openai tries again: httpx's, or httpx2's from its version 3 on.
-                http = import_module(type(request).__module__)
-                raise http.ReadTimeout("the reply is not whole", request=request) from None
-
-    return OnTime()
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) else 0

@@ -14,17 +14,13 @@ from evenflow.errors import UserError
 from evenflow.evaluation.diversity import rubric
 from evenflow.evaluation.diversity.agreement import agreement
 from evenflow.evaluation.diversity.cache import Cache, key_of
-from evenflow.evaluation.diversity.client import (
-    Client,
-    Garbled,
-    Messages,
-    RequestFailed,
-    Server,
-)
+from evenflow.evaluation.diversity.client import Client, Messages, RequestFailed, Server
 from evenflow.evaluation.diversity.measure import mean
 from evenflow.evaluation.diversity.reading import Question
 
 ATTEMPTS = 2  # a reply without a score is answered once with the form; then it is a failure
+SAID = ("score", "reason", "prompt_tokens", "completion_tokens")
+"""What is kept of a judgement."""
 
 Progress = Callable[[int, dict[str, str]], None]
 
@@ -75,17 +71,10 @@ class Judge:
         found = {}
         for number, question in self.asked(questions):
             for repeat in range(self.repeats):
-                entry = cache.get(self.key(self.messages(question, repeat), repeat))
-                if entry is not None:
-                    found[number, repeat] = Judgement(
-                        number,
-                        repeat,
-                        entry["score"],
-                        entry["reason"],
-                        entry["prompt_tokens"],
-                        entry["completion_tokens"],
-                        cached=True,
-                    )
+                key = self.key(self.messages(question, repeat), repeat)
+                if (entry := cache.entries.get(key)) is not None:
+                    values = {name: entry[name] for name in SAID}
+                    found[number, repeat] = Judgement(number, repeat, **values, cached=True)
         return found
 
     @staticmethod
@@ -112,23 +101,25 @@ class Judge:
             for number, question in numbered
             if (number, repeat) not in results
         ]
-        if missing:
-            async with Client(self.server) as client:
-                room = asyncio.Semaphore(self.parallel)
+        if not missing:
+            return [results[at] for at in sorted(results)]
+        client, room = Client(self.server), asyncio.Semaphore(self.parallel)
 
-                async def one(number: int, question: Question, repeat: int) -> None:
-                    async with room:
-                        done = await self._one(client, number, question, repeat, cache)
-                    results[number, repeat] = done
-                    progress(len(results), shown(results.values()))
+        async def one(number: int, question: Question, repeat: int) -> None:
+            async with room:
+                done = await self._one(client, number, question, repeat, cache)
+            results[number, repeat] = done
+            progress(len(results), shown(results.values()))
 
-                try:
-                    async with asyncio.TaskGroup() as group:
-                        for task in missing:
-                            group.create_task(one(*task))
-                except BaseExceptionGroup as errors:
-                    ours = [error for error in errors.exceptions if isinstance(error, UserError)]
-                    raise (ours or errors.exceptions)[0] from None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for task in missing:
+                    group.create_task(one(*task))
+        except BaseExceptionGroup as errors:
+            ours = [error for error in errors.exceptions if isinstance(error, UserError)]
+            raise (ours or errors.exceptions)[0] from None
+        finally:
+            await client.close()
         return [results[at] for at in sorted(results)]
 
     async def _one(
@@ -141,9 +132,6 @@ class Judge:
         for _ in range(ATTEMPTS):
             try:
                 reply = await client.ask(messages)
-            except Garbled as error:
-                failure = str(error)
-                continue
             except RequestFailed as error:
                 failure = str(error)
                 break  # the client has tried again by itself
@@ -160,18 +148,9 @@ class Judge:
                 ]
                 continue
             done = Judgement(number, repeat, score, reason, prompt_tokens, completion_tokens)
-            cache.put(
-                key,
-                {
-                    "id": question.key,
-                    "model": self.server.model,
-                    "repeat": repeat,
-                    "score": score,
-                    "reason": reason,
-                    "prompt_tokens": prompt_tokens,
-                    "completion_tokens": completion_tokens,
-                },
-            )
+            said = {name: getattr(done, name) for name in SAID}
+            whose = {"id": question.key, "model": self.server.model, "repeat": repeat}
+            cache.put(key, whose | said)
             return done
         return Judgement(number, repeat, None, failure, prompt_tokens, completion_tokens)
 

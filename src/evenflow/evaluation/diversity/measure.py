@@ -8,23 +8,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from evenflow.evaluation.bootstrap import interval
 from evenflow.evaluation.diversity.reading import Question
 from evenflow.evaluation.diversity.solutions import as_text, distinct_right, for_diversity
-from evenflow.evaluation.diversity.spread import cluster_entropy, clusters, vendi_score
-from evenflow.evaluation.diversity.texts import bigram_diversity, distinct_n, self_bleu
-from evenflow.evaluation.diversity.vectors import Vectors
+from evenflow.evaluation.diversity.texts import bigram_diversity
+from evenflow.evaluation.diversity.vectors import Vectors, vendi_score
+from evenflow.evaluation.statistics import interval
 
-MEASURES = (
-    "distinct-1",
-    "distinct-2",
-    "self-bleu",
-    "bigram",
-    "vendi",
-    "cluster-entropy",
-    "distinct-right",
-    "for-diversity",
-)
+MEASURES = ("bigram", "vendi", "distinct-right", "for-diversity")
 
 
 @dataclass(frozen=True)
@@ -32,8 +22,6 @@ class Measures:
     """How the answers are compared."""
 
     vectors: Vectors
-    threshold: float
-    """Mean cosine distance up to which two clusters are one."""
     by_solution: bool = False
     """Tell right answers apart for FoR's diversity by their solution, not by their text."""
 
@@ -57,20 +45,11 @@ class Measures:
         """All measures of one question; NaN where one says nothing of it."""
         # Sorted: the order of the answers is chance, and no measure may depend on it.
         texts = sorted(answer.text for answer in question.answers)
-        cosines = self.vectors.cosines(texts) if texts else None
-        vendi = entropy = math.nan
-        if cosines is not None:
-            vendi = vendi_score(cosines)
-            entropy = cluster_entropy(clusters(cosines, self.threshold))
         return {
             "id": question.key,
             "answers": len(texts),
-            "distinct-1": distinct_n(texts, 1),
-            "distinct-2": distinct_n(texts, 2),
-            "self-bleu": self_bleu(texts),
             "bigram": bigram_diversity(texts),
-            "vendi": vendi,
-            "cluster-entropy": entropy,
+            "vendi": vendi_score(self.vectors.cosines(texts)) if texts else math.nan,
             **self._right(question),
         }
 
@@ -93,9 +72,6 @@ class Measures:
         """What a reader must know to measure the same on these questions."""
         return {
             **self.vectors.describe(),
-            "linkage": "average",
-            "threshold": self.threshold,
-            "self-bleu": "orders 1 to 4, 0.1 match where an order has none",
             "distinct-right": self._told_apart_by(questions),
             "for-diversity": "solutions of the task" if self.by_solution else "right texts",
         }

@@ -8,9 +8,7 @@ from typing import Any
 
 from evenflow.errors import UserError
 from evenflow.evaluation.diversity.reading import Answer, Question
-from evenflow.tasks import get_task
-from evenflow.tasks.countdown import Question as CountdownQuestion
-from evenflow.tasks.programs.task import Question as ProgramsQuestion
+from evenflow.tasks import LISTED, get_task
 
 Canonical = Callable[[str, str], str | None]
 """(prompt, answer) → the solution that a right answer spells; None for a wrong one."""
@@ -45,7 +43,7 @@ def told_apart(questions: Sequence[Question], canonical: Canonical) -> list[Ques
     found = []
     for question in questions:
         if question.prompt is None:
-            raise UserError(f"--task: question {question.key!r} has no prompt")
+            raise UserError(f"task: question {question.key!r} has no prompt")
         forms = [canonical(question.prompt, answer.text) for answer in question.answers]
         answers = [
             Answer(answer.text, form is not None, form)
@@ -60,32 +58,15 @@ def canonical_of(name: str, options: dict[str, Any]) -> Canonical:
 
     Raises UserError for a task that does not, and where a prompt is not one of the task's.
     """
-    readers = {"countdown": _countdown, "programs": _programs}
-    if name not in readers:
-        raise UserError(f"--task: {name} tells no solutions apart; {', '.join(readers)} do")
+    if name not in LISTED:
+        raise UserError(f"task: {name} tells no solutions apart; {', '.join(LISTED)} do")
     task: Any = get_task(name, options)
 
     def canonical(prompt: str, answer: str) -> str | None:
         try:
-            question = readers[name](prompt)
-        except (ValueError, IndexError):
-            question = None
-        if question is None or question.prompt != prompt:
-            raise UserError(f"--task {name}: {prompt[:60]!r} is not a question of the task")
+            question = task.question_of(prompt)
+        except ValueError:
+            raise UserError(f"task: {prompt[:60]!r} is not a question of {name}") from None
         return task.canonical(question, answer)
 
     return canonical
-
-
-def _countdown(prompt: str) -> CountdownQuestion:
-    """``9,6,3,9>33:`` as numbers and target."""
-    numbers, target = prompt.removesuffix(":").split(">")
-    return CountdownQuestion(tuple(map(int, numbers.split(","))), int(target))
-
-
-def _programs(prompt: str) -> ProgramsQuestion:
-    """``1,2>0;1,1>1:`` as inputs and outputs."""
-    shown = [example.split(">") for example in prompt.removesuffix(":").split(";")]
-    return ProgramsQuestion(
-        tuple((tuple(map(int, inputs.split(","))), int(output)) for inputs, output in shown)
-    )

@@ -14,12 +14,8 @@ from evenflow.run.console import console
 from evenflow.run.files import writable
 
 MEANING = {
-    "distinct-1": "different words / words",
-    "distinct-2": "different word pairs / word pairs",
-    "self-bleu": "overlap with the other answers; lower is more diverse",
     "bigram": "1 − shared word pairs, mean over pairs of answers",
     "vendi": "effective number of different answers",
-    "cluster-entropy": "nats",
     "distinct-right": "different right solutions a question",
     "for-diversity": "different right answers, of questions with one",
     "judge": "variety of approaches, 1 to 5",

@@ -1,18 +1,34 @@
-"""How alike texts are, as cosines: of their n-grams, or of any sentence-embedding model."""
+"""How alike texts are, as cosines of their n-grams or of any sentence-embedding model, and to how
+many different ones they come."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from evenflow.errors import UserError
 from evenflow.evaluation.diversity.texts import grams, tokens
 from evenflow.run.files import writable
 
-COLUMNS = 4096  # of the matrix of counts that are held at once
+
+def vendi_score(cosines: np.ndarray) -> float:
+    """exp(−Σ λ_i log λ_i), λ the eigenvalues of K/n: the effective number of different texts.
+
+    Friedman & Dieng 2023 (arXiv 2210.02410), with the cosine as the kernel. n where
+    all are orthogonal, 1 where all are the same. `cosines` is K, (n, n); negative eigenvalues are
+    rounding and count as 0. NaN for no text.
+    """
+    n = len(cosines)
+    if not n:
+        return math.nan
+    eigenvalues = np.linalg.eigvalsh((cosines + cosines.T) / (2 * n))
+    shares = eigenvalues[eigenvalues > 1e-12]
+    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 class Vectors(Protocol):
@@ -40,16 +56,8 @@ class NgramVectors:
                 rows.append(row)
                 cols.append(columns.setdefault(gram, len(columns)))
                 values.append(float(count))
-        row, col, value = np.array(rows), np.array(cols), np.array(values)
-        order = np.argsort(col, kind="stable")
-        row, col, value = row[order], col[order], value[order]
-        products = np.zeros((len(texts), len(texts)))
-        # A column is an n-gram; in blocks, for a thousand long answers have a million of them.
-        for start in range(0, len(columns), COLUMNS):
-            part = slice(*np.searchsorted(col, (start, start + COLUMNS)))
-            block = np.zeros((len(texts), COLUMNS))
-            block[row[part], col[part] - start] = value[part]
-            products += block @ block.T
+        table = csr_array((values, (rows, cols)))
+        products = (table @ table.T).toarray()
         lengths = np.sqrt(np.diag(products))
         return products / np.outer(lengths, lengths)
 
@@ -68,14 +76,14 @@ def load_model(name: str) -> Any:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise UserError(
-            "--embed needs a package: pip install 'evenflow[diversity]'; "
-            "without --embed, n-gram vectors are used"
+            "embed needs a package: pip install 'evenflow[diversity]'; "
+            "without it, n-gram vectors are used"
         ) from None
     try:
         return SentenceTransformer(name)
     except (OSError, ValueError, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--embed {name}: no sentence-embedding model ({first})") from None
+        raise UserError(f"embed: {name}: no sentence-embedding model ({first})") from None
 
 
 class ModelVectors:

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from evenflow.config import EvaluationConfig, HeadConfig, TrainConfig, load
 from evenflow.errors import UserError
-from evenflow.evaluation.exact import combine, exact_pass_at_k
+from evenflow.evaluation.exact import KS, combine, exact_pass_at_k
 from evenflow.evaluation.heldout import count_right, pass_at_k
 from evenflow.policy.loading import (
     REFERENCE_FILE,
@@ -43,7 +43,6 @@ from evenflow.run.lock import only_one
 from evenflow.training.build import build_held_out, build_rewards, engine_for, load_questions
 from evenflow.training.scoring import rewards_of, to_rows
 
-KS = tuple(2**power for power in range(9))  # 1, 2, 4, … 256
 RESULT = "measured.json"
 TEST = "test"
 """The set of questions like those that were trained on; the others' names are the task's."""

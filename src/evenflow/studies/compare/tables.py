@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evenflow.evaluation.exact import exact_pass_at_k
+from evenflow.evaluation.exact import KS, exact_pass_at_k
 from evenflow.evaluation.statistics import Estimate, estimate, estimate_of_share, paired
-from evenflow.studies.compare.measure import KS, TEST
+from evenflow.studies.compare.measure import TEST
 from evenflow.yaml_text import write_value
 
 BASE = "base model"

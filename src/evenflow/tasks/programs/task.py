@@ -12,16 +12,16 @@ estimates. Programs that differ only in the order or grouping of operands are on
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from evenflow.errors import UserError
 from evenflow.rewards import text_of
+from evenflow.tasks.listed import Listed
 from evenflow.tasks.programs.grammar import (
     FUNCTIONS,
     OPERATORS,
@@ -56,6 +56,13 @@ class Question:
         """The text the policy is conditioned on: ``1,2>0;1,1>1;3,0>6:``."""
         return f"{';'.join(map(show, self.examples))}:"
 
+    @classmethod
+    def read(cls, prompt: str) -> Self:
+        """The question of a prompt; ValueError where it is none."""
+        shown = [example.split(">") for example in prompt.removesuffix(":").split(";")]
+        pairs = ((inputs.split(","), output) for inputs, output in shown)
+        return cls(tuple((tuple(map(int, inputs)), int(output)) for inputs, output in pairs))
+
     @property
     def identity(self) -> tuple[Example, ...]:
         """What makes two questions the same: the set of their examples."""
@@ -76,7 +83,29 @@ def _graph(
     return tuple(examples)
 
 
-class Programs:
+def reward(
+    completions: Sequence[Any],
+    examples: Sequence[Sequence[Sequence[int]]],
+    leaves: Sequence[int],
+    variables: Sequence[str],
+    largest: Sequence[int],
+    operators: Sequence[Sequence[str]],
+    **_: Any,
+) -> list[float]:
+    """1 for a right program, else 0 (TRL's signature; the other arguments are data columns)."""
+    scores = []
+    for answer, shown, *given in zip(
+        completions, examples, leaves, variables, largest, operators, strict=True
+    ):
+        size, names, constant, signs = given
+        language = Language(size, names, constant, tuple(signs))
+        program = parse(text_of(answer), language)
+        right = program is not None and fits(program, read_examples(shown).examples, language)
+        scores.append(float(right))
+    return scores
+
+
+class Programs(Listed[Question]):
     """The task: which questions there are, which programs are right, which of them are the same.
 
     Between `examples[0]` and `examples[1]` input–output pairs a question, inputs 0 … `inputs`,
@@ -89,7 +118,9 @@ class Programs:
     """
 
     TRAIN_QUESTIONS: ClassVar = 2048  # of the 3,600 that the default settings have
-    SPLITS: ClassVar = {"pretrain": range(45), "train": range(45, 90), "test": range(90, 100)}
+    QUESTION = Question
+
+    reward = staticmethod(reward)
 
     def __init__(
         self,
@@ -136,12 +167,6 @@ class Programs:
             *(f"{name}(" if name in FUNCTIONS else name for name in OPERATORS),
             *(show((cell, output)) for cell in cells for output in outputs),
         ]
-
-    def split_of(self, question: Question) -> str:
-        """The split that a question belongs to; the same on every machine, for every seed."""
-        digest = hashlib.blake2b(repr(question.identity).encode(), digest_size=8).digest()
-        bucket = int.from_bytes(digest, "big") % 100
-        return next(name for name, buckets in self.SPLITS.items() if bucket in buckets)
 
     def _draw(self, split: str, draw: random.Random) -> tuple[Question, Expression]:
         """A question of a split and the program that it was made from, with all its leaves.
@@ -197,25 +222,12 @@ class Programs:
         """Every right program, in every spelling that `verify` accepts."""
         return right_programs(question.examples, self.language)
 
-    def verify(self, question: Question, text: str) -> bool:
-        """Whether a text is a right program, to the letter; any text may be asked about."""
-        return self.canonical(question, text) is not None
-
     def canonical(self, question: Question, text: str) -> str | None:
         """The solution that a right program spells, e.g. ``x-(y-x)`` as ``x+x-y``; else None."""
         program = parse(text, self.language)
         if program is None or not fits(program, question.examples, self.language):
             return None
         return write(normal(program))
-
-    def solutions(self, question: Question) -> dict[str, list[str]]:
-        """The right programs by solution: canonical form → its spellings."""
-        grouped: dict[str, list[str]] = {}
-        for answer in self.answers(question):
-            form = self.canonical(question, answer)
-            assert form is not None, f"{answer} is listed but not verified"
-            grouped.setdefault(form, []).append(answer)
-        return grouped
 
     def row_solutions(self, columns: dict[str, Any]) -> dict[str, list[str]]:
         """The solutions of a row that `rows` made."""
@@ -258,25 +270,3 @@ class Programs:
 def read_examples(rows: Sequence[Sequence[int]]) -> Question:
     """The question of a row's examples, each a list of inputs and the output."""
     return Question(tuple((tuple(inputs), output) for *inputs, output in rows))
-
-
-def reward(
-    completions: Sequence[Any],
-    examples: Sequence[Sequence[Sequence[int]]],
-    leaves: Sequence[int],
-    variables: Sequence[str],
-    largest: Sequence[int],
-    operators: Sequence[Sequence[str]],
-    **_: Any,
-) -> list[float]:
-    """1 for a right program, else 0 (TRL's signature; the other arguments are data columns)."""
-    scores = []
-    for answer, shown, *given in zip(
-        completions, examples, leaves, variables, largest, operators, strict=True
-    ):
-        size, names, constant, signs = given
-        language = Language(size, names, constant, tuple(signs))
-        program = parse(text_of(answer), language)
-        right = program is not None and fits(program, read_examples(shown).examples, language)
-        scores.append(float(right))
-    return scores

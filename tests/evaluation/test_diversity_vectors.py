@@ -1,4 +1,4 @@
-"""Vendi score, clusters and vectors: matrices whose answer is known."""
+"""Vendi score and vectors: matrices whose answer is known."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 
 from evenflow.errors import UserError
-from evenflow.evaluation.diversity.spread import cluster_entropy, clusters, vendi_score
-from evenflow.evaluation.diversity.vectors import ModelVectors, NgramVectors, load_model
+from evenflow.evaluation.diversity.vectors import (
+    ModelVectors,
+    NgramVectors,
+    load_model,
+    vendi_score,
+)
 
 WORDS = ["the", "cat", "sat", "on", "mat", "dog", "ran", "far"]
 
@@ -30,49 +34,6 @@ def test_vendi_on_paper():
     expected = math.exp(-(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3)))
     assert vendi_score(np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1.0]])) == pytest.approx(expected)
     assert math.isnan(vendi_score(np.zeros((0, 0))))
-
-
-def cosines(distances: list[list[float]]) -> np.ndarray:
-    return 1 - np.array(distances)
-
-
-def test_clusters_by_the_mean_distance():
-    """A–B 0.1, B–C 0.3, A–C 0.5: C is 0.4 from {A, B} on average."""
-    apart = [[0, 0.1, 0.5], [0.1, 0, 0.3], [0.5, 0.3, 0]]
-    assert clusters(cosines(apart), 0.05) == [0, 1, 2]
-    assert clusters(cosines(apart), 0.39) == [0, 0, 1]
-    assert clusters(cosines(apart), 0.4) == [0, 0, 0]
-    assert clusters(np.ones((1, 1)), 0.5) == [0]
-
-
-def test_the_mean_is_over_pairs_not_over_merges():
-    """A, B and then C become one; D is 0.2, 0.2 and 0.8 from them: 0.4 over pairs, though the mean
-    of its distances from {A, B} and from C is 0.5."""
-    apart = [[0, 0, 0.01, 0.2], [0, 0, 0.01, 0.2], [0.01, 0.01, 0, 0.8], [0.2, 0.2, 0.8, 0]]
-    assert clusters(cosines(apart), 0.41) == [0, 0, 0, 0]
-    assert clusters(cosines(apart), 0.39) == [0, 0, 0, 1]
-
-
-def test_clusters_agree_with_scikit_learn():
-    learn = pytest.importorskip("sklearn.cluster")
-    draw = np.random.default_rng(0)
-    for n in (2, 5, 12, 30):
-        vectors = draw.normal(size=(n, 3))
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        similar = vectors @ vectors.T
-        theirs = learn.AgglomerativeClustering(
-            n_clusters=None, metric="precomputed", linkage="average", distance_threshold=0.5
-        ).fit_predict(np.clip(1 - similar, 0, None))
-        ours = clusters(similar, 0.5)
-        same = [[a == b for b in ours] for a in ours]
-        assert same == [[bool(a == b) for b in theirs] for a in theirs]
-
-
-def test_cluster_entropy_on_paper():
-    assert cluster_entropy([0, 0, 0]) == 0.0
-    assert cluster_entropy([0, 1, 2, 3]) == pytest.approx(math.log(4))
-    assert cluster_entropy([0, 0, 1]) == pytest.approx(math.log(3) - 2 / 3 * math.log(2))
-    assert math.isnan(cluster_entropy([]))
 
 
 def test_ngram_cosine_on_paper():
@@ -160,5 +121,5 @@ def test_a_sentence_embedding_model_reads_half_characters(embedder):
 def test_no_such_model(tmp_path):
     pytest.importorskip("sentence_transformers")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"--embed .*empty: no sentence-embedding model"):
+    with pytest.raises(UserError, match=r"embed: .*empty: no sentence-embedding model"):
         load_model(str(tmp_path / "empty"))
