@@ -24,6 +24,7 @@ from evenflow.config import (
     load,
 )
 from evenflow.config.explain import type_name
+from evenflow.config.reading import OLD_NAME
 from evenflow.errors import UserError
 from evenflow.objectives import PRESETS, Balance
 
@@ -120,8 +121,8 @@ REFUSED = {
     "data.test=a.jsonl": "data.test: a built-in task brings its own",
     "rollout.num_generations=1": "rollout.num_generations: this objective compares answers",
     # names of before the package was renamed
-    "reward.functions={flowbalance.rewards.math:math: 1.0}": "write evenflow.rewards.math:math",
-    "algorithm=flowbalance.my:X": "algorithm: the package has another name; write evenflow.my:X",
+    f"reward.functions={{{OLD_NAME}.rewards.math:math: 1.0}}": "write evenflow.rewards.math:math",
+    f"algorithm={OLD_NAME}.my:X": "algorithm: the package has another name; write evenflow.my:X",
     # not even a field
     "seed": "'seed': an override is written key=value",
     "=1": "'=1': an override is written key=value",
@@ -191,8 +192,8 @@ def test_a_missing_or_binary_recipe(tmp_path: Path) -> None:
 
 
 def test_the_old_name_may_stand_where_it_is_no_import_path() -> None:
-    words = ["data.prompt_template=flowbalance.py: {prompt}", "output=runs/flowbalance.old"]
-    assert read(*words, "log.project=flowbalance").output == "runs/flowbalance.old"
+    words = [f"data.prompt_template={OLD_NAME}.py: {{prompt}}", f"output=runs/{OLD_NAME}.old"]
+    assert read(*words, f"log.project={OLD_NAME}").output == f"runs/{OLD_NAME}.old"
 
 
 def test_what_must_be_given_is_named_with_its_section() -> None:

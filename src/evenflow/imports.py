@@ -73,8 +73,6 @@ def split(path: str, what: str, built_in: Iterable[str] = ()) -> tuple[str, str]
             f"{what} {path!r}: name the module, not its file: {own}:{name}, in its folder or with "
             "that in PYTHONPATH"
         )
-    if module.split(".")[0] == "flowbalance":
-        raise UserError(f"{what} {path!r}: flowbalance is evenflow now: evenflow{path[11:]}")
     return module, name
 
 

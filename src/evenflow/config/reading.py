@@ -24,8 +24,10 @@ from evenflow.yaml_text import dump_yaml, parse_value, parse_yaml
 LOG = logging.getLogger(__name__)
 DEFAULT = TrainConfig.model_fields["algorithm"].default
 
-OLD_PATH = re.compile(r"(?:^|(?<=\.))flowbalance(?:\.\w+)+:\w+$")
-"""An import path of before the package was renamed."""
+OLD_NAME = "flowbalance"
+"""What the package was called."""
+OLD_PATH = re.compile(rf"(?:^|(?<=\.)){OLD_NAME}(?:\.\w+)+:\w+$")
+"""An import path of those days."""
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Section)
 Change = tuple[str, Any]
@@ -87,7 +89,7 @@ def check(kind: type[AnyRecipe], values: Mapping[str, Any]) -> AnyRecipe:
             if isinstance(text, str) and ("\0" in text or not is_text(text)):
                 raise UserError(f"{ascii(name)[1:-1]}: has a character that no file can hold")
             if isinstance(text, str) and (old := OLD_PATH.search(text)):
-                new = old.group().replace("flowbalance", "evenflow", 1)
+                new = old.group().replace(OLD_NAME, "evenflow", 1)
                 raise UserError(f"{name}: the package has another name; write {new}")
     try:
         return kind.model_validate(values)

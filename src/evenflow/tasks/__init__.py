@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from evenflow.errors import UserError
+from evenflow.imports import load_object, require_methods
 from evenflow.rewards.load import register
 
 
@@ -59,12 +59,10 @@ for _name, _place in TASKS.items():
 
 
 def get_task(name: str, options: dict[str, Any]) -> Task:
-    """The task of that name with its options."""
-    if name not in TASKS:
-        raise UserError(f"data.task: there is no task {name!r}; there are {', '.join(TASKS)}")
-    module, _, kind = TASKS[name].partition(":")
-    task = getattr(importlib.import_module(module), kind)
-    types = get_type_hints(task.__init__)
+    """The task of that name, or of one's own at its import path, with its options. UserError that
+    names what is wrong."""
+    kind = load_object(TASKS.get(name, name), "data.task", TASKS)
+    types = get_type_hints(kind.__init__)
     checked = {}
     for option, value in options.items():
         try:
@@ -75,6 +73,19 @@ def get_task(name: str, options: dict[str, Any]) -> Task:
                 f"data.task_options: {option}: {problem['msg']}, not {problem['input']!r:.100}"
             ) from None
     try:
-        return task(**checked)
+        task = kind(**checked)
     except TypeError as error:
         raise UserError(f"data.task_options: {error}") from None
+    require_methods(task, ("rows", "reward"), f"data.task: {name}")
+    return task
+
+
+def rows_of(task: Task, split: str, count: int) -> list[dict[str, Any]]:
+    """So many rows of a task; UserError that names the task where they are none."""
+    rows = task.rows(split, count)
+    said = f"data.task: {type(task).__name__}.rows"
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{said} gave something else than a list of rows (column → value)")
+    if not rows:
+        raise UserError(f"{said} gave no row of the split {split!r}")
+    return rows

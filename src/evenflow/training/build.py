@@ -24,7 +24,7 @@ from evenflow.rollout.engine import Engine, Limits, build_engine, limits_of
 from evenflow.rollout.sampling import Sampling
 from evenflow.rollout.stopping import chat_ends, require_vocabulary
 from evenflow.run.out_of_memory import naming_the_field
-from evenflow.tasks import Task, get_task
+from evenflow.tasks import Task, get_task, rows_of
 
 Rows = Iterable[Mapping[str, Any]]
 TASK_QUESTIONS = 4096  # training questions of a task unless it or the recipe says otherwise
@@ -88,12 +88,12 @@ def load_questions(
             raise UserError("questions: there are none to train on")
     elif training and task is not None:
         fewer = getattr(task, "TRAIN_QUESTIONS", TASK_QUESTIONS)
-        train = task.rows("train", data.train_questions or fewer)
+        train = rows_of(task, "train", data.train_questions or fewer)
     elif training and data.train is not None:
         train = load_rows(data.train, data.train_split)[: data.train_questions]
     if given is None and (not training or config.evaluation.every):
         if task is not None:
-            test = task.rows("test", skip + held_out)[skip:]
+            test = rows_of(task, "test", skip + held_out)[skip:]
         elif data.test is not None:
             test = load_rows(data.test, data.test_split)[skip : skip + held_out]
     head = config.head if config.build_objective().needs.head else None
