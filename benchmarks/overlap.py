@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from statistics import median
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from evenflow.data import Prompt
+from evenflow.policy.policy import Policy
 from evenflow.rewards import Rewards
 from evenflow.rewards.code import code
-from evenflow.rollout import Sampling, generate
-from evenflow.rollout.experience import Group
+from evenflow.rollout import Group, Sampling, sample
+from evenflow.rollout.embedded.engine import EmbeddedEngine
 from evenflow.rollout.judging import Judging
 
 VOCABULARY, STOP = 512, 1
@@ -70,37 +71,28 @@ def main() -> None:
     ]
     sampling = Sampling(max_tokens=options.max_tokens, stop_ids=tuple(range(1, 6)))
 
-    def sample(on_group: Callable[[Group], None]) -> None:
-        def arrived(place: int, answers: list[list[int]], finished: list[bool]) -> None:
-            texts = [str(ids) for ids in answers]
-            on_group(Group(place, prompts[place], answers, texts, finished))
+    engine = EmbeddedEngine(None, options.max_batch)
+    engine.update(Policy(model), 0)
 
-        generate(
-            model,
-            [prompt.ids for prompt in prompts],
-            options.generations,
-            sampling,
-            seed=0,
-            max_batch=options.max_batch,
-            on_group=arrived,
-        )
+    def groups() -> Iterator[Group]:
+        return sample(engine, prompts, options.generations, sampling, seed=0)
 
     def after(rewards: Rewards) -> tuple[float, float]:
-        groups: list[Group] = []
         began = time.monotonic()
-        sample(groups.append)
+        whole = list(groups())
         sampled = time.monotonic()
         with Judging(rewards, prompts) as judging:
-            for group in groups:
+            for group in whole:
                 judging.submit(group)
-            judging.result()
+            judging.judged()
         return sampled - began, time.monotonic() - sampled
 
     def beside(rewards: Rewards) -> float:
         began = time.monotonic()
         with Judging(rewards, prompts) as judging:
-            sample(judging.submit)
-            judging.result()
+            for group in groups():
+                judging.submit(group)
+            judging.judged()
         return time.monotonic() - began
 
     print("reward       sampling   judging   one after the other   beside   ratio")

@@ -1,4 +1,4 @@
-"""Completion tokens per CPU-second: `evenflow.rollout.generate` against `model.generate`.
+"""Completion tokens per CPU-second: the embedded engine against `model.generate`.
 
 Both engines sample the same number of answers to the same prompts, with the same model, stop tokens
 and limit, one thread each, in turns, so that what else runs on the machine meets both. What counts
@@ -26,7 +26,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from evenflow.rollout import Sampling, generate
+from evenflow.data import Prompt
+from evenflow.policy.policy import Policy
+from evenflow.rollout import Sampling, sample
+from evenflow.rollout.embedded.engine import EmbeddedEngine
 from evenflow.tasks.countdown import Countdown
 
 BUILT_IN = Path(str(files("evenflow"))) / "assets" / "countdown"
@@ -116,11 +119,13 @@ def main() -> None:
     model, prompts, stop_ids = load(options)
     sampling = Sampling(max_tokens=options.max_tokens, stop_ids=stop_ids)
 
+    asked = [Prompt(str(i), "", tuple(ids), {}) for i, ids in enumerate(prompts)]
+    engine = EmbeddedEngine(None, options.max_batch)
+    engine.update(Policy(model), 0)
+
     def ours(seed: int) -> Tensor:
-        rollout = generate(
-            model, prompts, options.generations, sampling, seed=seed, max_batch=options.max_batch
-        )
-        return rollout.mask.sum(1)
+        groups = sample(engine, asked, options.generations, sampling, seed=seed)
+        return torch.tensor([len(answer) for group in groups for answer in group.answers])
 
     engines = {
         "transformers": transformers_engine(model, prompts, options.generations, sampling),

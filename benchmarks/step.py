@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import resource
 import statistics
 import tempfile
@@ -73,7 +74,9 @@ def main() -> None:
         display = Display("step", options.steps + 1)
         for step in range(options.steps + 1):
             began = time.perf_counter()
-            metrics = trainer._one_step(display)
+            trainer.seconds = {}
+            phase = functools.partial(trainer._phase, display=display)
+            metrics = trainer.stepper.take(trainer.step, phase)
             elapsed = time.perf_counter() - began
             trainer.step += 1
             if step:
