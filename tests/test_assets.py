@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from evenflow.commands.eval import evaluate
 from evenflow.config import TrainConfig, load
 from evenflow.policy.loading import load_model, load_tokenizer, resolve
 from evenflow.run.tracking import read_jsonl
-from evenflow.training.evaluate import evaluate
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 BASES = ("countdown", "programs")

@@ -146,7 +146,7 @@ BAD = {
     "none.yaml": "none.yaml: there is no such recipe",
     "train.stps=1": "train.stps: there is no such field; did you mean steps?",
     "model.path=nowhere/at/all": "model.path: there is no folder nowhere/at/all",
-    "data.task=chess": "data.task: there is no task 'chess'",
+    "data.task=chess": "data.task 'chess': is neither package.module:class nor built in",
     "data.task_options={numbers: 9}": "2 to 5 numbers",
     "data.max_prompt_length=4": "the limit is 4; raise data.max_prompt_length",
     "rollout.max_completion_length=60": "lower rollout.max_completion_length",

@@ -18,16 +18,17 @@ def load_object(
     what: str,
     built_in: Iterable[str] = (),
     *,
+    kind: str = "class",
     importing: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Any:
-    """What stands at ``package.module:name``, to be called.
+    """What stands at ``package.module:name``, a function or another `kind` of thing to be called.
 
     Modules of the current folder are found first, as with ``python -m``. `what` names it in the
     UserError that says what is wrong: the form (with the names that are `built_in`), the module,
     whatever ends its import, or the name. `importing` surrounds the import; it may give a list of
     signals that came meanwhile.
     """
-    module_name, name = split(path, what, built_in)
+    module_name, name = split(path, what, built_in, kind)
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -57,16 +58,18 @@ def load_object(
             f"{what} {path!r}: {module_name} has no {name!r}; it has: {', '.join(own) or 'nothing'}"
         )
     if not callable(found):
-        raise UserError(f"{what} {path!r}: is a {type(found).__name__}, nothing to call")
+        raise UserError(f"{what} {path!r}: is a {type(found).__name__}, not a {kind}")
     return found
 
 
-def split(path: str, what: str, built_in: Iterable[str] = ()) -> tuple[str, str]:
+def split(
+    path: str, what: str, built_in: Iterable[str] = (), kind: str = "class"
+) -> tuple[str, str]:
     """(module, name) of a path; UserError where it is none."""
     module, colon, name = path.partition(":")
     if not (module and colon and name):
         known = f" ({', '.join(sorted(built_in))})" if built_in else ""
-        raise UserError(f"{what} {path!r}: is neither package.module:name nor built in{known}")
+        raise UserError(f"{what} {path!r}: is neither package.module:{kind} nor built in{known}")
     if module.endswith(".py") or os.sep in module:
         own = os.path.basename(module).removesuffix(".py")
         raise UserError(

@@ -98,7 +98,7 @@ def test_a_benchmark_in_the_settings_decides(
     """Wherever it stands, in a file or on the command line."""
     asked = []
     monkeypatch.setattr("evenflow.evaluation.benchmarks.evaluate.evaluate", asked.append)
-    monkeypatch.setattr("evenflow.training.evaluate.evaluate", lambda c: asked.append(c) or {})
+    monkeypatch.setattr("evenflow.commands.eval.evaluate", lambda c: asked.append(c) or {})
     path = tmp_path / "some=thing.yaml"
     if text is not None:
         path.write_text(text)

@@ -52,9 +52,9 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     real = sampling.sample
 
-    def sample(policy: Any, tokenizer: Any, prompts: Sequence[Any], *rest: Any, **more: Any) -> Any:
+    def sample(engine: Any, prompts: Sequence[Any], *rest: Any, **more: Any) -> Any:
         asked.extend(prompt.text for prompt in prompts)
-        return real(policy, tokenizer, prompts, *rest, **more)
+        return real(engine, prompts, *rest, **more)
 
     monkeypatch.setattr(sampling, "sample", sample)
     return asked
@@ -101,10 +101,10 @@ def test_memory_that_ran_out_is_no_dead_end(
 ) -> None:
     real = sampling.sample
 
-    def runs_out(policy: Any, tokenizer: Any, prompts: Sequence[Any], *rest: Any, **more: Any):
+    def runs_out(*arguments: Any, **more: Any):
         if (folder / "answers.jsonl").exists():  # the second pair is too much
             raise torch.OutOfMemoryError
-        return real(policy, tokenizer, prompts, *rest, **more)
+        return real(*arguments, **more)
 
     folder = tmp_path / "a"
     with monkeypatch.context() as patch:

@@ -351,7 +351,7 @@ def checkpoint_case(trained: Path) -> Case:
                 path.name: {"bytes": size, "blake2b": digest}
                 for path in files
                 if path.is_file() and path.name != "manifest.json"
-                for size, digest in [checkpoint._fingerprint(path)]
+                for size, digest in [checkpoints.fingerprint(path)]
             }
             (folder / "manifest.json").write_text(json.dumps({"step": 1, "files": listed}))
         config = load(TrainConfig, run / "config.yaml", ["train.steps=2"])

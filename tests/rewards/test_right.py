@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.groups import make_group
 
 from evenflow.bounds import is_right
 from evenflow.config import RewardConfig, TrainConfig, check, dump
@@ -109,13 +110,5 @@ def test_nothing_is_said_of_usual_weights(recipe: Make, functions: dict[str, flo
 
 
 def test_training_accuracy_goes_by_it() -> None:
-    from types import SimpleNamespace
-
-    experience = SimpleNamespace(
-        prompts=[SimpleNamespace(key="q")] * 2,
-        mask=torch.ones(2, 1),
-        finished=torch.ones(2, dtype=torch.bool),
-        logprobs=torch.zeros(2, 1),
-    )
-    result = SimpleNamespace(total=[total(THREE), 0.9], parts={})
-    assert rollout_metrics(experience, result, 1.0)["accuracy"] == 0.5  # type: ignore[arg-type]
+    group = make_group("q", [[1], [1]], rewards=[total(THREE), 0.9])
+    assert rollout_metrics([group], 1.0)["accuracy"] == 0.5

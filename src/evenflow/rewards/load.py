@@ -31,9 +31,11 @@ def load_reward(path: str) -> Callable:
     Modules of the current folder are found first, as with ``python -m``. Raises UserError that
     names what is wrong: the form, the module, whatever ends its import, or the function.
     """
-    return load_object(BUILT_IN.get(path, path), "the reward", BUILT_IN, importing=importing)
+    return load_object(
+        BUILT_IN.get(path, path), "the reward", BUILT_IN, kind="function", importing=importing
+    )
 
 
 def place_of(path: str) -> tuple[str, str]:
     """(module, function) of a reward's path or short name; UserError where it is neither."""
-    return split(BUILT_IN.get(path, path), "the reward", BUILT_IN)
+    return split(BUILT_IN.get(path, path), "the reward", BUILT_IN, "function")

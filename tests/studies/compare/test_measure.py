@@ -13,6 +13,7 @@ import torch
 from tests.training.runs import open_run
 from torch import Tensor
 
+from evenflow.commands.eval import evaluate
 from evenflow.config import TrainConfig, dump
 from evenflow.policy.loading import build_policy, load_model, load_tokenizer
 from evenflow.policy.policy import Policy
@@ -30,7 +31,6 @@ from evenflow.studies.compare.measure import (
     score_twice,
 )
 from evenflow.training.build import build_sampling, engine_for, load_questions
-from evenflow.training.evaluate import evaluate
 from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.training.runs import open_run
 
+from evenflow.commands.eval import evaluate
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
-from evenflow.training.evaluate import evaluate
 from evenflow.training.trainer import Trainer
-from tests.training.runs import open_run
 
 Make = Callable[..., TrainConfig]
 
