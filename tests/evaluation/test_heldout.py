@@ -157,3 +157,21 @@ def test_what_does_not_fit_has_no_chance(recipe: Callable[..., TrainConfig]) -> 
     for of, before, after in zip(texts, whole, less, strict=True):
         assert (after < before) == any(length(t) == longest for t in of)
     assert right(2) == [0.0, 0.0]
+
+
+def test_a_question_that_comes_twice_counts_twice(recipe: Callable[..., TrainConfig]) -> None:
+    base = "builtin:countdown"
+    config = recipe(f"model.path={base}", "evaluation.every=1", "evaluation.questions=2",
+                    "reward.functions={}", "rollout.max_completion_length=40")  # fmt: skip
+    tokenizer = load_tokenizer(base)
+    policy = Policy(load_model(base, torch.float32))
+    questions = load_questions(config, tokenizer)
+    engine = engine_for(config, questions, tokenizer, policy)
+    held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
+    assert held_out is not None
+    assert held_out.solutions is not None
+    (a, b), (of_a, of_b) = held_out.prompts, held_out.solutions
+    thrice = dataclasses.replace(held_out, prompts=[a, b, a], solutions=[of_a, of_b, of_a])
+    once, again = (each.evaluate(policy, engine).right for each in (held_out, thrice))
+    assert once is not None
+    assert again == pytest.approx([*once, once[0]])

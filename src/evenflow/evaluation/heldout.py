@@ -91,7 +91,6 @@ class HeldOut:
         A spelling that does not fit into the sampling's limit, end token included, has none.
         """
         assert self.solutions is not None
-        ids = {prompt.key: prompt.ids for prompt in self.prompts}
         end: Any = self.tokenizer.eos_token_id
         if end is None:  # the generation config or the recipe named one
             end = self.sampling.stop_ids[0]
@@ -107,11 +106,12 @@ class HeldOut:
             for forms in self.solutions
         ]
 
-        def score(keys: Sequence[str], texts: Sequence[str]) -> torch.Tensor:
-            prompts, answers = [ids[key] for key in keys], [encoded[text] for text in texts]
+        def score(places: Sequence[str], texts: Sequence[str]) -> torch.Tensor:
+            prompts = [self.prompts[int(place)].ids for place in places]
+            answers = [encoded[text] for text in texts]
             return policy.score(prompts, answers, budget=self.budget).sum(1)
 
-        return solution_masses(score, list(ids), fitting)
+        return solution_masses(score, list(map(str, range(len(self.prompts)))), fitting)
 
     def answers(self, engine: Engine, prompts: Sequence[Prompt]) -> list[Group]:
         """`num_generations` sampled answers to each question, and what they are worth."""

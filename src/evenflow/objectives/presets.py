@@ -151,14 +151,15 @@ def preset(name: str) -> Preset:
     arguments. UserError that says what is wrong."""
     if name in PRESETS:
         return PRESETS[name]
-    if ":" not in name:
+    module, _, family = name.partition(":")
+    if not (module and family.isidentifier()):
         raise UserError(
             f"algorithm: there is no preset {name!r}; there are {', '.join(PRESETS)}, and "
             "my_module:MyObjective"
         )
-    family = load_object(name, "algorithm")
+    kind = load_object(name, "algorithm")
     try:
-        objective = family()
+        objective = kind()
     except Exception as error:
         raise UserError(f"algorithm: {name} cannot be made without arguments: {error}") from error
     require_methods(objective, METHODS, f"algorithm: {name}")

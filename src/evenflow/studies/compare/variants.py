@@ -13,7 +13,7 @@ from evenflow.config import Change, TrainConfig, parse_setting
 from evenflow.config.explain import section_of
 from evenflow.config.study import SETTING, split
 from evenflow.errors import UserError
-from evenflow.objectives import PRESETS
+from evenflow.objectives import preset
 from evenflow.yaml_text import write_value
 
 LONGEST = 150
@@ -84,10 +84,7 @@ def build_variant(written: str | Mapping[str, Mapping[str, Any]]) -> Variant:
     where = f"algorithms: {label}"
     if not label.isprintable():
         raise UserError(f"algorithms: {label!r}: has a character that no table can show")
-    if algorithm not in PRESETS:
-        raise UserError(
-            f"algorithms: there is no preset {algorithm!r}; there are {', '.join(PRESETS)}"
-        )
+    preset(algorithm)  # refuses what there is not
     own = tuple(dotted((recipe_key(key, algorithm, where), value) for key, value in changes))
     keys = [key for key, _ in own]
     for key in keys:
@@ -105,7 +102,7 @@ def recipe_key(key: str, algorithm: str, where: str) -> str:
     """
     if not SETTING.match(f"{key}="):
         raise UserError(f"{where}: {key!r} is no name of a field; e.g. importance, head.pooling")
-    own = type(PRESETS[algorithm].objective).model_fields
+    own = getattr(type(preset(algorithm).objective), "model_fields", {})
     bare = "." not in key and (key in own or key not in TrainConfig.model_fields)
     return f"objective.{key}" if bare else key
 
