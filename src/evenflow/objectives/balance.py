@@ -30,6 +30,7 @@ from evenflow.objectives.objective import (
     STALE,
     Choices,
     Idle,
+    Loss,
     Memory,
     Needs,
     ReferenceSampler,
@@ -143,9 +144,7 @@ class Balance(Choices):
         """The mini-batch's denominator: its answers, copies counted once where asked."""
         return residual.shares(answers, self).sum()
 
-    def loss(
-        self, scores: Scores, answers: Answers, total: Tensor | float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, scores: Scores, answers: Answers, total: Tensor | float) -> Loss:
         """A micro-batch's part of the mini-batch's loss, and detached metrics (N,)."""
         return residual.loss(scores.logprobs, answers, total, self, scores.log_z)
 

@@ -19,6 +19,8 @@ STALE = (
     "objective.{0}: none takes every answer for the policy's own, and after the first optimiser "
     "step of a batch they are an older policy's; use one mini-batch and one epoch, or another {0}"
 )
+Loss = tuple[Tensor, dict[str, Tensor]]
+"""A number with gradient, and detached metrics, (B,) each."""
 Idle = Iterator[tuple[tuple[str, ...], str]]
 """Fields that change nothing, and why."""
 ReferenceSampler = Callable[[list[str]], tuple[Tensor, Tensor]]
@@ -118,9 +120,7 @@ class Objective(Protocol):
         """The mini-batch's denominator."""
         ...
 
-    def loss(
-        self, scores: Scores, answers: Answers, total: Tensor | float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, scores: Scores, answers: Answers, total: Tensor | float) -> Loss:
         """A micro-batch's part of the mini-batch's loss, and detached metrics, (B,) each. The
         parts of all micro-batches add up to the loss when `total` is the mini-batch's."""
         ...
@@ -166,95 +166,81 @@ class Setting:
 class Choices(BaseModel):
     """An objective whose fields are choices: frozen, strict about names, every number finite.
 
-    What it need not say for itself stands here.
+    To the trainer it is an `Objective` that needs nothing and remembers nothing, but for its loss;
+    to recipes it has nothing to say. Each part is there to be replaced.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    # --- to the trainer --------------------------------------------------------------------------
+    # --- to the trainer: see Objective -----------------------------------------------------------
 
     @property
     def needs(self) -> Needs:
-        """Nothing but answers and rewards."""
         return Needs()
 
     def prepare(self, answers: Answers) -> Answers:
-        """Refuse a batch that nothing can be learned from."""
         answers.require_whole()
         return answers
 
     def estimate(self, logprobs: Tensor, answers: Answers) -> Answers:
-        """Nothing to estimate: the answers as they are."""
-        del logprobs
         return answers
 
     def total(self, answers: Answers) -> Tensor | float:
-        """How many answers there are."""
         return float(len(answers))
 
-    def loss(
-        self, scores: Scores, answers: Answers, total: Tensor | float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """To be written by each objective."""
+    def loss(self, scores: Scores, answers: Answers, total: Tensor | float) -> Loss:
         raise NotImplementedError(f"{type(self).__name__} has no loss(scores, answers, total)")
 
     def summarise(self, metrics: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Nothing beyond what is said of every objective."""
-        del metrics
         return {}
 
     def memory(self, sample_reference: ReferenceSampler) -> Memory | None:
-        """Nothing to remember."""
-        del sample_reference
         return None
 
     def residual(self, logprobs: Tensor, answers: Answers, log_z: Tensor | None) -> float | None:
-        """No fixed point is known."""
-        del logprobs, answers, log_z
         return None
 
     # --- to recipes ------------------------------------------------------------------------------
 
     def settle(self, given: frozenset[str], setting: Setting) -> Self:
-        """With what follows from the recipe for fields that it does not give."""
-        del given, setting
+        """With what follows from the recipe for fields that it has not `given`."""
         return self
 
     def problems(self, setting: Setting) -> Iterator[str]:
         """A sentence for each combination with the recipe that cannot be."""
-        del setting
         yield from ()
 
     def idle(self, setting: Setting, preset: Choices) -> Idle:
         """Fields that change nothing beside the others; `preset` is the row before the recipe's
         changes."""
-        del setting, preset
         yield from ()
 
     def cautions(self, setting: Setting) -> Iterator[str]:
         """What is allowed and seldom meant."""
-        del setting
         yield from ()
 
     def facts(self, setting: Setting) -> list[tuple[str, str]]:
         """What is to be said before the first step, as label and text."""
-        del setting
         return []
+
+    def changed(self, preset: Choices, field: str, *options: str) -> bool:
+        """Whether the preset has one of these options, and these choices another or the same."""
+        return {getattr(preset, field), getattr(self, field)} <= set(options)
+
+    # --- to those who know the truth -------------------------------------------------------------
 
     def fixed_point(
         self, log_ref: Tensor, rewards: Tensor, lengths: Tensor, group_size: int
     ) -> FixedPoint | None:
         """Where a policy that can represent everything rests, for one question of which all
         answers are listed, (N,) each; None where no formula is known."""
-        del log_ref, rewards, lengths, group_size
         return None
 
     def aim(self, nats: float, reference_weight: float, longest: int) -> Self:
         """With the target π_ref^γ·e^{nats·r}, as far as the objective has one; for scales by
         length, of answers of `longest` tokens."""
-        del nats, reference_weight, longest
         return self
 
     @property
@@ -265,9 +251,4 @@ class Choices(BaseModel):
     def true_log_z(self, right: Sequence[float], setting: Setting) -> float | None:
         """The mean log Z of the target over questions, of each of which the chance that the
         reference is right is known; None where there is no target, or no formula."""
-        del right, setting
         return None
-
-    def changed(self, preset: Choices, field: str, *options: str) -> bool:
-        """Whether the preset has one of these options, and these choices another or the same."""
-        return {getattr(preset, field), getattr(self, field)} <= set(options)

@@ -19,7 +19,16 @@ from torch import Tensor
 from evenflow.bounds import NonNegativeFloat, PositiveFloat
 from evenflow.objectives import advantages, clipping
 from evenflow.objectives.answers import Answers
-from evenflow.objectives.objective import ON_POLICY, STALE, Choices, Idle, Needs, Scores, Setting
+from evenflow.objectives.objective import (
+    ON_POLICY,
+    STALE,
+    Choices,
+    Idle,
+    Loss,
+    Needs,
+    Scores,
+    Setting,
+)
 from evenflow.objectives.summary import summarise_weights, weighted_mean
 
 LEAST_SPREAD = 1e-6
@@ -113,9 +122,7 @@ class Surrogate(Choices):
         """The mini-batch's denominator: its tokens, answers, or answers times a length."""
         return clipping.total(answers, self)
 
-    def loss(
-        self, scores: Scores, answers: Answers, total: Tensor | float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, scores: Scores, answers: Answers, total: Tensor | float) -> Loss:
         """A micro-batch's part of the mini-batch's loss, and detached metrics (N,)."""
         return clipping.loss(scores.logprobs, answers, total, self, scores.values, scores.entropy)
 
