@@ -208,7 +208,7 @@ class Unlimited(Own):
         ("Unready", "Unready, made with tokenizer and max_batch, raised TypeError"),
         ("Broken", "Broken, made with tokenizer and max_batch, raised OSError: no server at port"),
         ("Unlimited", "Unlimited.limits gave dict, not Limits"),
-        ("HERE", "is a str, nothing to call"),
+        ("HERE", "is a str, not a class"),
     ],
 )
 def test_things_that_are_no_engine(recipe: Make, name: str, sentence: str) -> None:
