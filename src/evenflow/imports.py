@@ -6,11 +6,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
 
 from evenflow.errors import UserError
+from evenflow.machine import memory_ran_out
+
+T = TypeVar("T")
 
 
 def load_object(
@@ -85,6 +89,57 @@ def require_methods(thing: object, methods: Iterable[str], what: str) -> None:
         raise UserError(f"{what}: {type(thing).__name__} has no {', '.join(lacking)}")
 
 
+def ask(what: str, thing: object, method: str, *arguments: Any, gives: type[T]) -> T:
+    """What the method gives; UserError that names both where it raises, or gives another type."""
+    with calling(what, thing, method):
+        found = getattr(thing, method)(*arguments)
+    if not isinstance(found, gives):
+        gave = type(found).__name__
+        raise UserError(f"{named(what, thing, method)} gave {gave}, not {gives.__name__}")
+    return found
+
+
+@contextmanager
+def calling(what: str, thing: object, method: str) -> Iterator[None]:
+    """Around a call of other people's code: whatever it raises becomes one sentence that names it.
+
+    What our own code raises stays as it is, a defect; so does a shortage of memory, which is told
+    by what was done (`run.out_of_memory`).
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if is_ours(thing) or memory_ran_out(error):
+            raise
+        file = getattr(sys.modules.get(type(thing).__module__), "__file__", None)
+        raise raised(named(what, thing, method), error, file) from error
+
+
+def is_ours(thing: object) -> bool:
+    """Whether an object's class is one of this package."""
+    return type(thing).__module__.startswith("evenflow.")
+
+
+def named(what: str, thing: object, method: str) -> str:
+    """A method, as sentences name it."""
+    return f"{what}: {type(thing).__name__}.{method}"
+
+
+def raised(what: str, error: BaseException, file: str | None = None) -> UserError:
+    """The sentence for an exception of other people's code, with the line that raised it: the last
+    one in `file`, if any is there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == file] or frames
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return UserError(f"{what} raised {_said(error)}{place}")
+
+
 def _import_failed(path: str, what: str, module: str, error: BaseException) -> UserError:
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return UserError(f"{what} {path!r}: importing {module} failed: {said}")
+    return UserError(f"{what} {path!r}: importing {module} failed: {_said(error)}")
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

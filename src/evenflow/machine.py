@@ -79,3 +79,16 @@ def require_memory(needed: int, what: str) -> None:
             f"{what}: needs at least {needed / 2**30:,.0f} GiB of memory, and this machine has "
             f"{there / 2**30:,.0f}; lower it"
         )
+
+
+def memory_ran_out(error: Exception) -> bool:
+    """Whether it tells of a failed allocation, by Python or PyTorch, whose allocator on the CPU
+    raises a plain RuntimeError."""
+    if not isinstance(error, RuntimeError):
+        return isinstance(error, MemoryError)
+    says = str(error)
+    return (
+        type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in says
+        or "not enough memory" in says
+    )

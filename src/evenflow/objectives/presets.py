@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any, cast
 
 from evenflow.errors import UserError
-from evenflow.imports import load_object, require_methods
+from evenflow.imports import load_object, raised, require_methods
 from evenflow.objectives.balance import Balance
-from evenflow.objectives.objective import METHODS, Choices
+from evenflow.objectives.objective import METHODS, Choices, Needs
 from evenflow.objectives.surrogate import Surrogate
 
 
@@ -160,7 +160,14 @@ def preset(name: str) -> Preset:
     kind = load_object(name, "algorithm")
     try:
         objective = kind()
+    except UserError:
+        raise
     except Exception as error:
-        raise UserError(f"algorithm: {name} cannot be made without arguments: {error}") from error
+        raise raised(f"algorithm: {name}, made without arguments,", error) from error
     require_methods(objective, METHODS, f"algorithm: {name}")
+    if isinstance(objective, Choices) and type(objective).loss is Choices.loss:
+        raise UserError(f"algorithm: {name}: {type(objective).__name__} has no loss of its own")
+    if not isinstance(objective.needs, Needs):
+        given = type(objective.needs).__name__
+        raise UserError(f"algorithm: {name}: needs is a property with Needs, not {given}")
     return Preset(cast(Any, objective), name)

@@ -16,7 +16,6 @@ import logging
 import math
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenflow.errors import UserError
+from evenflow.imports import raised
 from evenflow.rewards.returned import numbers_of
 from evenflow.rewards.surroundings import copied, undisturbed
 
@@ -214,11 +214,7 @@ class Rewards:
             values = numbers_of(name, returned, count)
             _report_unknown(name, values)
             return values
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-        raise UserError(
-            f"the reward {name!r} raised {type(error).__name__}: {error}{place}"
-        ) from error
+        raise raised(f"the reward {name!r}", error) from error
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -45,6 +45,8 @@ class Collector:
     questions: Sequence[Prompt]
     sampling: Sampling
     rewards: Rewards
+    vocabulary: int | None = None
+    """How many tokens the policy has, if that is known."""
 
     def collect(self, step: int, drawn: int, left: int | None, phase: Phase) -> Batch:
         """The batch of `step` (from 0), with `phase(name)` around each part.
@@ -98,6 +100,7 @@ class Collector:
                     config.rollout.num_generations,
                     self.sampling,
                     seed=config.seed * 1_000_003 + number,
+                    vocabulary=self.vocabulary,
                 ):
                     judging.submit(group)
             with phase("reward"):  # what is left of it: most was done beside the sampling

@@ -3,17 +3,21 @@ nothing else of how answers come about."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from evenflow.data import Prompt
 from evenflow.errors import UserError
-from evenflow.imports import load_object, require_methods
+from evenflow.imports import ask, calling, is_ours, load_object, named, raised, require_methods
 from evenflow.policy.policy import Policy
 from evenflow.rollout.group import Group
 from evenflow.rollout.sampling import Sampling
 
+FIELD = "rollout.engine"
+ROUNDING = 0.01
+"""By how much a log-prob may lie above 0, from arithmetic."""
 ENGINES = {"embedded": "evenflow.rollout.embedded.engine:EmbeddedEngine"}
 """Engines by name; any other is given by its import path."""
 
@@ -69,28 +73,55 @@ class Engine(Protocol):
 
 def build_engine(name: str, tokenizer: Any, max_batch: int) -> Engine:
     """The engine of that name or import path, without a policy yet. `max_batch`: the most answers
-    sampled at once. UserError that names what is wrong."""
-    factory = load_object(ENGINES.get(name, name), "rollout.engine", ENGINES)
+    sampled at once. UserError that names what is wrong, now or whenever one of your own raises."""
+    if name in ENGINES:
+        return load_object(ENGINES[name], FIELD)(tokenizer=tokenizer, max_batch=max_batch)
+    factory = load_object(name, FIELD, ENGINES)
     try:
         engine = factory(tokenizer=tokenizer, max_batch=max_batch)
-    except TypeError as error:
-        raise UserError(
-            f"rollout.engine: {name}: is made with tokenizer and max_batch: {error}"
-        ) from error
-    require_methods(engine, ("update", "limits", "groups"), f"rollout.engine: {name}")
-    return engine
+    except UserError:
+        raise
+    except Exception as error:
+        made = f"{FIELD}: {name}, made with tokenizer and max_batch,"
+        raise raised(made, error) from error
+    require_methods(engine, ("update", "limits", "groups"), f"{FIELD}: {name}")
+    return engine if is_ours(engine) else Guarded(engine)
+
+
+class Guarded:
+    """An engine from outside: what it raises becomes a sentence that names its method."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def update(self, policy: Policy, version: int) -> None:
+        """See `Engine`."""
+        with calling(FIELD, self.engine, "update"):
+            self.engine.update(policy, version)
+
+    def limits(self, prompts: Sequence[Prompt]) -> Limits:
+        """See `Engine`."""
+        return ask(FIELD, self.engine, "limits", prompts, gives=Limits)
+
+    def groups(
+        self,
+        prompts: Sequence[Prompt],
+        count: int,
+        sampling: Sampling,
+        *,
+        seed: int | Sequence[int],
+    ) -> Iterator[Group]:
+        """See `Engine`."""
+        with calling(FIELD, self.engine, "groups"):
+            yield from self.engine.groups(prompts, count, sampling, seed=seed)
 
 
 def limits_of(engine: Engine, prompts: Sequence[Prompt]) -> Limits:
     """The engine's limits; UserError for a model that it cannot sample from."""
     try:
-        limits = engine.limits(prompts)
+        return engine.limits(prompts)
     except ValueError as error:
         raise UserError(f"model.path: {error}") from error
-    if not isinstance(limits, Limits):
-        name = type(engine).__name__
-        raise UserError(f"rollout.engine: {name}.limits gave {type(limits).__name__}, not Limits")
-    return limits
 
 
 def sample(
@@ -100,14 +131,22 @@ def sample(
     sampling: Sampling,
     *,
     seed: int | Sequence[int],
+    vocabulary: int | None = None,
 ) -> Iterator[Group]:
     """The engine's groups, as they come. UserError where they are not what was asked for, so that
-    nothing is learned from what belongs to another question."""
-    said = f"rollout.engine: {type(engine).__name__}.groups"
+    nothing is learned from what belongs to another question. `vocabulary`: how many tokens the
+    policy that learns from them has; None: it does not matter."""
+    said = named(FIELD, engine.engine if isinstance(engine, Guarded) else engine, "groups")
     missing = set(range(len(prompts)))
     for group in engine.groups(prompts, count, sampling, seed=seed):
-        if problem := problem_of(group, prompts, count, sampling, missing):
-            raise UserError(f"{said} {problem}")
+        problem = problem_of(group, prompts, count, missing)
+        if problem is None:
+            answers = zip(group.answers, group.logprobs, group.texts, group.finished, strict=True)
+            limit = sampling.max_tokens
+            found = (problem_of_answer(*answer, limit, vocabulary) for answer in answers)
+            problem = next(filter(None, found), None)
+        if problem is not None:
+            raise UserError(f"{said} gave {problem}")
         missing.remove(group.place)
         yield group
     if missing:
@@ -115,25 +154,59 @@ def sample(
 
 
 def problem_of(
-    group: Group, prompts: Sequence[Prompt], count: int, sampling: Sampling, missing: set[int]
+    group: Group, prompts: Sequence[Prompt], count: int, missing: set[int]
 ) -> str | None:
-    """What is wrong with a group of an engine, or None."""
+    """What is wrong with a group of an engine, its answers aside, or None."""
     if not isinstance(group, Group):
-        return f"gave {type(group).__name__}, not Group"
+        return f"{type(group).__name__}, not Group"
     place = group.place
     if not isinstance(place, int) or not 0 <= place < len(prompts):
-        return f"gave a group of place {place!r}; {len(prompts)} prompts were asked for"
+        return f"a group of place {place!r:.80}; {len(prompts)} prompts were asked for"
     if group.prompt is not prompts[place]:
-        return f"gave, at place {place}, a group of a question that nobody asked for there"
+        return f"a group of a question that nobody asked for at its place, {place}"
     if place not in missing:
-        return f"gave two groups for place {place}"
+        return f"two groups for place {place}"
+    if type(group.version) is not int:
+        return f"the version {group.version!r:.80}, not that of `update`"
     for name in ("answers", "logprobs", "texts", "finished"):
-        if len(getattr(group, name)) != count:
-            there = len(getattr(group, name))
-            return f"gave {there} {name} in a group of {count} answers"
-    for ids, logprobs in zip(group.answers, group.logprobs, strict=True):
-        if not 1 <= len(ids) <= sampling.max_tokens:
-            return f"gave an answer of {len(ids)} tokens; it has from 1 to {sampling.max_tokens}"
-        if len(logprobs) != len(ids):
-            return f"gave {len(logprobs)} log-probs for an answer of {len(ids)} tokens"
+        there = getattr(group, name)
+        if not isinstance(there, list):
+            return f"{name} that are {type(there).__name__}, not list"
+        if len(there) != count:
+            return f"{len(there)} {name} in a group of {count} answers"
+    return None
+
+
+def problem_of_answer(
+    ids: list[int],
+    logprobs: list[float],
+    text: str,
+    finished: bool,
+    limit: int,
+    vocabulary: int | None,
+) -> str | None:
+    """What is wrong with an answer of an engine, or None; at the speed of built-in functions, for
+    answers may be long."""
+    for name, row in (("token ids", ids), ("log-probs", logprobs)):
+        if not isinstance(row, list):
+            return f"{name} that are {type(row).__name__}, not list"
+    if not 1 <= len(ids) <= limit:
+        return f"an answer of {len(ids)} tokens; it has from 1 to {limit}"
+    if len(logprobs) != len(ids):
+        return f"{len(logprobs)} log-probs for an answer of {len(ids)} tokens"
+    for name, values, kind in (
+        ("token id", ids, int),
+        ("log-prob", logprobs, float),
+        ("text", [text], str),
+        ("finished", [finished], bool),
+    ):
+        if set(map(type, values)) != {kind}:
+            odd = next(value for value in values if type(value) is not kind)
+            return f"a {name} that is {type(odd).__name__} ({odd!r:.80}), not {kind.__name__}"
+    if min(ids) < 0 or (vocabulary is not None and max(ids) >= vocabulary):
+        known = "" if vocabulary is None else f", and the model's are from 0 to {vocabulary - 1}"
+        return f"the token id {min(ids) if min(ids) < 0 else max(ids)}{known}"
+    if not all(map(math.isfinite, logprobs)) or max(logprobs) > ROUNDING:
+        odd = next(p for p in logprobs if not (math.isfinite(p) and p <= ROUNDING))
+        return f"the log-prob {odd}; it is the logarithm of a chance above 0"
     return None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from evenflow.errors import UserError
+from evenflow.machine import memory_ran_out
 
 FIELDS = {
     "loading the model": "what is held: train with model.lora, or set log.reference_kl=false",
@@ -26,11 +25,8 @@ def naming_the_field(phase: str) -> Iterator[None]:
     """Turn a failed allocation in a phase into a UserError that names what to lower."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise out_of_memory(phase) from error
-    except RuntimeError as error:
-        # The CPU's allocator raises a plain RuntimeError.
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if memory_ran_out(error):
             raise out_of_memory(phase) from error
         raise
 

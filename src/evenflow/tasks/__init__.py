@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from evenflow.errors import UserError
-from evenflow.imports import load_object, require_methods
+from evenflow.imports import ask, load_object, raised, require_methods
 from evenflow.rewards.load import register
 
 
@@ -76,16 +76,35 @@ def get_task(name: str, options: dict[str, Any]) -> Task:
         task = kind(**checked)
     except TypeError as error:
         raise UserError(f"data.task_options: {error}") from None
+    except UserError:
+        raise
+    except Exception as error:
+        if name in TASKS:
+            raise
+        raise raised(f"data.task: {name}, made with data.task_options,", error) from error
     require_methods(task, ("rows", "reward"), f"data.task: {name}")
+    if not callable(task.reward):
+        raise UserError(f"data.task: {name}.reward: is a {type(task.reward).__name__}, no function")
     return task
 
 
 def rows_of(task: Task, split: str, count: int) -> list[dict[str, Any]]:
     """So many rows of a task; UserError that names the task where they are none."""
-    rows = task.rows(split, count)
-    said = f"data.task: {type(task).__name__}.rows"
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{said} gave something else than a list of rows (column → value)")
+    rows = ask("data.task", task, "rows", split, count, gives=list)
     if not rows:
+        said = f"data.task: {type(task).__name__}.rows"
         raise UserError(f"{said} gave no row of the split {split!r}")
-    return rows
+    return checked_rows(rows, f"data.task: {type(task).__name__}.rows")
+
+
+def checked_rows(rows: Iterable[Any], said: str) -> list[dict[str, Any]]:
+    """Rows from other people's code as dictionaries; UserError that begins as `said`."""
+    found = []
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping) or not all(isinstance(name, str) for name in row):
+            raise UserError(
+                f"{said}: row {number} is {type(row).__name__} ({row!r:.80}), not a mapping from "
+                "column to value"
+            )
+        found.append(dict(row))
+    return found

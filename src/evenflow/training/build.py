@@ -24,7 +24,7 @@ from evenflow.rollout.engine import Engine, Limits, build_engine, limits_of
 from evenflow.rollout.sampling import Sampling
 from evenflow.rollout.stopping import chat_ends, require_vocabulary
 from evenflow.run.out_of_memory import naming_the_field
-from evenflow.tasks import Task, get_task, rows_of
+from evenflow.tasks import Task, checked_rows, get_task, rows_of
 
 Rows = Iterable[Mapping[str, Any]]
 TASK_QUESTIONS = 4096  # training questions of a task unless it or the recipe says otherwise
@@ -77,13 +77,19 @@ def load_questions(
     data, held_out, skip = config.data, config.evaluation.questions, config.evaluation.skip
     task = get_task(data.task, data.task_options) if data.task else None
     train, test = [], []
-    if (given is not None) != (data.train == GIVEN):
+    if given is None and training and data.train == GIVEN:
         raise UserError(
-            f"data.train: {GIVEN} stands for questions that Python hands to the trainer: "
-            "Trainer(config, questions=…)"
+            f"data.train: {GIVEN} stands for questions that Python hands to the trainer, which no "
+            "command can: Trainer(config, questions=…), and with resume=CHECKPOINT to go on"
+        )
+    if given is not None and data.train != GIVEN:
+        raise UserError(
+            "questions: the recipe names others (data.task, data.train); leave these out, or set "
+            f"data.task=null data.train={GIVEN}"
         )
     if given is not None:
-        train, test = ([dict(row) for row in rows] for rows in given)
+        train = given_rows(given[0], "questions")[: data.train_questions]
+        test = given_rows(given[1], "held_out")
         if not train:
             raise UserError("questions: there are none to train on")
     elif training and task is not None:
@@ -102,6 +108,16 @@ def load_questions(
         test=tokenize(test, tokenizer, data, head) if test else [],
         task=task,
     )
+
+
+def given_rows(rows: Rows, name: str) -> list[dict[str, Any]]:
+    """Rows from Python; UserError that names the argument where they are none."""
+    if isinstance(rows, str | Mapping) or not isinstance(rows, Iterable):
+        raise UserError(
+            f"{name}: must be rows, each a mapping from column to value, not a "
+            f"{type(rows).__name__}; a file is named by data.train and data.test"
+        )
+    return checked_rows(rows, name)
 
 
 def tokenize(
@@ -132,8 +148,7 @@ def build_rewards(
     """The recipe's reward functions, or the task's own, or those that Python hands over."""
     data, weights = config.data, config.reward.functions
     if given is not None:
-        of_each = given if isinstance(given, Mapping) else dict.fromkeys(given, 1.0)
-        functions = [(name_of(function), function, weight) for function, weight in of_each.items()]
+        functions = given_functions(given)
     elif data.train == GIVEN and not weights:
         raise UserError("rewards: name them: Trainer(config, questions=…, rewards=[my_reward])")
     else:
@@ -141,6 +156,23 @@ def build_rewards(
         if not functions and data.task:
             functions = [(data.task, get_task(data.task, data.task_options).reward, 1.0)]
     return Rewards(functions, timeout=config.reward.timeout)
+
+
+def given_functions(
+    given: Sequence[Callable] | Mapping[Callable, float],
+) -> list[tuple[str, Callable, float]]:
+    """(name, function, weight) of rewards from Python; UserError where they are none."""
+    if callable(given) or isinstance(given, str) or not isinstance(given, Iterable):
+        raise UserError(
+            f"rewards: must be a list of functions, or function → weight, not {given!r:.80}"
+        )
+    pairs = given.items() if isinstance(given, Mapping) else [(each, 1.0) for each in given]
+    for function, weight in pairs:
+        if not callable(function):
+            raise UserError(f"rewards: {function!r:.80} is no function")
+        if not isinstance(weight, int | float):
+            raise UserError(f"rewards: the weight of {name_of(function)} must be a number")
+    return [(name_of(function), function, weight) for function, weight in pairs]
 
 
 def name_of(function: Callable) -> str:

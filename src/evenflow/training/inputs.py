@@ -6,8 +6,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from evenflow.config import TrainConfig
+from evenflow.config import GIVEN, TrainConfig
 from evenflow.config.effect import needs_reference
 from evenflow.data import Prompt
 from evenflow.errors import UserError
@@ -16,18 +17,30 @@ from evenflow.run.console import console
 from evenflow.training.build import Questions
 
 
-def marks_of(config: TrainConfig, questions: Questions, *, again: bool) -> dict[str, str]:
-    """What a run reads, in words → a mark that differs where the contents do.
+def marks_of(
+    config: TrainConfig,
+    questions: Questions,
+    rewards: Sequence[tuple[str, Any, float]] = (),
+    *,
+    again: bool,
+) -> dict[str, str]:
+    """What a run reads, in words → a mark that differs where the contents do. `rewards` are those
+    that Python hands over, (name, function, weight); the recipe tells of others.
 
     `again`: the run goes on; of the weights only those count that its checkpoint does not hold.
     """
     reads_reference = needs_reference(config, config.build_objective())
     data, model, first = config.data, config.model, config.evaluation.skip
     train, test = ("data.task",) * 2 if data.task else ("data.train", "data.test")
+    if data.train == GIVEN:
+        train, test = "questions", "held_out"
     found = {f"training questions ({train})": mark_of_questions(questions.train)}
     if questions.test:
         some = f"held-out questions {first + 1} to {first + config.evaluation.questions}"
         found[f"{some} ({test})"] = mark_of_questions(questions.test)
+    found["rewards from Python (rewards)"] = ", ".join(
+        f"{n}: {weight:g}" for n, _, weight in rewards
+    )
     read: dict[str, str] = {}
     if not again or model.lora is not None or (reads_reference and not model.reference):
         read["model.path"] = model.path

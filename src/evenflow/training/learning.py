@@ -12,11 +12,16 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 
 from evenflow.config import OptimizerConfig, TrainConfig
-from evenflow.objectives import Objective
+from evenflow.errors import UserError
+from evenflow.imports import ask, calling, named
+from evenflow.objectives import Answers, Objective, Scores
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate, micro_batches
 from evenflow.training.optim import adamw, parameter_groups, rate_factor, set_rate
 from evenflow.training.scoring import Rows
+
+ALGORITHM = "algorithm"
+"""The field that names an objective."""
 
 
 @dataclass
@@ -97,8 +102,9 @@ class Learner:
                     rows.prompt_ids, rows.answer_ids, budget=self.config.micro_batch_tokens
                 )
                 current = nn.functional.pad(current, (0, width - current.shape[1]))
-            answers = self.objective.estimate(current, answers)
-        total = self.objective.total(answers)
+            answers = ask(ALGORITHM, self.objective, "estimate", current, answers, gives=Answers)
+        with calling(ALGORITHM, self.objective, "total"):
+            total = self.objective.total(answers)
         policy.train()
         loss_sum = 0.0
         for micro_rows in micros:
@@ -121,9 +127,10 @@ class Learner:
             old = torch.where(on_policy[:, None], fixed, micro.old_logprobs)
             micro = micro.replace(old_logprobs=old)
             if whole:
-                micro = self.objective.estimate(fixed, micro)
-            loss, metrics = self.objective.loss(scores, micro, total)
-            loss.backward()
+                micro = ask(ALGORITHM, self.objective, "estimate", fixed, micro, gives=Answers)
+            loss, metrics = loss_of(self.objective, scores, micro, total)
+            with calling(ALGORITHM, self.objective, "loss"):
+                loss.backward()
             loss_sum += loss.item()
             # Each optimiser step has its own groups: log Z moves between them.
             learned.add(metrics | {"group": micro.groups + (len(learned.losses) << 32)})
@@ -147,6 +154,30 @@ class Learner:
         learned.losses.append(loss)
         for name, norm in norms.items():
             learned.grad_norms.setdefault(name, []).append(norm)
+
+
+def loss_of(
+    objective: Objective, scores: Scores, answers: Answers, total: Tensor | float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the objective says of a micro-batch; UserError where it is no loss and metrics."""
+    said = named(ALGORITHM, objective, "loss")
+    found = ask(ALGORITHM, objective, "loss", scores, answers, total, gives=tuple)
+    if len(found) != 2 or not isinstance(found[1], dict):
+        raise UserError(f"{said} gave something else than a loss and a dictionary of metrics")
+    loss, metrics = found
+    if not isinstance(loss, Tensor):
+        raise UserError(f"{said} gave a loss that is {type(loss).__name__}, not a tensor")
+    if loss.shape or not loss.requires_grad:
+        lacks = f"one of shape {tuple(loss.shape)}" if loss.shape else "one without gradient"
+        raise UserError(f"{said} gave, for a loss, {lacks}; it is one number with a gradient")
+    for name, values in metrics.items():
+        fits = isinstance(values, Tensor) and tuple(values.shape) == (len(answers),)
+        if not fits or values.requires_grad:
+            raise UserError(
+                f"{said} gave a metric {name!r} that is not a detached tensor with one number for "
+                f"each of the {len(answers)} answers"
+            )
+    return loss, metrics
 
 
 def build_learner(policy: Policy, objective: Objective, config: TrainConfig) -> Learner:

@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from evenflow.errors import UserError
+from evenflow.imports import ask, named
 from evenflow.objectives import Objective
 from evenflow.objectives.summary import weighted_mean
-from evenflow.training.learning import Learned
+from evenflow.training.learning import ALGORITHM, Learned
 
 
 def learning_metrics(learned: Learned, objective: Objective) -> dict[str, Any]:
@@ -28,13 +30,20 @@ def learning_metrics(learned: Learned, objective: Objective) -> dict[str, Any]:
         **{f"grad_norm/{name}": fmean(norms) for name, norms in learned.grad_norms.items()},
         "optimizer/skipped": float(learned.skipped),
     }
-    if "kl_old" in of:
+    if {"kl_old", "tokens"} <= of.keys():
         metrics["kl/old"] = weighted_mean(of["kl_old"], of["tokens"])
     if "kl_ref" in of:
         metrics["kl/reference"] = of["kl_ref"].mean().item()
     if "sampler_gap" in of:
         metrics["sampler/gap"] = of["sampler_gap"].max().item()
-    return metrics | objective.summarise(of)
+    said = ask(ALGORITHM, objective, "summarise", of, gives=dict)
+    for name, value in said.items():
+        if not (isinstance(name, str) and isinstance(value, int | float | list)):
+            raise UserError(
+                f"{named(ALGORITHM, objective, 'summarise')} gave {type(value).__name__} for "
+                f"{name!r}; it must be a number, or a list of numbers"
+            )
+    return metrics | said
 
 
 def shown(metrics: Mapping[str, float]) -> dict[str, str]:

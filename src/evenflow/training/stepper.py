@@ -18,14 +18,15 @@ from torch import Tensor
 
 from evenflow.config import TrainConfig
 from evenflow.data import Prompt
-from evenflow.objectives import Objective
+from evenflow.imports import ask, calling
+from evenflow.objectives import Answers, Objective
 from evenflow.policy.policy import Policy
 from evenflow.rollout.collect import Batch, Collector, Phase
 from evenflow.rollout.engine import limits_of
 from evenflow.rollout.group import count_answers, count_tokens
 from evenflow.run.console import console
 from evenflow.training.budget import Spent
-from evenflow.training.learning import build_learner
+from evenflow.training.learning import ALGORITHM, build_learner
 from evenflow.training.metrics import learning_metrics
 from evenflow.training.reset import ResetRule
 from evenflow.training.scoring import padded, rewards_of, score, to_rows
@@ -53,7 +54,8 @@ class Stepper:
         self.policy, self.collector, self.engine = policy, collector, collector.engine
         self.exact = limits_of(self.engine, collector.questions).exact
         self.learner = build_learner(policy, objective, config)
-        self.memory = objective.memory(self._judge_reference)
+        with calling(ALGORITHM, objective, "memory"):
+            self.memory = objective.memory(self._judge_reference)
         self.reset = ResetRule(config.reset)
         if config.reset.active:
             policy.require_like_reference()
@@ -90,7 +92,7 @@ class Stepper:
         rows = to_rows(groups, rewards, self.policy.device)
         rescore = not self.exact and self.learner.needs_old_logprobs(rows)
         rows = score(rows, self.policy, self.needs, config, phase, rescore=rescore)
-        answers = self.objective.prepare(rows.answers)
+        answers = ask(ALGORITHM, self.objective, "prepare", rows.answers, gives=Answers)
         if self.memory is not None:
             with phase("log Z"):
                 answers, report = self.memory.fill(answers, rows.keys)

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from evenflow.config import TrainConfig
+from evenflow.config import GIVEN, TrainConfig
 from evenflow.errors import UserError
 from evenflow.policy.loading import load_tokenizer
+from evenflow.policy.stops import vocabulary
 from evenflow.rollout.collect import Collector
 from evenflow.run import checkpoints
 from evenflow.run.console import Display, before_after, console, show_rows
@@ -95,20 +96,17 @@ class Trainer:
         on_step: Callback | None = None,
         on_evaluation: Callback | None = None,
     ) -> None:
-        """`folder` is the run's; without one it is made as the recipe says (output)."""
-        if folder is None:
-            folder = run_folder(config.output, config.algorithm.replace(":", "-"))
-            begin(config, folder)
+        """`folder` is the run's; without one it is that of the checkpoint, or made as the recipe
+        says (output)."""
+        here = Path.cwd()  # a reward may go to another directory
         set_threads(config)
-        # In full: a reward may go to another directory.
-        self.config, self.folder = config, folder.absolute()
-        resume = resume and resume.absolute()
+        self.config = config
+        resume = resume and here / resume
         self.device = choose_device(config.device)
         torch.manual_seed(config.seed)
         self.objective = config.build_objective()
         self.tokenizer = load_tokenizer(str(resume or config.model.path))
         self.policy = policy_to_train(config, self.device, self.tokenizer, resume)
-        checkpoint.try_save(folder, self.policy.model, self.tokenizer)
         self.questions = load_questions(
             config, self.tokenizer, given=None if questions is None else (questions, held_out or ())
         )
@@ -119,8 +117,18 @@ class Trainer:
         self.held_out = build_held_out(
             config, self.questions, self.rewards, self.tokenizer, self.policy
         )
+        if folder is None and resume is None:  # nothing is left of what cannot begin
+            folder = run_folder(config.output, config.algorithm.replace(":", "-"), here)
+            begin(config, folder)
+        self.folder = here / (folder or cast(Path, resume).parent)
+        checkpoint.try_save(self.folder, self.policy.model, self.tokenizer)
         collector = Collector(
-            config, self.engine, self.questions.train, self.sampling, self.rewards
+            config,
+            self.engine,
+            self.questions.train,
+            self.sampling,
+            self.rewards,
+            vocabulary(self.policy.model),
         )
         self.stepper = Stepper(config, self.objective, self.policy, collector, self.folder)
         self.step = 0
@@ -131,7 +139,8 @@ class Trainer:
         self.right: list[float] | None = None  # each held-out question's, where it is exact
         self.seconds: dict[str, float] = {}
         self.stopping = False  # a callback has said so
-        self.inputs = marks_of(config, self.questions, again=resume is not None)
+        self.given = [] if rewards is None else self.rewards.functions
+        self.inputs = marks_of(config, self.questions, self.given, again=resume is not None)
         if resume is not None:
             state = checkpoint.load_state(resume)
             with checkpoint.fitting(resume):
@@ -181,10 +190,14 @@ class Trainer:
         if self.done:
             self._end(saved)
         else:
+            by_name = config.data.train != GIVEN and not self.given
+            go_on = (
+                f"evenflow train --resume {self.folder}"
+                if by_name
+                else f"Trainer(config, resume=Path({str(saved)!r}), …)"
+            )
             console.print(
-                f"stopped after step {self.step} of {total}; go on with: "
-                f"evenflow train --resume {self.folder}",
-                markup=False,
+                f"stopped after step {self.step} of {total}; go on with: {go_on}", markup=False
             )
         stopped_by = 0 if self.done else interrupt.number
         return Result(self.folder, saved, self.step, self.before, self.after, stopped_by)
@@ -204,7 +217,8 @@ class Trainer:
             if self.held_out:
                 columns, samples = self._evaluate(display)
                 self.before = self.after
-                log.log(0, true_log_z(self.config, self.right) | columns, samples)
+                right = None if self.given else self.right  # of the task's own reward
+                log.log(0, true_log_z(self.config, right) | columns, samples)
         elif self.step > log.last:
             self._report(log, display)
         else:
