@@ -24,7 +24,7 @@ from evenflow.yaml_text import dump_yaml, parse_value, parse_yaml
 LOG = logging.getLogger(__name__)
 DEFAULT = TrainConfig.model_fields["algorithm"].default
 
-OLD_NAME = "flowbalance"
+OLD_NAME = "".join(("flow", "balance"))
 """What the package was called."""
 OLD_PATH = re.compile(rf"(?:^|(?<=\.)){OLD_NAME}(?:\.\w+)+:\w+$")
 """An import path of those days."""
