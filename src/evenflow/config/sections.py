@@ -97,7 +97,8 @@ class CriticConfig(Section):
 
 class DataConfig(Section):
     task: str | None = None
-    """Built-in task that makes the questions: "countdown", "programs" or "stories"."""
+    """Built-in task that makes the questions: "countdown", "programs" or "stories"; or
+    one of your own, my_module:MyTask."""
     task_options: dict[str, Any] = {}
     """Arguments of the task, e.g. {numbers: 4, largest: 9, targets: [10, 40]}."""
     train: str | None = None

@@ -113,7 +113,8 @@ class Objective(Protocol):
         ...
 
     def estimate(self, logprobs: Tensor, answers: Answers) -> Answers:
-        """Once per mini-batch of whole groups, log-probs (N, T) without gradient."""
+        """Before the loss, log-probs (N, T) without gradient: on the whole mini-batch where `needs`
+        say whole_groups, else on each micro-batch."""
         ...
 
     def total(self, answers: Answers) -> Tensor | float:

@@ -126,7 +126,7 @@ class Learner:
             # The ratio is exactly 1, whatever the sampler's arithmetic.
             old = torch.where(on_policy[:, None], fixed, micro.old_logprobs)
             micro = micro.replace(old_logprobs=old)
-            if whole:
+            if whole or not self.objective.needs.whole_groups:
                 micro = ask(ALGORITHM, self.objective, "estimate", fixed, micro, gives=Answers)
             loss, metrics = loss_of(self.objective, scores, micro, total)
             with calling(ALGORITHM, self.objective, "loss"):
