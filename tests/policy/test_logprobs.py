@@ -14,7 +14,8 @@ from transformers import (
 )
 
 from evenflow.errors import UserError
-from evenflow.policy.policy import Policy, check_projection, inputs_of
+from evenflow.policy.policy import Policy, check_projection
+from evenflow.policy.states import inputs_of
 from evenflow.policy.tokens import collate, micro_batches
 
 PROMPTS, ANSWERS = make_rows()

@@ -24,6 +24,7 @@ from evenflow.policy.adapters import base_of, is_adapter, load_adapter, merged, 
 from evenflow.policy.checks import require_json, require_weights, settle_generation_config
 from evenflow.policy.heads import Critic, PartitionHead
 from evenflow.policy.policy import Policy, check_projection
+from evenflow.policy.states import can_share
 from evenflow.policy.stops import vocabulary
 
 BUILTIN = "builtin:"
@@ -218,6 +219,9 @@ def build_policy(
         for trained in (model, judge.trunk if judge is not None else None):
             if trained is not None:
                 _recompute_activations(trained)
+    else:  # recomputation knows no keys and values
+        with policy.autocast():
+            policy.shares_prompts = can_share(model)
     return policy.train()
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +13,16 @@ from evenflow.errors import UserError
 from evenflow.objectives.objective import Scores
 from evenflow.policy.heads import Critic, PartitionHead
 from evenflow.policy.logprobs import token_logprobs
+from evenflow.policy.states import States, hidden_states, projection, states_of, trunk_of
 from evenflow.policy.tokens import Tokens, collate, micro_batches
-
-TOKEN_KINDS = ("token_type_ids", "mm_token_type_ids")
-"""What models call the tensor that tells tokens of text, 0, from marks of images."""
 
 
 class Policy(nn.Module):
     """π(y|x), log Zφ(x), V(x, y_<t) and, frozen, π_ref(y|x); log-probs are of the tempered policy.
 
     `model` is any `AutoModelForCausalLM`, or a PEFT model around one: then the reference is the
-    model with the adapter switched off, and `reference` stays None.
+    model with the adapter switched off, and `reference` stays None. `shares_prompts`: a prompt of
+    several answers is read once for them; `can_share` knows whether the model allows it.
     """
 
     def __init__(
@@ -37,6 +35,7 @@ class Policy(nn.Module):
         temperature: float = 1.0,
         chunk: int = 4096,
         compute_dtype: torch.dtype = torch.float32,
+        shares_prompts: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -48,6 +47,7 @@ class Policy(nn.Module):
         self.temperature = temperature
         self.chunk = chunk
         self.compute_dtype = compute_dtype
+        self.shares_prompts = shares_prompts
         self.adapted = hasattr(model, "disable_adapter")
 
     @property
@@ -69,11 +69,23 @@ class Policy(nn.Module):
     def forward(self, tokens: Tokens, *, entropy: bool = False) -> Scores:
         """Log-probs of the answers' tokens, and what heads and critic say; all with gradient."""
         with self.autocast():
-            hidden, project = hidden_states(self.model, tokens.ids)
-            logprobs, spread = self._answer_logprobs(hidden, project, tokens, entropy=entropy)
-            log_z = self.head(hidden, tokens.prompt_mask) if self.head is not None else None
-            values = self._values(hidden, tokens) if self.critic is not None else None
+            states = self._states(trunk_of(self.model), tokens)
+            logprobs, spread = self._answer_logprobs(self.model, states, tokens, entropy=entropy)
+            log_z = values = None
+            if self.head is not None:
+                log_z = self.head(states.prompts, tokens.prompt_mask)[tokens.prompts][tokens.rows]
+            if self.critic is not None:
+                values = self._values(states, tokens)
         return Scores(logprobs, log_z, values, spread)
+
+    def micro_batches(
+        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], budget: int
+    ) -> list[list[int]]:
+        """How answers are cut so that no more than `budget` tokens are read at a time."""
+        return micro_batches(prompts, answers, budget, shared=self.shares_prompts)
+
+    def _states(self, trunk: nn.Module, tokens: Tokens) -> States:
+        return states_of(trunk, tokens, shared=self.shares_prompts)
 
     def require_like_reference(self) -> None:
         """Refuse a reference that could not become what the policy is."""
@@ -104,38 +116,30 @@ class Policy(nn.Module):
             raise ValueError("this policy was built without a reference")
 
     def _answer_logprobs(
-        self,
-        hidden: Tensor,
-        project: Callable[[Tensor], Tensor],
-        tokens: Tokens,
-        *,
-        entropy: bool = False,
+        self, model: nn.Module, states: States, tokens: Tokens, *, entropy: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         # Only the states that predict an answer's token meet the vocabulary: neither prompts nor
         # padding cost logits.
-        places = predictors(tokens)
+        mask = tokens.token_mask
         picked = token_logprobs(
-            hidden[places.rows, places.before],
-            tokens.ids[places.rows, places.before + 1],
-            project,
+            states.before[mask],
+            tokens.answers[mask],
+            projection(model),
             temperature=self.temperature,
             chunk=self.chunk,
             entropy=entropy,
         )
-        logprobs = places.spread(picked[:, 0])
-        return logprobs, places.spread(picked[:, 1]) if entropy else None
+        columns = [spread(picked[:, i], tokens) for i in range(picked.shape[1])]
+        return columns[0], columns[1] if entropy else None
 
-    def _values(self, hidden: Tensor | None, tokens: Tokens) -> Tensor:
+    def _values(self, states: States | None, tokens: Tokens) -> Tensor:
         """(B, T) V before each token, from the policy's states or the critic's own."""
         assert self.critic is not None
         if self.critic.trunk is not None:
-            trunk = self.critic.trunk(**inputs_of(self.critic.trunk, tokens.ids))
-            hidden = trunk.last_hidden_state
-        elif hidden is None:
-            hidden, _ = hidden_states(self.model, tokens.ids)
-        assert hidden is not None
-        places = predictors(tokens)
-        return places.spread(self.critic(hidden[places.rows, places.before]))
+            states = self._states(self.critic.trunk, tokens)
+        elif states is None:
+            states = self._states(trunk_of(self.model), tokens)
+        return spread(self.critic(states.before[tokens.token_mask]), tokens)
 
     @torch.no_grad()
     def score(
@@ -154,7 +158,8 @@ class Policy(nn.Module):
         with scorer as model:
 
             def logprobs(tokens: Tokens) -> Tensor:
-                return self._answer_logprobs(*hidden_states(model, tokens.ids), tokens)[0]
+                states = self._states(trunk_of(model), tokens)
+                return self._answer_logprobs(model, states, tokens)[0]
 
             return self._batched(logprobs, prompts, answers, budget)
 
@@ -181,9 +186,8 @@ class Policy(nn.Module):
     ) -> Tensor:
         width = max(map(len, answers))
         result = torch.zeros(len(answers), width, device=self.device)
-        lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
         with self.autocast():
-            for rows in micro_batches(lengths, budget):
+            for rows in self.micro_batches(prompts, answers, budget):
                 tokens = collate(
                     [prompts[i] for i in rows],
                     [answers[i] for i in rows],
@@ -194,30 +198,11 @@ class Policy(nn.Module):
         return result
 
 
-class Predictors(NamedTuple):
-    """Where the states stand that predict the M tokens of a batch of answers."""
-
-    rows: Tensor
-    """(M,)"""
-    columns: Tensor
-    """(M,) the token's place in its answer."""
-    before: Tensor
-    """(M,) the place of the state: one before the token's own."""
-    shape: tuple[int, int]
-
-    def spread(self, values: Tensor) -> Tensor:
-        """(M,) -> (B, T), 0 on padding."""
-        blank = torch.zeros(self.shape, device=values.device)
-        return blank.index_put((self.rows, self.columns), values)
-
-
-def predictors(tokens: Tokens) -> Predictors:
-    """The places of a batch's answers."""
-    mask = tokens.answer_mask  # (B, T)
-    rows, columns = mask.nonzero(as_tuple=True)
-    return Predictors(
-        rows, columns, tokens.prompt_lengths[rows] + columns - 1, (mask.shape[0], mask.shape[1])
-    )
+def spread(values: Tensor, tokens: Tokens) -> Tensor:
+    """A value for each token of U different answers, one after the other, -> (B, T), 0 on
+    padding."""
+    mask = tokens.answer_mask
+    return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, values)[tokens.rows]
 
 
 @contextlib.contextmanager
@@ -229,40 +214,6 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
         yield model
     finally:
         model.train(training)
-
-
-def hidden_states(model: nn.Module, ids: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Last-layer hidden states (B, S, H), and the map from them to float32 logits (…, V)."""
-    language_model = cast(Any, model)
-    if hasattr(model, "get_base_model"):  # a PEFT model: its layers are adapted in place
-        language_model = language_model.get_base_model()
-    trunk = language_model.base_model
-    hidden = trunk(**inputs_of(trunk, ids)).last_hidden_state
-    output = language_model.get_output_embeddings()
-    config = language_model.config.get_text_config()
-    # Three families scale or cap their logits after the projection (Cohere, Granite, Gemma 2).
-    scale = getattr(config, "logit_scale", None) or 1.0
-    scale /= getattr(config, "logits_scaling", None) or 1.0
-    cap = getattr(config, "final_logit_softcapping", None)
-
-    def project(states: Tensor) -> Tensor:
-        logits = output(states).float()
-        if scale != 1.0:
-            logits = logits * scale
-        return torch.tanh(logits / cap) * cap if cap else logits
-
-    return hidden, project
-
-
-def inputs_of(trunk: nn.Module, ids: Tensor) -> dict[str, Any]:
-    """What the forward pass of a model's trunk asks for; one that reads images, too, may ask in
-    training which tokens are marks of one: none."""
-    inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
-    config = cast(Any, trunk).config
-    if config.get_text_config() is not config:
-        taken = inspect.signature(trunk.forward).parameters
-        inputs |= {name: torch.zeros_like(ids) for name in TOKEN_KINDS if name in taken}
-    return inputs
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from evenflow.errors import UserError
 from evenflow.imports import ask, calling, named
 from evenflow.objectives import Answers, Objective, Scores
 from evenflow.policy.policy import Policy
-from evenflow.policy.tokens import collate, micro_batches
+from evenflow.policy.tokens import collate
 from evenflow.training.optim import adamw, parameter_groups, rate_factor, set_rate
 from evenflow.training.scoring import Rows
 
@@ -91,8 +91,9 @@ class Learner:
         """One optimiser step. Answers of the policy's own version are on-policy."""
         policy, answers, width = self.policy, rows.answers, rows.answers.mask.shape[1]
         own = rows.versions == self.version  # (N,)
-        lengths = [len(p) + len(a) for p, a in zip(rows.prompt_ids, rows.answer_ids, strict=True)]
-        micros = micro_batches(lengths, self.config.micro_batch_tokens)
+        micros = policy.micro_batches(
+            rows.prompt_ids, rows.answer_ids, self.config.micro_batch_tokens
+        )
         whole = len(micros) == 1
         if not whole and self.objective.needs.whole_groups:
             # The estimate needs every answer of the group before the first gradient.

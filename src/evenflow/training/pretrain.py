@@ -14,7 +14,6 @@ from tokenizers import Regex, Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
-from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -93,12 +92,7 @@ def require_room(config: PretrainConfig, vocabulary: int) -> None:
 
 def answer_loss(policy: Policy, tokens: Tokens) -> torch.Tensor:
     """Mean cross-entropy of the answers' tokens, in nats; prompts are given, not learned."""
-    mask = tokens.answer_mask
-    rows, columns = mask.nonzero(as_tuple=True)
-    places = tokens.prompt_lengths[rows] + columns
-    with policy.autocast():
-        logits = policy.model(input_ids=tokens.ids).logits
-    return cross_entropy(logits[rows, places - 1].float(), tokens.ids[rows, places])
+    return -policy(tokens).logprobs.sum() / tokens.answer_lengths[tokens.rows].sum()
 
 
 def pretrain(config: PretrainConfig, name: str) -> Path:

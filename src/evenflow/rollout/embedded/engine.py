@@ -9,11 +9,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from evenflow.data import Prompt
+from evenflow.policy.cacheable import check_model
 from evenflow.policy.policy import Policy
 from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.decoding import decoder_of
-from evenflow.rollout.embedded.decoder import check_model
 from evenflow.rollout.embedded.generate import generate
 from evenflow.rollout.engine import Limits
 from evenflow.rollout.group import Group

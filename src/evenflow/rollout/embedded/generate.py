@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from evenflow.policy.cacheable import check_model
 from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
-from evenflow.rollout.embedded.decoder import Decoder, check_model
+from evenflow.rollout.embedded.decoder import Decoder
 from evenflow.rollout.embedded.draw import draw
 from evenflow.rollout.sampling import Sampling
 

@@ -34,7 +34,7 @@ from evenflow.policy.loading import (
     separator_id,
 )
 from evenflow.policy.policy import Policy
-from evenflow.policy.tokens import collate, micro_batches
+from evenflow.policy.tokens import collate
 from evenflow.rollout.group import Group
 from evenflow.run import checkpoints
 from evenflow.run.files import finite, write_atomic
@@ -241,12 +241,14 @@ def head_log_z(policy: Policy, groups: Sequence[Group], budget: int) -> dict[str
     keys = list(questions)
     found: dict[str, float] = {}
     policy.eval()
-    for rows in micro_batches([len(questions[key]) + 1 for key in keys], budget):
-        ids = [questions[keys[i]] for i in rows]
-        # The head reads the prompt alone: any token will do for an answer.
-        log_z = policy(
-            collate(ids, [question[-1:] for question in ids], device=policy.device)
-        ).log_z
+    prompts = [questions[key] for key in keys]
+    # The head reads the prompt alone: any token will do for an answer.
+    answers = [prompt[-1:] for prompt in prompts]
+    for rows in policy.micro_batches(prompts, answers, budget):
+        tokens = collate(
+            [prompts[i] for i in rows], [answers[i] for i in rows], device=policy.device
+        )
+        log_z = policy(tokens).log_z
         found |= dict(zip((keys[i] for i in rows), log_z.tolist(), strict=True))
     return found
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from evenflow.policy.policy import evaluating, hidden_states
+from evenflow.policy.policy import evaluating
+from evenflow.policy.states import hidden_states
 
 if TYPE_CHECKING:
     from evenflow.studies.exact.problems import Problem

@@ -1,0 +1,210 @@
+"""Last-layer hidden states of answers and their prompts, and the way from there to logits.
+
+The G answers of a group have one prompt. It is read once: its keys and values, with their
+gradients, are handed to the forward pass of the answers, as they are in sampling.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache
+from transformers.cache_utils import CacheLayerMixin
+
+from evenflow.policy.cacheable import cache_argument, check_model
+from evenflow.policy.tokens import Tokens, collate
+
+TOKEN_KINDS = ("token_type_ids", "mm_token_type_ids")
+"""What models call the tensor that tells tokens of text, 0, from marks of images."""
+WORTH = 0.1
+"""Of all tokens: so many must be saved for prompts to be read apart, in a pass of their own."""
+
+
+@dataclass(frozen=True)
+class States:
+    """Of `Tokens`."""
+
+    prompts: Tensor
+    """(P, L, H) of each different prompt, anything on padding."""
+    before: Tensor
+    """(U, A, H) the state that predicts each token of an answer."""
+
+
+def states_of(trunk: nn.Module, tokens: Tokens, *, shared: bool = False) -> States:
+    """The states of a model's trunk; `shared`: each prompt is read once where that is worth it."""
+    lengths = tokens.prompt_lengths[tokens.firsts]
+    longest = int(lengths.max())
+    ids = tokens.ids[tokens.firsts, :longest]  # (P, L)
+    answers = tokens.answers[:, :-1]  # nothing is predicted from the last
+    if shared and answers.numel() + ids.numel() <= (1 - WORTH) * tokens.ids.numel():
+        return _read_apart(trunk, tokens, ids, lengths, answers)
+    hidden = trunk(**inputs_of(trunk, tokens.ids)).last_hidden_state
+    places = tokens.predictors[..., None].expand(-1, -1, hidden.shape[-1])
+    return States(hidden[tokens.firsts, :longest], hidden.gather(1, places))
+
+
+def _read_apart(
+    trunk: nn.Module, tokens: Tokens, ids: Tensor, lengths: Tensor, answers: Tensor
+) -> States:
+    """Prompts padded on the right first, under no mask, then answers after keys and values that
+    are padded on the left: no position ever sees padding alone, and distances are true."""
+    cache = PromptCache(lengths, tokens.prompts)
+    past = {cast(str, cache_argument(trunk)): cache, "use_cache": True}
+    inputs = inputs_of(trunk, ids) | past
+    prompts = trunk(**inputs).last_hidden_state
+    ends = torch.arange(len(lengths), device=ids.device), lengths - 1
+    before = prompts[ends][tokens.prompts][:, None]  # (U, 1, H)
+    if answers.shape[1]:
+        inputs = inputs_of(trunk, answers) | past
+        taken = inspect.signature(trunk.forward).parameters
+        columns = torch.arange(answers.shape[1], device=ids.device)
+        if "position_ids" in taken:
+            inputs["position_ids"] = tokens.prompt_lengths[:, None] + columns
+        longest = ids.shape[1]
+        if int(lengths.min()) < longest:
+            columns = torch.arange(longest + answers.shape[1], device=ids.device)
+            inputs["attention_mask"] = columns >= longest - tokens.prompt_lengths[:, None]
+        before = torch.cat([before, trunk(**inputs).last_hidden_state], dim=1)
+    return States(prompts, before)
+
+
+class PromptLayer(CacheLayerMixin):
+    """Keys and values of one layer: of the prompts, then of each answer behind its prompt's."""
+
+    # Every position is held; where a window slides over them, the model's own mask hides the rest.
+    is_sliding = False
+
+    def __init__(self, lengths: Tensor, prompts: Tensor) -> None:
+        super().__init__()
+        self.lengths, self.prompts = lengths, prompts
+        self.held: list[Tensor] = []
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.held = [self._ended_alike(states) for states in (key_states, value_states)]
+        self.is_initialized = True
+
+    def _ended_alike(self, states: Tensor) -> Tensor:
+        """(P, heads, L, D) padded on the left in place of the right."""
+        longest = states.shape[2]
+        if int(self.lengths.min()) == longest:
+            return states
+        columns = torch.arange(longest, device=states.device)
+        places = (columns - longest + self.lengths[:, None]).clamp(min=0)  # (P, L)
+        return states.gather(2, places[:, None, :, None].expand_as(states))
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args, **kwargs
+    ) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            return key_states, value_states
+        keys, values = (
+            torch.cat([held.index_select(0, self.prompts), new], dim=2)
+            for held, new in zip(self.held, (key_states, value_states), strict=True)
+        )
+        return keys, values
+
+    def get_mask_sizes(self, query_length: int | Tensor) -> tuple[int, int]:
+        # Early releases of Transformers 5 pass the positions themselves.
+        new = query_length if isinstance(query_length, int) else len(query_length)
+        return self.get_seq_length() + new, 0
+
+    def get_seq_length(self) -> int:
+        return self.held[0].shape[2] if self.held else 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+    get_max_cache_shape = get_max_length  # its name in early releases of Transformers 5
+
+
+class PromptCache(Cache):
+    """One `PromptLayer` a layer of the model, made as the model asks for them. `lengths` (P,) of
+    the prompts, `prompts` (U,) the one of each answer."""
+
+    def __init__(self, lengths: Tensor, prompts: Tensor) -> None:
+        self.held: list[PromptLayer] = []
+        super().__init__(layers=cast(list[Any], self.held))  # the same list, by its own type
+        self.lengths, self.prompts = lengths, prompts
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
+    ) -> tuple[Tensor, Tensor]:
+        while len(self.held) <= layer_idx:
+            self.held.append(PromptLayer(self.lengths, self.prompts))
+        return self.held[layer_idx].update(key_states, value_states)
+
+
+@torch.no_grad()
+def can_share(model: nn.Module) -> bool:
+    """Whether the states of answers are the same where their prompts are read once, tried out; but
+    for rounding, which in bfloat16 is coarse, and a wrong mask is coarser."""
+    trunk = trunk_of(model)
+    if cache_argument(trunk) is None:
+        return False
+    rows = cast(Any, model).get_input_embeddings().weight.shape[0]
+    short, long = [1 % rows, 2 % rows], [3 % rows, 2 % rows, 4 % rows, 1 % rows]
+    answers = [[5 % rows], [6 % rows, 1 % rows], [2 % rows, 7 % rows, 3 % rows], [4 % rows] * 2]
+    device = next(model.parameters()).device
+    tokens = collate([short, short, long, long] * 2, [*answers, *answers[::-1]], device=device)
+    mask = tokens.token_mask
+    try:
+        check_model(cast(Any, model))
+        apart, whole = (states_of(trunk, tokens, shared=shared) for shared in (True, False))
+    except (ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError, IndexError):
+        return False  # however a model fails at what it was not written for, it is read whole
+    true = whole.before[mask].float()
+    gaps = (apart.before[mask].float() - true).abs().mean(-1)
+    half = whole.before.dtype != torch.float32
+    return bool((gaps <= (0.05 if half else 1e-4) * true.abs().mean()).all())
+
+
+def hidden_states(model: nn.Module, ids: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Last-layer hidden states (B, S, H), and the map from them to float32 logits (…, V)."""
+    trunk = trunk_of(model)
+    return trunk(**inputs_of(trunk, ids)).last_hidden_state, projection(model)
+
+
+def trunk_of(model: nn.Module) -> nn.Module:
+    """The model without its output layer."""
+    return language_model(model).base_model
+
+
+def language_model(model: nn.Module) -> Any:
+    """The model itself, beneath a PEFT wrapper: its layers are adapted in place."""
+    return getattr(model, "get_base_model", lambda: model)()
+
+
+def projection(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The map from last-layer hidden states (…, H) to float32 logits (…, V)."""
+    inner = language_model(model)
+    output = inner.get_output_embeddings()
+    config = inner.config.get_text_config()
+    # Three families scale or cap their logits after the projection (Cohere, Granite, Gemma 2).
+    scale = getattr(config, "logit_scale", None) or 1.0
+    scale /= getattr(config, "logits_scaling", None) or 1.0
+    cap = getattr(config, "final_logit_softcapping", None)
+
+    def project(states: Tensor) -> Tensor:
+        logits = output(states).float()
+        if scale != 1.0:
+            logits = logits * scale
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+    return project
+
+
+def inputs_of(trunk: nn.Module, ids: Tensor) -> dict[str, Any]:
+    """What the forward pass of a model's trunk asks for; one that reads images, too, may ask in
+    training which tokens are marks of one: none."""
+    inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
+    config = cast(Any, trunk).config
+    if config.get_text_config() is not config:
+        taken = inspect.signature(trunk.forward).parameters
+        inputs |= {name: torch.zeros_like(ids) for name in TOKEN_KINDS if name in taken}
+    return inputs
