@@ -120,10 +120,9 @@ class Policy(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         # Only the states that predict an answer's token meet the vocabulary: neither prompts nor
         # padding cost logits.
-        mask = tokens.token_mask
         picked = token_logprobs(
-            states.before[mask],
-            tokens.answers[mask],
+            states.before,
+            tokens.targets,
             projection(model),
             temperature=self.temperature,
             chunk=self.chunk,
@@ -139,7 +138,7 @@ class Policy(nn.Module):
             states = self._states(self.critic.trunk, tokens)
         elif states is None:
             states = self._states(trunk_of(self.model), tokens)
-        return spread(self.critic(states.before[tokens.token_mask]), tokens)
+        return spread(self.critic(states.before), tokens)
 
     @torch.no_grad()
     def score(

@@ -7,7 +7,8 @@ gradients, are handed to the forward pass of the answers, as they are in samplin
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,6 +22,8 @@ from evenflow.policy.tokens import Tokens, collate
 
 TOKEN_KINDS = ("token_type_ids", "mm_token_type_ids")
 """What models call the tensor that tells tokens of text, 0, from marks of images."""
+OVERHEAD = defaultdict(lambda: 2048, cpu=64)
+"""By device: as many tokens could be read in the time that a pass takes beside them."""
 WORTH = 0.1
 """Of all tokens: so many must be saved for prompts to be read apart, in a pass of their own."""
 
@@ -32,45 +35,89 @@ class States:
     prompts: Tensor
     """(P, L, H) of each different prompt, anything on padding."""
     before: Tensor
-    """(U, A, H) the state that predicts each token of an answer."""
+    """(M, H) the state that predicts each token of the U answers, one answer after the other."""
 
 
 def states_of(trunk: nn.Module, tokens: Tokens, *, shared: bool = False) -> States:
     """The states of a model's trunk; `shared`: each prompt is read once where that is worth it."""
     lengths = tokens.prompt_lengths[tokens.firsts]
-    longest = int(lengths.max())
-    ids = tokens.ids[tokens.firsts, :longest]  # (P, L)
-    answers = tokens.answers[:, :-1]  # nothing is predicted from the last
-    if shared and answers.numel() + ids.numel() <= (1 - WORTH) * tokens.ids.numel():
-        return _read_apart(trunk, tokens, ids, lengths, answers)
+    ids = tokens.ids[tokens.firsts, : int(lengths.max())]  # (P, L)
+    if shared:
+        classes = length_classes(tokens.answer_lengths.tolist(), OVERHEAD[ids.device.type])
+        read = ids.numel() + sum(len(rows) * (longest - 1) for rows, longest in classes)
+        if read <= (1 - WORTH) * tokens.ids.numel():
+            return _read_apart(trunk, tokens, ids, lengths, classes)
     hidden = trunk(**inputs_of(trunk, tokens.ids)).last_hidden_state
-    places = tokens.predictors[..., None].expand(-1, -1, hidden.shape[-1])
-    return States(hidden[tokens.firsts, :longest], hidden.gather(1, places))
+    rows, columns = tokens.answer_mask.nonzero(as_tuple=True)
+    before = hidden[rows, tokens.prompt_lengths[rows] + columns - 1]
+    return States(hidden[tokens.firsts, : ids.shape[1]], before)
+
+
+def length_classes(lengths: Sequence[int], overhead: int) -> list[tuple[list[int], int]]:
+    """Rows in classes of like length, and the longest of each, so that all classes padded, and
+    `overhead` tokens for each class, are fewest.
+
+    best[n], for the n longest rows, is the least over the last class's first row: O(different
+    lengths²).
+    """
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    starts = [n for n in range(len(order)) if not n or lengths[order[n]] < lengths[order[n - 1]]]
+    best: dict[int, tuple[int, int]] = {0: (0, 0)}
+    for end in [*starts[1:], len(order)]:
+        best[end] = min(
+            (best[start][0] + overhead + (end - start) * lengths[order[start]], start)
+            for start in starts
+            if start < end
+        )
+    classes, end = [], len(order)
+    while end:
+        start = best[end][1]
+        classes.append((order[start:end], lengths[order[start]]))
+        end = start
+    return classes[::-1]
 
 
 def _read_apart(
-    trunk: nn.Module, tokens: Tokens, ids: Tensor, lengths: Tensor, answers: Tensor
+    trunk: nn.Module,
+    tokens: Tokens,
+    ids: Tensor,
+    lengths: Tensor,
+    classes: list[tuple[list[int], int]],
 ) -> States:
-    """Prompts padded on the right first, under no mask, then answers after keys and values that
-    are padded on the left: no position ever sees padding alone, and distances are true."""
-    cache = PromptCache(lengths, tokens.prompts)
+    """Prompts padded on the right first, under no mask, then answers, class by class, after keys
+    and values that are padded on the left: no position sees padding alone, and distances are
+    true."""
+    device, longest = ids.device, ids.shape[1]
+    cache = PromptCache(lengths)
     past = {cast(str, cache_argument(trunk)): cache, "use_cache": True}
-    inputs = inputs_of(trunk, ids) | past
-    prompts = trunk(**inputs).last_hidden_state
-    ends = torch.arange(len(lengths), device=ids.device), lengths - 1
-    before = prompts[ends][tokens.prompts][:, None]  # (U, 1, H)
-    if answers.shape[1]:
-        inputs = inputs_of(trunk, answers) | past
-        taken = inspect.signature(trunk.forward).parameters
-        columns = torch.arange(answers.shape[1], device=ids.device)
-        if "position_ids" in taken:
-            inputs["position_ids"] = tokens.prompt_lengths[:, None] + columns
-        longest = ids.shape[1]
-        if int(lengths.min()) < longest:
-            columns = torch.arange(longest + answers.shape[1], device=ids.device)
-            inputs["attention_mask"] = columns >= longest - tokens.prompt_lengths[:, None]
-        before = torch.cat([before, trunk(**inputs).last_hidden_state], dim=1)
-    return States(prompts, before)
+    positioned = "position_ids" in inspect.signature(trunk.forward).parameters
+    padded = int(lengths.min()) < longest
+    prompts = trunk(**inputs_of(trunk, ids) | past).last_hidden_state
+    ends = torch.arange(len(lengths), device=device) * longest + lengths - 1
+    found = [prompts.flatten(0, 1)]
+    # places[u, t]: where, among all states found, that before token t of answer u is.
+    places = ends[tokens.prompts][:, None].repeat(1, tokens.answer_mask.shape[1])  # (U, T)
+    taken = found[0].shape[0]
+    for members, reach in classes:
+        if reach == 1:
+            continue  # nothing is predicted from an answer's last token
+        rows = torch.tensor(members, device=device)
+        columns = torch.arange(reach - 1, device=device)
+        before = tokens.prompt_lengths[rows, None]  # (u, 1)
+        cache.answer(tokens.prompts[rows])
+        at = (before + columns).clamp(max=tokens.ids.shape[1] - 1)
+        inputs = inputs_of(trunk, tokens.ids[rows].gather(1, at)) | past
+        if positioned:
+            inputs["position_ids"] = before + columns
+        if padded:
+            inputs["attention_mask"] = (
+                torch.arange(longest + reach - 1, device=device) >= longest - before
+            )
+        found.append(trunk(**inputs).last_hidden_state.flatten(0, 1))
+        numbers = torch.arange(len(members) * (reach - 1), device=device).view(len(members), -1)
+        places[rows, 1:reach] = taken + numbers
+        taken += numbers.numel()
+    return States(prompts, torch.cat(found).index_select(0, places[tokens.answer_mask]))
 
 
 class PromptLayer(CacheLayerMixin):
@@ -79,9 +126,10 @@ class PromptLayer(CacheLayerMixin):
     # Every position is held; where a window slides over them, the model's own mask hides the rest.
     is_sliding = False
 
-    def __init__(self, lengths: Tensor, prompts: Tensor) -> None:
+    def __init__(self, lengths: Tensor) -> None:
         super().__init__()
-        self.lengths, self.prompts = lengths, prompts
+        self.lengths = lengths
+        self.answered: Tensor | None = None
         self.held: list[Tensor] = []
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -104,7 +152,7 @@ class PromptLayer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
             return key_states, value_states
         keys, values = (
-            torch.cat([held.index_select(0, self.prompts), new], dim=2)
+            torch.cat([held.index_select(0, cast(Tensor, self.answered)), new], dim=2)
             for held, new in zip(self.held, (key_states, value_states), strict=True)
         )
         return keys, values
@@ -125,18 +173,23 @@ class PromptLayer(CacheLayerMixin):
 
 class PromptCache(Cache):
     """One `PromptLayer` a layer of the model, made as the model asks for them. `lengths` (P,) of
-    the prompts, `prompts` (U,) the one of each answer."""
+    the prompts."""
 
-    def __init__(self, lengths: Tensor, prompts: Tensor) -> None:
+    def __init__(self, lengths: Tensor) -> None:
         self.held: list[PromptLayer] = []
         super().__init__(layers=cast(list[Any], self.held))  # the same list, by its own type
-        self.lengths, self.prompts = lengths, prompts
+        self.lengths = lengths
+
+    def answer(self, prompts: Tensor) -> None:
+        """The next pass is of answers to these prompts (u,)."""
+        for layer in self.held:
+            layer.answered = prompts
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
     ) -> tuple[Tensor, Tensor]:
         while len(self.held) <= layer_idx:
-            self.held.append(PromptLayer(self.lengths, self.prompts))
+            self.held.append(PromptLayer(self.lengths))
         return self.held[layer_idx].update(key_states, value_states)
 
 
@@ -152,14 +205,13 @@ def can_share(model: nn.Module) -> bool:
     answers = [[5 % rows], [6 % rows, 1 % rows], [2 % rows, 7 % rows, 3 % rows], [4 % rows] * 2]
     device = next(model.parameters()).device
     tokens = collate([short, short, long, long] * 2, [*answers, *answers[::-1]], device=device)
-    mask = tokens.token_mask
     try:
         check_model(cast(Any, model))
         apart, whole = (states_of(trunk, tokens, shared=shared) for shared in (True, False))
     except (ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError, IndexError):
         return False  # however a model fails at what it was not written for, it is read whole
-    true = whole.before[mask].float()
-    gaps = (apart.before[mask].float() - true).abs().mean(-1)
+    true = whole.before.float()
+    gaps = (apart.before.float() - true).abs().mean(-1)
     half = whole.before.dtype != torch.float32
     return bool((gaps <= (0.05 if half else 1e-4) * true.abs().mean()).all())
 

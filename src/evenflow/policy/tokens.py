@@ -39,26 +39,10 @@ class Tokens:
         return columns < self.answer_lengths[:, None]
 
     @property
-    def token_mask(self) -> Tensor:
-        """(U, A) the same, A the longest answer."""
-        columns = torch.arange(int(self.answer_lengths.max()), device=self.ids.device)
-        return columns < self.answer_lengths[:, None]
-
-    @property
-    def answers(self) -> Tensor:
-        """(U, A) the answers' ids, anything on padding."""
-        columns = torch.arange(int(self.answer_lengths.max()), device=self.ids.device)
-        return self.ids.gather(1, self._placed(columns))
-
-    @property
-    def predictors(self) -> Tensor:
-        """(U, A) the place in its row of what stands before each token of the answer."""
-        columns = torch.arange(int(self.answer_lengths.max()), device=self.ids.device)
-        return self._placed(columns - 1)
-
-    def _placed(self, columns: Tensor) -> Tensor:
-        places = self.prompt_lengths[:, None] + columns
-        return places.clamp(max=self.ids.shape[1] - 1)
+    def targets(self) -> Tensor:
+        """(M,) the answers' tokens, one answer after the other."""
+        rows, columns = self.answer_mask.nonzero(as_tuple=True)
+        return self.ids[rows, self.prompt_lengths[rows] + columns]
 
     @property
     def prompt_mask(self) -> Tensor:
@@ -109,74 +93,65 @@ def micro_batches(
     *,
     shared: bool = False,
 ) -> list[list[int]]:
-    """Places of answers in batches of like length, of which none has more than `budget` tokens,
-    padding included; equal answers to a prompt, which count once, stay together. A row longer than
-    the budget is a batch of its own.
+    """Places of answers in batches of no more than `budget` tokens; equal answers to a prompt, of
+    which one is read, stay together. A row longer than the budget is a batch of its own.
 
-    The longest come first, so that memory peaks at once and little is padded. `shared`: prompts are
-    read once a batch. Then keeping a group together may save more than keeping like lengths
-    together: the order with fewer tokens is taken.
+    The longest come first, so that memory peaks at once; in batches of like length, so that little
+    is padded. `shared`: each prompt is read once a batch, and answers are not padded; then the
+    answers to a prompt stay together.
     """
     pairs, rows = numbered([(tuple(p), tuple(a)) for p, a in zip(prompts, answers, strict=True)])
-    holders: list[list[int]] = [[] for _ in pairs]
-    for place, row in enumerate(rows):
-        holders[row].append(place)
-    lengths = [(len(prompt), len(answer)) for prompt, answer in pairs]
     _, groups = numbered([prompt for prompt, _ in pairs])
+    lengths = [len(prompt) + len(answer) for prompt, answer in pairs]
     longest: dict[int, int] = {}
-    for group, (_, answer) in zip(groups, lengths, strict=True):
-        longest[group] = max(longest.get(group, 0), answer)
-    everyone = range(len(pairs))
-    orders = [sorted(everyone, key=lambda i: -sum(lengths[i]))]
-    if shared:
-        orders.append(
-            sorted(everyone, key=lambda i: (-longest[groups[i]], groups[i], -lengths[i][1]))
-        )
-    packed = [_packed(order, lengths, groups, budget, shared=shared) for order in orders]
-    batches = min(packed, key=lambda found: sum(batch.cost for batch in found))
-    return [[place for row in batch.rows for place in holders[row]] for batch in batches]
+    for group, length in zip(groups, lengths, strict=True):
+        longest[group] = max(longest.get(group, 0), length)
+
+    def place(row: int) -> tuple[int, ...]:
+        together = (-longest[groups[row]], groups[row]) if shared else ()
+        return (*together, -lengths[row])
+
+    batches: list[list[int]] = []
+    filled = _Filled()
+    for row in sorted(range(len(pairs)), key=place):
+        prompt, answer = map(len, pairs[row])
+        filled = filled.after(groups[row], prompt, answer)
+        if not batches or (filled.shared if shared else filled.padded) > budget:
+            batches.append([])
+            filled = _Filled().after(groups[row], prompt, answer)
+        batches[-1].append(row)
+    holders: list[list[int]] = [[] for _ in pairs]
+    for answer, row in enumerate(rows):
+        holders[row].append(answer)
+    return [[answer for row in batch for answer in holders[row]] for batch in batches]
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Rows, and how many tokens they are, padding included."""
+class _Filled:
+    """What of a batch decides how many tokens it is."""
 
-    rows: list[int]
-    groups: set[int]
-    longest: tuple[int, int, int] = (0, 0, 0)
-    """Of a prompt, of an answer, of both together."""
-    cost: int = 0
+    rows: int = 0
+    longest: int = 0
+    prompts: int = 0
+    longest_prompt: int = 0
+    answers: int = 0  # tokens, and of each answer's prompt what is held for it
+    group: int = -1
 
-    def grown(self, group: int, prompt: int, answer: int, *, shared: bool) -> _Batch:
-        """With room for a row more: it shares the lists, to which the row is yet to be added."""
-        longest = (
-            max(self.longest[0], prompt),
-            max(self.longest[1], answer),
-            max(self.longest[2], prompt + answer),
+    @property
+    def padded(self) -> int:
+        return self.rows * self.longest
+
+    @property
+    def shared(self) -> int:
+        return self.prompts * self.longest_prompt + self.answers
+
+    def after(self, group: int, prompt: int, answer: int) -> _Filled:
+        """With one row more; those of a group follow each other."""
+        return _Filled(
+            rows=self.rows + 1,
+            longest=max(self.longest, prompt + answer),
+            prompts=self.prompts + (group != self.group),
+            longest_prompt=max(self.longest_prompt, prompt),
+            answers=self.answers + answer + prompt // KEPT_SHARE,
+            group=group,
         )
-        count, different = len(self.rows) + 1, len(self.groups) + (group not in self.groups)
-        cost = count * longest[2]
-        if shared:
-            cost = different * longest[0] + count * (longest[1] + longest[0] // KEPT_SHARE)
-        return _Batch(self.rows, self.groups, longest, cost)
-
-
-def _packed(
-    order: list[int],
-    lengths: list[tuple[int, int]],
-    groups: list[int],
-    budget: int,
-    *,
-    shared: bool,
-) -> list[_Batch]:
-    """Rows filled into batches in this order."""
-    batches = [_Batch([], set())]
-    for row in order:
-        grown = batches[-1].grown(groups[row], *lengths[row], shared=shared)
-        if grown.cost > budget and grown.rows:
-            batches.append(_Batch([], set()))
-            grown = batches[-1].grown(groups[row], *lengths[row], shared=shared)
-        batches[-1] = grown
-        grown.rows.append(row)
-        grown.groups.add(groups[row])
-    return batches
