@@ -189,6 +189,7 @@ def against_trl(ours: Ours, steps: int, batch: int, folder: Path) -> None:
         callbacks=[InTurns()],
     )
     peer.train()
+    ours.print_phases()
     ratios = [b / a for a, b in zip(*seconds.values(), strict=True)][1:]
     console.print(
         f"{model.rsplit('/', 1)[-1]}, {config.rollout.questions} × {config.rollout.num_generations}"

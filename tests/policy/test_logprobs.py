@@ -139,21 +139,40 @@ def test_gradient_does_not_depend_on_the_micro_batch_split() -> None:
     wanted = gradients(policy)
     policy.zero_grad()
     weights = torch.linspace(-1, 2, len(PROMPTS) * WIDTH).view(len(PROMPTS), WIDTH)
-    lengths = [len(p) + len(a) for p, a in zip(PROMPTS, ANSWERS, strict=True)]
-    for rows in micro_batches(lengths, 20):
+    for rows in micro_batches(PROMPTS, ANSWERS, 20):
         tokens = collate([PROMPTS[i] for i in rows], [ANSWERS[i] for i in rows], width=WIDTH)
         ((policy(tokens)[0] * weights[rows]).sum() / M).backward()
     torch.testing.assert_close(gradients(policy), wanted, atol=1e-6, rtol=1e-5)
 
 
 def test_micro_batches_cover_every_row_once_within_the_budget() -> None:
-    lengths = [3, 17, 5, 5, 9, 2, 40, 1]
-    batches = micro_batches(lengths, 20)
+    lengths = [3, 17, 5, 5, 9, 2, 40, 2]
+    batches = micro_batches([[i] for i in range(8)], [[0] * (n - 1) for n in lengths], 20)
     assert sorted(i for rows in batches for i in rows) == list(range(len(lengths)))
     assert [6] in batches  # longer than the budget: alone
     assert all(len(rows) * max(lengths[i] for i in rows) <= 20 for rows in batches if rows != [6])
     assert max(lengths[i] for i in batches[0]) == 40  # memory peaks at once
     assert len(batches) < len(lengths)
+
+
+def test_equal_answers_are_one_row_and_stay_in_one_batch() -> None:
+    prompts, answers = [[2, 3], [4], [2, 3], [2, 3], [4]] * 2, [[5], [5], [5], [6, 7], [5]] * 2
+    tokens = collate(prompts, answers)
+    assert tokens.ids.tolist() == [[2, 3, 5, 0], [4, 5, 0, 0], [2, 3, 6, 7]]
+    assert tokens.rows.tolist() == [0, 1, 0, 2, 1] * 2
+    assert tokens.prompts.tolist() == [0, 1, 0]
+    assert tokens.firsts.tolist() == [0, 1]
+    assert tokens.targets.tolist() == [5, 5, 6, 7]
+    for shared in (False, True):
+        batches = micro_batches(prompts, answers, 4, shared=shared)
+        assert sorted(map(sorted, batches)) == [[0, 2, 5, 7], [1, 4, 6, 9], [3, 8]]
+
+
+def test_a_shared_prompt_counts_once_in_a_batch() -> None:
+    prompts, answers = [[1] * 50] * 6 + [[2] * 50] * 6, [[3] * (n + 1) for n in range(12)]
+    together = micro_batches(prompts, answers, 160, shared=True)
+    assert [sorted(rows) for rows in together] == [[*range(6, 12)], [*range(6)]]
+    assert len(micro_batches(prompts, answers, 160)) == 6
 
 
 @pytest.mark.parametrize(("prompts", "answers"), [([[]], [[1]]), ([[1]], [[]])])

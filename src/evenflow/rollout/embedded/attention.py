@@ -21,13 +21,22 @@ SLOW_PRODUCT = 400
 
 
 class Slots:
-    """Which answer each slot of the batch holds: slot s has answer ``copy[s]`` to ``prompt[s]``."""
+    """Which prompt each slot of the batch has an answer to: at first one to each."""
 
-    def __init__(self, prompts: int, copies: int, device: torch.device):
-        self.prompts, self.copies = prompts, copies
-        self.prompt = torch.arange(prompts, device=device).repeat_interleave(copies)
-        self.copy = torch.arange(copies, device=device).repeat(prompts)
-        self.places: dict[int, tuple[Tensor, Tensor]] = {}
+    def __init__(self, prompts: int, capacity: int, device: torch.device):
+        self.prompts, self.capacity = prompts, capacity
+        self.prompt = torch.arange(prompts, device=device)
+        self._number()
+
+    @property
+    def live(self) -> int:
+        """How many slots there are."""
+        return len(self.prompt)
+
+    def part(self, source: Tensor) -> None:
+        """Let one slot more for each ``source`` follow the live ones."""
+        self.prompt = torch.cat([self.prompt, self.prompt[source]])
+        self._number()
 
     def move(self, source: Tensor, target: Tensor, live: int) -> Tensor | None:
         """Put ``source`` in the place of ``target``, and forget all slots from ``live`` on.
@@ -35,15 +44,25 @@ class Slots:
         Once half of the prompts have no slot left, the others are numbered anew: returns the old
         numbers of those that stay, else None.
         """
-        for held in (self.prompt, self.copy):
-            held[target] = held[source]
-        self.prompt, self.copy = self.prompt[:live], self.copy[:live]
-        self.places = {}
+        self.prompt[target] = self.prompt[source]
+        self.prompt = self.prompt[:live]
         kept, renumbered = self.prompt.unique(return_inverse=True)
-        if len(kept) > self.prompts // 2:
-            return None
-        self.prompts, self.prompt = len(kept), renumbered
-        return kept
+        few = len(kept) <= self.prompts // 2
+        if few:
+            self.prompts, self.prompt = len(kept), renumbered
+        self._number()
+        return kept if few else None
+
+    def _number(self) -> None:
+        """Number the answers to each prompt: slot s has answer ``copy[s]`` to ``prompt[s]``."""
+        order = self.prompt.argsort(stable=True)
+        counts = torch.bincount(self.prompt, minlength=self.prompts)
+        starts = counts.cumsum(0) - counts
+        self.copy = torch.empty_like(order)
+        self.copy[order] = torch.arange(self.live, device=order.device)
+        self.copy -= starts[self.prompt]
+        self.copies = int(counts.max())
+        self.places: dict[int, tuple[Tensor, Tensor]] = {}
 
     def group(self, rows: Tensor) -> Tensor:
         """``(live, H, r, E)`` → ``(prompts, H, copies · r, E)``, arbitrary where no slot is."""

@@ -62,7 +62,13 @@ class RolloutLayer(CacheLayerMixin):
         return keys, values
 
     def _buffer(self, like: Tensor, positions: int) -> Tensor:
-        return like.new_empty(positions, len(self.slots.prompt), like.shape[1], like.shape[3])
+        return like.new_empty(positions, self.slots.capacity, like.shape[1], like.shape[3])
+
+    def part(self, source: Tensor, live: int) -> None:
+        """Copy the answers in slots ``source`` behind the ``live`` ones."""
+        for buffer in self.suffix:
+            filled = buffer[: self.filled]
+            filled[:, live : live + len(source)] = filled.index_select(1, source)
 
     def move(self, source: Tensor, target: Tensor) -> None:
         """Copy the answers in slots ``source`` over those in ``target``."""
@@ -91,13 +97,13 @@ class RolloutLayer(CacheLayerMixin):
 class RolloutCache(Cache):
     """One `RolloutLayer` a layer of the model, made as the model asks for them.
 
-    ``copies``: answers to each of ``prompts``. ``new_positions``: room beyond the prompt.
+    ``copies``: at most so many answers to each of ``prompts``. ``new_positions``: room beyond it.
     """
 
     def __init__(self, prompts: int, copies: int, new_positions: int, device: torch.device):
         self.held: list[RolloutLayer] = []
         super().__init__(layers=cast(list[Any], self.held))  # the same list, by its own type
-        self.slots = Slots(prompts, copies, device)
+        self.slots = Slots(prompts, prompts * copies, device)
         self.new_positions = new_positions
 
     def update(
@@ -106,6 +112,12 @@ class RolloutCache(Cache):
         while len(self.held) <= layer_idx:
             self.held.append(RolloutLayer(self.slots, self.new_positions))
         return self.held[layer_idx].update(key_states, value_states)
+
+    def part(self, source: Tensor) -> None:
+        """Copy slots ``source`` behind the live ones."""
+        for layer in self.held:
+            layer.part(source, self.slots.live)
+        self.slots.part(source)
 
     def move(self, source: Tensor, target: Tensor, live: int) -> None:
         """Copy slots ``source`` over slots ``target``, then forget all slots from ``live`` on."""

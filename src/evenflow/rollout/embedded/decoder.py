@@ -10,11 +10,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from evenflow.policy.cacheable import cache_argument, taken
+from evenflow.policy.stops import vocabulary
 from evenflow.rollout.embedded.cache import RolloutCache
 
 
 class Decoder:
-    """``copies`` answers to each of some prompts, in slots ``0 … live − 1``, prompt by prompt.
+    """Answers to some prompts, at most ``copies`` to each, in slots ``0 … live − 1``.
+
+    A slot is for all answers that have its tokens so far: at first one a prompt, and one more
+    wherever answers part.
 
     Prompts of different lengths are padded on the left, under a mask; where they do not differ no
     mask is made at all, which leaves attention its fastest path.
@@ -28,7 +32,7 @@ class Decoder:
         max_tokens: int,
         pad_id: int,
     ):
-        self.model, self.copies = model, copies
+        self.model, self.words = model, vocabulary(model)
         self.device = model.device
         accepted = taken(model)
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
@@ -36,6 +40,7 @@ class Decoder:
         self.cache_argument = cast(str, cache_argument(model))  # `check_model` has asked
         # The last token of an answer is never read, so it needs no room.
         self.cache = RolloutCache(len(prompts), copies, max_tokens - 1, self.device)
+        self.tokens = torch.empty(0)  # the last of each slot
         longest = max(map(len, prompts))
         padding = [longest - len(prompt) for prompt in prompts]
         self.ids = torch.tensor(
@@ -45,36 +50,61 @@ class Decoder:
         self.padding = torch.tensor(padding, device=self.device) if any(padding) else None
 
     def prefill(self) -> Tensor:
-        """Logits of the first token: ``(prompts · copies, V)``."""
+        """Logits of the first token: ``(prompts, V)``."""
         logits = self._forward(self.ids)
         if self.cache.get_seq_length() != self.ids.shape[1]:
             raise ValueError(f"{type(self.model).__name__} did not fill the key/value cache")
-        if self.padding is not None:
-            self.padding = self.padding.repeat_interleave(self.copies)
-        return logits.repeat_interleave(self.copies, dim=0)
+        return logits
 
-    def step(self, token: Tensor) -> Tensor:
-        """Append ``token`` ``(live,)``; logits of the next one: ``(live, V)``."""
-        return self._forward(token[:, None])
+    def step(self) -> Tensor:
+        """Logits of what follows the tokens that `append` was given: ``(live, V)``."""
+        return self._forward(self.tokens[:, None])
 
-    def retire(self, done: Tensor, *slotted: Tensor) -> list[Tensor]:
-        """Free the slots where ``done`` ``(live,)``, and return each of ``slotted`` without them.
+    def append(self, slot: Tensor, token: Tensor) -> Tensor:
+        """Append a token to each answer that is not over, ``(n,)``, in its slot; the slots in which
+        the answers are then, ``(n,)``.
+
+        Answers that go on alike keep their slot, others get one that is free, and slots without an
+        answer are free.
+        """
+        live = self.cache.slots.live
+        different, inverse = (slot * self.words + token).unique(return_inverse=True)
+        parent = different // self.words  # in rising order
+        first = torch.ones_like(parent, dtype=torch.bool)
+        first[1:] = parent[1:] != parent[:-1]
+        staying, parting = parent[first], parent[~first]
+        place = self._close_up(staying, live)  # of each old slot
+        if len(parting):
+            self.cache.part(place[parting])
+            if self.padding is not None:
+                self.padding = torch.cat([self.padding, self.padding[place[parting]]])
+        found = torch.empty_like(parent)
+        found[first] = place[staying]
+        found[~first] = torch.arange(len(staying), len(parent), device=self.device)
+        self.tokens = torch.empty_like(parent)
+        self.tokens[found] = different % self.words
+        return found[inverse]
+
+    def _close_up(self, staying: Tensor, live: int) -> Tensor:
+        """Free all slots but those that stay; where each is then, ``(live,)``.
 
         The last of those that stay move into the gaps, so that a slot is copied at most once for
         each that is freed, and the cache stays in place.
         """
-        live = len(done) - int(done.sum())
-        target = done[:live].nonzero()[:, 0]
-        source = (~done[live:]).nonzero()[:, 0] + live
-        self.cache.move(source, target, live)
-
-        def closed_up(tensor: Tensor) -> Tensor:
-            tensor[target] = tensor[source]
-            return tensor[:live]
-
+        place = torch.arange(live, device=self.device)
+        left = len(staying)
+        if left == live:
+            return place
+        stays = torch.zeros(live, dtype=torch.bool, device=self.device)
+        stays[staying] = True
+        target = (~stays[:left]).nonzero()[:, 0]
+        source = stays[left:].nonzero()[:, 0] + left
+        self.cache.move(source, target, left)
         if self.padding is not None:
-            self.padding = closed_up(self.padding)
-        return [closed_up(tensor) for tensor in slotted]
+            self.padding[target] = self.padding[source]
+            self.padding = self.padding[:left]
+        place[source] = target
+        return place
 
     def _forward(self, ids: Tensor) -> Tensor:
         inputs: dict[str, Any] = {self.cache_argument: self.cache, **self.last_only}

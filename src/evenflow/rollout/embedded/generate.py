@@ -2,8 +2,9 @@
 
 ``generate`` of Transformers pays for a group of G answers G times over: it prefills and stores the
 prompt once for each, copies the whole cache to append a token, and decodes every answer until the
-longest ends. Here a prompt is prefilled, stored and read once for its group (`SharedPrefix`), the
-cache is written in place (`RolloutCache`), and an answer that has ended leaves the batch at once.
+longest ends. Here a prompt is prefilled, stored and read once for its group (`SharedPrefix`), so is
+what answers have in common up to where they part, the cache is written in place (`RolloutCache`),
+and an answer that has ended leaves the batch at once.
 """
 
 from __future__ import annotations
@@ -128,13 +129,14 @@ def _decode(
                 yield Ended(prompt, cut[0], cut[1], finished[group].tolist())
 
     for members, rows in _chunks(prompts, num_generations, max_batch):
-        # rows[s]: the row of the result that slot s of the batch writes.
+        chunk, copies = [prompts[i] for i in members], len(rows) // len(members)
+        # Of each answer that is not over: its row of the result, and the slot that has its tokens.
         rows = torch.tensor(rows, device=device)
-        chunk = [prompts[i] for i in members]
-        decoder = Decoder(model, chunk, len(rows) // len(members), limit, pad_id)
+        slot = torch.arange(len(members), device=device).repeat_interleave(copies)
+        decoder = Decoder(model, chunk, copies, limit, pad_id)
         logits = decoder.prefill()
         for step in range(limit):
-            token, logprob = draw(logits, sampling, noise[rows, step])
+            token, logprob = draw(logits[slot], sampling, noise[rows, step])
             tokens[rows, step] = token
             logprobs[rows, step] = logprob
             stopped = is_stop[token]
@@ -142,11 +144,12 @@ def _decode(
                 over = rows[stopped]
                 finished[over] = True
                 lengths[over] = step + 1
-                rows, token = decoder.retire(stopped, rows, token)
+                rows, slot, token = rows[~stopped], slot[~stopped], token[~stopped]
                 yield from ended(over)
             if step + 1 == limit or not len(rows):
                 break
-            logits = decoder.step(token)
+            slot = decoder.append(slot, token)
+            logits = decoder.step()
         yield from ended(rows)
 
 
