@@ -1,5 +1,5 @@
-"""One decode step, captured once and replayed: on a CUDA device a step of a small model takes longer
-to launch, kernel by kernel, than to compute."""
+"""One decode step, captured once and replayed: on a CUDA device, a step of a small model takes
+longer to launch, kernel by kernel, than to compute."""
 
 from __future__ import annotations
 

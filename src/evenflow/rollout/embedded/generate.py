@@ -13,7 +13,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -25,24 +24,12 @@ from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.embedded.decoder import Decoder
 from evenflow.rollout.embedded.draw import draw
+from evenflow.rollout.embedded.ended import Ended, noise_of
+from evenflow.rollout.embedded.static import StaticDecoding
+from evenflow.rollout.embedded.static_attention import Unsupported
 from evenflow.rollout.sampling import Sampling
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The answers to one prompt, all ended or cut off."""
-
-    prompt: int
-    """Which of the prompts."""
-    answers: list[list[int]]
-    """(G,) token ids; the stop token is part of the answer."""
-    logprobs: list[list[float]]
-    """(G,) float32, nats, of each token under the distribution that it was drawn from (see
-    `draw`)."""
-    finished: list[bool]
-    """(G,) True if a stop token ended the answer, false if it was cut off."""
 
 
 def generate(
@@ -55,6 +42,7 @@ def generate(
     pad_id: int = 0,
     max_batch: int = 512,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    static: StaticDecoding | None = None,
 ) -> Iterator[Ended]:
     """Sample ``num_generations`` answers to each prompt (a sequence of token ids); the answers to
     a prompt come as soon as the last of them has ended, while others are still decoded.
@@ -62,7 +50,8 @@ def generate(
     A pure function of weights, prompts, sampling and seed: the generator is private, and the
     model's training mode is left as it was. Every answer owns its noise, so ``max_batch`` (the most
     answers decoded at once) changes what is sampled by float error only; with a seed for each
-    prompt, so do the other prompts. ``autocast`` surrounds the forward passes.
+    prompt, so do the other prompts. ``autocast`` surrounds the forward passes. ``static``: decode
+    with static shapes, where the model allows it, and keep there what the next call can use.
 
     Raises ``ValueError`` for no prompts, an empty one, an answer that would not fit the model's
     positions, a stop token outside the vocabulary, or a model whose state the cache cannot hold.
@@ -77,7 +66,7 @@ def generate(
 
     return _within(
         decoding,
-        _decode(model, prompts, num_generations, sampling, seed, pad_id, max_batch),
+        _groups(model, prompts, num_generations, sampling, seed, pad_id, max_batch, static),
     )
 
 
@@ -92,7 +81,7 @@ def _within(enter: Callable[[], AbstractContextManager[Any]], items: Iterator[T]
         yield item
 
 
-def _decode(
+def _groups(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     num_generations: int,
@@ -100,10 +89,37 @@ def _decode(
     seed: int | Sequence[int],
     pad_id: int,
     max_batch: int,
+    static: StaticDecoding | None,
 ) -> Iterator[Ended]:
+    """By the static path if there is one that takes the model, or else by the dynamic one."""
+    noise = noise_of(seed, len(prompts), num_generations, sampling.max_tokens, model.device)
+    request = (model, prompts, num_generations, sampling, noise, pad_id, max_batch)
+    given = set()
+    if static is not None and static.supports(model):
+        try:
+            for ended in static.decode(*request):
+                given.add(ended.prompt)
+                yield ended
+            return
+        except Unsupported as reason:
+            static.refuse(model, str(reason))
+    for ended in _decode(*request):
+        if ended.prompt not in given:
+            yield ended
+
+
+def _decode(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    num_generations: int,
+    sampling: Sampling,
+    noise: Tensor,
+    pad_id: int,
+    max_batch: int,
+) -> Iterator[Ended]:
+    """By the dynamic path: batches whose rows leave as answers end."""
     device = model.device
     total, limit = len(prompts) * num_generations, sampling.max_tokens
-    noise = _noise(seed, len(prompts), num_generations, limit, device)
     is_stop = torch.zeros(vocabulary(model), dtype=torch.bool, device=device)
     is_stop[torch.tensor(sampling.stop_ids, dtype=torch.long, device=device)] = True
     tokens = torch.full((total, limit), pad_id, device=device)
@@ -151,21 +167,6 @@ def _decode(
             slot = decoder.append(slot, token)
             logits = decoder.step()
         yield from ended(rows)
-
-
-def _noise(
-    seed: int | Sequence[int], prompts: int, copies: int, limit: int, device: torch.device
-) -> Tensor:
-    """Uniform numbers ``(prompts · copies, limit)``: one stream for all, or one a prompt."""
-    seeds = [seed] if isinstance(seed, int) else seed
-    rows = prompts * copies // len(seeds)
-    streams = (torch.Generator(device).manual_seed(each) for each in seeds)
-    return torch.cat(
-        [
-            torch.rand(rows, limit, generator=stream, dtype=torch.float32, device=device)
-            for stream in streams
-        ]
-    )
 
 
 def _chunks(

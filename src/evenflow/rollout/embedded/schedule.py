@@ -58,7 +58,9 @@ class Schedule:
         if free <= 0 or not self.waiting or not places:
             return []
         wanted = max(AHEAD, math.ceil(free / self.group))
-        chosen = [self.waiting.popleft() for _ in range(min(wanted, len(places), len(self.waiting)))]
+        chosen = [
+            self.waiting.popleft() for _ in range(min(wanted, len(places), len(self.waiting)))
+        ]
         for place, prompt in zip(places, chosen, strict=False):
             self.prompt[place], self.place[prompt] = prompt, place
             self.ready.extend(range(prompt * self.group, (prompt + 1) * self.group))

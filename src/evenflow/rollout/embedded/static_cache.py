@@ -118,6 +118,12 @@ class StaticCache(Cache):
         }
         self.back = {heads: self.slot.new_zeros(slots * heads) for heads in self.there}
 
+    @property
+    def bytes(self) -> int:
+        """Of all keys and values."""
+        buffers = [each for layer in self.held for each in (*layer.prefix, *layer.suffix)]
+        return sum(buffer.numel() * buffer.element_size() for buffer in buffers)
+
     def arrange(self, prompt: Sequence[int], copy: Sequence[int], live: Sequence[int]) -> None:
         """Slot s has answer ``copy[s]`` to the prompt in place ``prompt[s]``, if it is ``live``.
 
