@@ -1,4 +1,5 @@
-"""One rollout with static shapes: prompts are prefilled, answers enter slots, steps run, answers end."""
+"""One rollout with static shapes: prompts are prefilled, answers enter slots, steps run, and ended
+answers make room for others."""
 
 from __future__ import annotations
 

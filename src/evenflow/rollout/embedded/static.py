@@ -26,8 +26,8 @@ from evenflow.rollout.embedded.static_decoder import StaticDecoder
 from evenflow.rollout.sampling import Sampling
 
 KEPT = 0.25
-"""Buffers are kept from one rollout to the next while they take no more than this part of the memory
-that is free beside them."""
+"""Buffers are kept from one rollout to the next while they take no more than this part of the
+memory that is free beside them."""
 BY_LENGTH = ("dynamic", "longrope")
 """Rotations of positions that change with the longest sequence of a batch."""
 
@@ -73,8 +73,8 @@ class StaticDecoding:
         pad_id: int,
         max_batch: int,
     ) -> Iterator[Ended]:
-        """See `generate`. ``noise``: `noise_of`. `Unsupported` for a model that turns out to compute
-        something else than its own forward pass; groups that came before it are right."""
+        """See `generate`. ``noise``: `noise_of`. `Unsupported` for a model that turns out to
+        compute something else than its own forward pass; groups that came before it are right."""
         compare = self.compared is None or self.compared() is not model
         rollout = Refilled(model, prompts, group, sampling, noise, pad_id, max_batch, compare)
 
@@ -85,8 +85,7 @@ class StaticDecoding:
             return self._capture(step, model.device)
 
         try:
-            for ended in rollout.groups(take, capture):
-                yield ended
+            yield from rollout.groups(take, capture)
         except (RuntimeError, Unsupported):
             rollout.decoder = None  # what failed is not gone on with
             raise

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import causal_mask_function
 
 from evenflow.rollout.embedded.static_cache import StaticCache, StaticLayer
 
@@ -47,7 +46,7 @@ def attending(model: Any, cache: StaticCache) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def mask(*args: Any, mask_function: Callable[..., Tensor] = causal_mask_function, **kwargs: Any):
+def mask(*args: Any, mask_function: Callable[..., Any], **kwargs: Any) -> Tensor:
     """What Transformers calls once a forward pass for each kind of layer."""
     if kwargs.get("use_vmap"):
         raise Unsupported("has a mask of its own")

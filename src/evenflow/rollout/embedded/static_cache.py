@@ -1,7 +1,7 @@
 """Keys and values in tensors that stay where they are, for a decode step that is captured.
 
-Slots ``s < S`` hold answers, places ``p < P`` their prompts. A step reads and writes the part of the
-buffers that its `Shape` says, so that it costs what is filled and not what may be.
+Slots ``s < S`` hold answers, places ``p < P`` their prompts. A step reads and writes the part of
+the buffers that its `Shape` says, so that it costs what is filled and not what may be.
 """
 
 from __future__ import annotations
@@ -158,11 +158,15 @@ class StaticCache(Cache):
         back = self.back[heads][: self.shape.slots * heads]
         return rows.index_select(0, back).unflatten(0, (-1, heads))
 
+    def lengths(self) -> Tensor:
+        """Of the prompt of each slot, ``(S,)``."""
+        return self.length.index_select(0, self.prompt[: self.shape.slots])
+
     def visible(self, mask_function: Callable[..., Tensor]) -> Tensor:
         """What each slot's new position attends to, by a mask function of Transformers, which goes
         by the numbers of row, head, query and key: ``(S, 1, 1, L + T)``."""
         shape = self.shape
-        length = self.length[self.prompt[: shape.slots]][:, None]
+        length = self.lengths()[:, None]
         column = torch.arange(shape.prompt, device=length.device)
         answer = torch.arange(shape.answer, device=length.device)
         key = torch.cat([column - shape.prompt + length, length + answer], dim=1)[:, None, None]

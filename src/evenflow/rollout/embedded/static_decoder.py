@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class StaticDecoder:
     def __init__(self, model: Any, cache: StaticCache, limit: int) -> None:
         """``limit``: the most tokens of an answer that there is room for."""
         self.model, self.cache, self.limit = model, cache, limit
-        self.inputs = {cache_argument(model): cache}
+        self.inputs: dict[str, Any] = {cast(str, cache_argument(model)): cache}
         if "logits_to_keep" in forward_parameters(model):
             self.inputs["logits_to_keep"] = 1
         slots, device = cache.capacity.slots, cache.slot.device
@@ -86,7 +86,7 @@ class StaticDecoder:
         cache, shape = self.cache, self.cache.shape
         filled = self.filled[: shape.slots]
         cache.written = (filled - 1).clamp(max=shape.answer - 1)
-        cache.position = cache.length[cache.prompt[: shape.slots]] + filled - 1
+        cache.position = cache.lengths() + filled - 1
         output = self.model(
             input_ids=self.token[: shape.slots, None],
             position_ids=cache.position[:, None],
@@ -108,7 +108,7 @@ class StaticDecoder:
             rows.scatter_(1, at, torch.where(ended[:, None], rows.gather(1, at), new[:, None]))
         filled.add_(~ended)
         token.copy_(drawn)
-        ended.logical_or_(self.is_stop[drawn] | (filled >= self.most))
+        ended.logical_or_(self.is_stop.index_select(0, drawn) | (filled >= self.most))
 
     def run(self, steps: int, capture: Callable[[Step], Step]) -> None:
         """So many steps, of which the first of this kind is captured."""
