@@ -31,6 +31,9 @@ class StaticDecoder:
         if "logits_to_keep" in forward_parameters(model):
             self.inputs["logits_to_keep"] = 1
         slots, device = cache.capacity.slots, cache.slot.device
+        # All of it: what is seen is decided by `StaticCache.visible`. Without one, some models look
+        # for padding among the tokens, which asks the device.
+        self.everything = torch.ones(1, 1, dtype=torch.bool, device=device)
         self.token = torch.zeros(slots, dtype=torch.long, device=device)  # drawn last, not yet read
         self.filled = torch.ones_like(self.token)  # tokens drawn
         self.ended = torch.ones(slots, dtype=torch.bool, device=device)  # or without an answer
@@ -90,6 +93,7 @@ class StaticDecoder:
         output = self.model(
             input_ids=self.token[: shape.slots, None],
             position_ids=cache.position[:, None],
+            attention_mask=self.everything.expand(shape.slots, shape.prompt + shape.answer),
             use_cache=True,
             **self.inputs,
         )
