@@ -29,6 +29,11 @@ OF_RECIPE: list[Rule] = [
         "only rollout.dynamic_sampling goes in rounds",
     ),
     (
+        ("rollout.decoding",),
+        lambda c, o: c.rollout.engine != "embedded",
+        "only rollout.engine: embedded decodes here",
+    ),
+    (
         ("model.reference",),
         lambda c, o: not needs_reference(c, o),
         "nobody asks for the reference's log-probs",

@@ -172,6 +172,10 @@ class RolloutConfig(Section):
     your own as my_module:MyEngine (docs/architecture.md)."""
     max_batch: PositiveInt = 512
     """Answers decoded at once; lower it when sampling runs out of memory."""
+    decoding: Literal["auto", "dynamic", "static"] = "auto"
+    """How the embedded engine decodes. dynamic: a batch that gets smaller as answers end. static:
+    slots that are refilled, in steps of fixed shapes, which a GPU captures as a CUDA graph. auto:
+    static on a GPU, dynamic on a CPU. The answers are the same, but for float error."""
     dynamic_sampling: bool = False
     """Drop questions whose answers are all right or all wrong, and sample others until the batch
     is full (DAPO)."""

@@ -71,11 +71,13 @@ class Engine(Protocol):
         ...
 
 
-def build_engine(name: str, tokenizer: Any, max_batch: int) -> Engine:
+def build_engine(name: str, tokenizer: Any, max_batch: int, decoding: str = "auto") -> Engine:
     """The engine of that name or import path, without a policy yet. `max_batch`: the most answers
-    sampled at once. UserError that names what is wrong, now or whenever one of your own raises."""
+    sampled at once; `decoding`: how the embedded engine decodes (`rollout.decoding`). UserError
+    that names what is wrong, now or whenever one of your own raises."""
     if name in ENGINES:
-        return load_object(ENGINES[name], FIELD)(tokenizer=tokenizer, max_batch=max_batch)
+        ours = load_object(ENGINES[name], FIELD)
+        return ours(tokenizer=tokenizer, max_batch=max_batch, decoding=decoding)
     factory = load_object(name, FIELD, ENGINES)
     try:
         engine = factory(tokenizer=tokenizer, max_batch=max_batch)

@@ -199,7 +199,8 @@ def engine_for(
     policy: Policy,
 ) -> Engine:
     """The recipe's engine with this policy; refuses questions that it cannot answer."""
-    engine = build_engine(config.rollout.engine, tokenizer, config.rollout.max_batch)
+    rollout = config.rollout
+    engine = build_engine(rollout.engine, tokenizer, rollout.max_batch, rollout.decoding)
     engine.update(policy, 0)
     limits = limits_of(engine, questions.all)
     require_vocabulary(questions.all, tokenizer, policy.model)

@@ -13,6 +13,8 @@ from evenflow.config.effect import cautions, without_effect
 from evenflow.objectives import Choices, preset
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import ids_of, stop_ids
+from evenflow.rollout.embedded.engine import is_static
+from evenflow.rollout.embedded.refill import cache_bytes, largest_shape
 from evenflow.rollout.stopping import chat_ends
 from evenflow.training.build import Questions
 
@@ -88,7 +90,7 @@ def memory_estimate(config: TrainConfig, policy: Policy, questions: Questions) -
     size = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
     cached = 2 * half * shape.num_hidden_layers * heads * size  # keys and values of a token
     answers = config.rollout.questions * config.rollout.num_generations
-    decoded = min(config.rollout.max_batch, answers)  # at once
+    sampled = sampling_bytes(config, policy.device, longest, cached)
     reach = longest + config.rollout.max_completion_length
     recomputed = config.model.gradient_checkpointing
     if recomputed is None:  # as `policy.loading.build_policy` decides
@@ -98,11 +100,24 @@ def memory_estimate(config: TrainConfig, policy: Policy, questions: Questions) -
     return {
         "weights": float(held),
         "gradients and Adam": 12.0 * trained,
-        "sampling cache": float(decoded * reach * cached),
+        "sampling cache": float(sampled),
         "activations": 17.0 * half * shape.hidden_size * layers * tokens
         + half * shape.hidden_size * shape.num_hidden_layers * tokens,
         "logits": 12.0 * min(config.model.logprob_chunk, tokens) * shape.vocab_size,
     }
+
+
+def sampling_bytes(config: TrainConfig, device: torch.device, longest: int, position: int) -> int:
+    """Of keys and values while answers are sampled to prompts of at most `longest` tokens, with
+    `position` bytes for a position."""
+    rollout = config.rollout
+    limit = rollout.max_completion_length
+    if is_static(rollout.decoding, device):
+        questions, group = rollout.questions, rollout.num_generations
+        shape = largest_shape(questions, group, longest, limit, rollout.max_batch)
+        return cache_bytes(shape, position)
+    decoded = min(rollout.max_batch, rollout.questions * rollout.num_generations)  # at once
+    return decoded * (longest + limit) * position
 
 
 def true_log_z(config: TrainConfig, right: Sequence[float] | None) -> dict[str, float]:

@@ -15,6 +15,7 @@ from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.decoding import decoder_of
 from evenflow.rollout.embedded.generate import generate
+from evenflow.rollout.embedded.static import StaticDecoding
 from evenflow.rollout.engine import Limits
 from evenflow.rollout.group import Group
 from evenflow.rollout.sampling import Sampling
@@ -23,12 +24,23 @@ TOKEN_BYTES = 16
 """Of each token: id (8), log-prob (4) and the number it is drawn by (4)."""
 
 
+def is_static(decoding: str, device: torch.device) -> bool:
+    """Whether answers are decoded with static shapes, by `rollout.decoding` and the device."""
+    return decoding == "static" or (decoding == "auto" and device.type == "cuda")
+
+
 class EmbeddedEngine:
     """Samples from the policy's own weights, in this process and on the policy's device."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, max_batch: int) -> None:
-        """Without a tokenizer the answers' texts are empty."""
-        self.tokenizer, self.max_batch = tokenizer, max_batch
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase | None,
+        max_batch: int,
+        decoding: str = "auto",
+    ) -> None:
+        """Without a tokenizer the answers' texts are empty. ``decoding``: `rollout.decoding`."""
+        self.tokenizer, self.max_batch, self.decoding = tokenizer, max_batch, decoding
+        self.static = StaticDecoding()
         self.policy: Policy | None = None
         self.version = 0
 
@@ -69,6 +81,7 @@ class EmbeddedEngine:
             seed=seed,
             max_batch=self.max_batch,
             autocast=cast(Policy, self.policy).autocast,
+            static=self.static if is_static(self.decoding, model.device) else None,
         ):
             prompt, pairs = prompts[ended.prompt], zip(ended.answers, ended.finished, strict=True)
             spoken = [ids[:-1] if whole else ids for ids, whole in pairs]

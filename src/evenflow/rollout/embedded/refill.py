@@ -21,6 +21,8 @@ from evenflow.rollout.sampling import Sampling
 
 CHECK_EVERY = 8
 """Steps between two looks at which answers have ended: each look waits for the device."""
+TOKEN_BYTES = 16
+"""Of each token of a slot: id (8), log-prob (4) and the number it is drawn by (4)."""
 LEAST_SLOTS = 8
 LEAST_POSITIONS = 64
 """The smallest bucket of positions."""
@@ -53,6 +55,13 @@ def largest_shape(prompts: int, group: int, longest: int, max_tokens: int, max_b
         prompt=bucket(longest, LEAST_POSITIONS),
         answer=bucket(max_tokens - 1, LEAST_POSITIONS),  # the last token is never read
     )
+
+
+def cache_bytes(shape: Shape, position: int) -> int:
+    """Of the keys and values of a shape, ``position`` bytes for a position of all layers; and of
+    what is held of each token."""
+    kept = shape.places * shape.prompt + shape.slots * shape.answer
+    return kept * position + shape.slots * shape.answer * TOKEN_BYTES
 
 
 class Refilled:
