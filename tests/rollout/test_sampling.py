@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from evenflow.rollout.embedded.draw import draw, keep_top_k, keep_top_p
+from evenflow.rollout.embedded.draw import draw, first_beyond, keep_top_k, keep_top_p
 from evenflow.rollout.sampling import Sampling
 
 PROBS = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15])
@@ -86,3 +86,35 @@ def test_greedy_ignores_the_noise_and_reports_temperature_one():
 def test_bad_fields_are_named(field, value):
     with pytest.raises(ValueError, match=f"^{field} "):
         Sampling(**({"max_tokens": 1} | {field: value}))
+
+
+@pytest.mark.parametrize("size", [5, 128, 1000])
+@pytest.mark.parametrize("changes", [{}, {"top_k": 3}, {"top_p": 0.5}, {"temperature": 0}], ids=str)
+def test_a_draw_in_blocks_is_the_same_draw(size: int, changes: dict[str, float]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(2000, size, generator=generator)
+    uniform = torch.rand(2000, generator=generator)
+    sampling = Sampling(max_tokens=1, **changes)  # type: ignore[arg-type]
+    token, logprob = draw(logits, sampling, uniform, in_blocks=False)
+    other, other_logprob = draw(logits, sampling, uniform, in_blocks=True)
+    # At a border of two tokens rounding decides.
+    assert (token != other).sum() <= 1
+    torch.testing.assert_close(logprob[token == other], other_logprob[token == other])
+
+
+def test_a_scan_that_rounds_unevenly_never_gives_a_token_without_a_chance() -> None:
+    """As parallel ones do: the mass wobbles where it should stay, and ends below the target."""
+    weights = torch.tensor([[0.0, 1.0, 0.0, 0.0, 1.0, 0.0]])
+    wobbling = torch.tensor([[1e-7, 1.0, 1.0 + 2e-7, 1.0 - 2e-7, 2.0, 2.0 - 2e-7]])
+    for target, expected in ((0.0, 1), (0.5, 1), (1.0, 4), (1.0 + 1e-7, 4), (1.9, 4), (2.1, 4)):
+        found = first_beyond(wobbling, weights, torch.tensor([[target]]))
+        assert found.tolist() == [[expected]]
+
+
+def test_draws_in_blocks_at_the_ends_of_the_unit_interval() -> None:
+    logits = torch.full((2, 700), -math.inf)
+    logits[:, 130], logits[:, 400] = 0.3, 1.7
+    ends = torch.tensor([0.0, 1 - 2**-24])
+    token, logprob = draw(logits, Sampling(max_tokens=1), ends, in_blocks=True)
+    assert token.tolist() == [130, 400]
+    assert logprob.isfinite().all()
