@@ -140,6 +140,24 @@ def test_the_memory_estimate_counts_what_it_can(recipe: Make) -> None:
     assert estimate["sampling cache"] == 2 * 4 * 2 * 16 * 16 * (longest + 10)
 
 
+def test_the_estimate_counts_the_buffers_of_the_static_path(recipe: Make) -> None:
+    config = recipe("rollout.decoding=static")
+    policy, questions, _ = parts(config)
+    estimate = memory_estimate(config, policy, questions)
+    longest = max(len(prompt.ids) for prompt in questions.train)
+    rollout = config.rollout
+    shape = largest_shape(rollout.questions, rollout.num_generations, longest, 10, 512)
+    decoding = StaticDecoding()
+    prompts = [[3] * longest] * rollout.questions
+    sampling = Sampling(max_tokens=10)
+    model: Any = policy.model
+    list(generate(model, prompts, rollout.num_generations, sampling, seed=0, static=decoding))
+    assert decoding._kept is not None
+    assert decoding._kept.cache.capacity == shape
+    of_tokens = shape.slots * shape.answer * 16
+    assert estimate["sampling cache"] == decoding._kept.cache.bytes + of_tokens
+
+
 @pytest.mark.parametrize(
     ("override", "part"),
     [
