@@ -25,6 +25,7 @@ WITHOUT_EFFECT = {
 }  # fmt: skip
 
 _cache: ContextVar[StaticCache] = ContextVar("cache")
+_own: ContextVar[str] = ContextVar("own")  # the model's own implementation of attention
 
 
 class Unsupported(Exception):
@@ -35,14 +36,15 @@ class Unsupported(Exception):
 def attending(model: Any, cache: StaticCache) -> Iterator[None]:
     """The model attends with `attend`, over this cache."""
     before = model.config._attn_implementation
-    token = _cache.set(cache)
+    tokens = _cache.set(cache), _own.set(before)
     try:
         model.set_attn_implementation(NAME)
         if model.config._attn_implementation != NAME:
             raise Unsupported("has an attention of its own")
         yield
     finally:
-        _cache.reset(token)
+        _cache.reset(tokens[0])
+        _own.reset(tokens[1])
         model.set_attn_implementation(before)
 
 
@@ -79,6 +81,8 @@ def attend(
         raise Unsupported("changes keys after they are cached")
     cache, length = layer.cache, layer.cache.shape.prompt
     rows = len(query)
+    if _own.get() == "sdpa":  # it knows neither: early releases leave out what they are told
+        softcap = s_aux = None
     if attention_mask is None or attention_mask.shape != (rows, 1, 1, length + key.shape[2]):
         raise Unsupported("has a mask of its own")
     prompt_keys, prompt_values = layer.prompts()
