@@ -16,7 +16,10 @@ from evenflow.errors import UserError
 from evenflow.policy.loading import build_policy, load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import stop_ids
-from evenflow.rollout import Limits
+from evenflow.rollout import Limits, Sampling
+from evenflow.rollout.embedded.generate import generate
+from evenflow.rollout.embedded.refill import largest_shape
+from evenflow.rollout.embedded.static import StaticDecoding
 from evenflow.training.build import (
     Questions,
     build_sampling,

@@ -11,15 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.rollout.embedded.test_static import (
-    G,
-    assert_same,
-    llama,  # noqa: F401  a fixture
-    prompts,  # noqa: F401  a fixture
-    sample,
-    sampling,
-    tiny,
-)
+from tests.rollout.embedded.static_cases import G, assert_same, sampling, tiny
+from tests.rollout.rollouts import rollout as sample
 from torch._ops import OpOverload
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -61,7 +54,7 @@ def record(step: Step) -> Step:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_replayed_step_gives_the_same_answers(
     name: str,
-    prompts: list[list[int]],  # noqa: F811
+    prompts: list[list[int]],
 ) -> None:
     model = tiny(name)
     static = StaticDecoding(record)
@@ -83,8 +76,8 @@ def test_a_replayed_step_gives_the_same_answers(
     ids=str,
 )
 def test_every_way_to_sample_can_be_captured(
-    llama: Any,  # noqa: F811
-    prompts: list[list[int]],  # noqa: F811
+    llama: Any,
+    prompts: list[list[int]],
     changes: dict[str, Any],
 ) -> None:
     request = sampling(max_tokens=16, **changes)
@@ -94,7 +87,7 @@ def test_every_way_to_sample_can_be_captured(
     )
 
 
-def test_replays_call_nothing_of_the_model(llama: Any, prompts: list[list[int]]) -> None:  # noqa: F811
+def test_replays_call_nothing_of_the_model(llama: Any, prompts: list[list[int]]) -> None:
     """So that a rollout of shapes seen before costs no launch of a kernel."""
     static = StaticDecoding(record)
     first = sample(llama, prompts, G, sampling(), seed=0, static=static)

@@ -210,7 +210,8 @@ class Refilled:
             ours = decoder.forward()[slots]
         dynamic = Decoder(self.model, prompts, 1, 2, self.pad_id)
         dynamic.prefill()
-        theirs = dynamic.step(decoder.token[slots])
+        found = dynamic.append(index(range(len(slots)), self.token), decoder.token[slots])
+        theirs = dynamic.step()[found]
         device = self.noise.device.type
         precision = torch.float32 if theirs.dtype == torch.float64 else theirs.dtype
         if torch.is_autocast_enabled(device):

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from evenflow.machine import memory_ran_out
+from evenflow.policy.cacheable import taken
 from evenflow.rollout.embedded.capture import Capture, CudaGraphs, Step, as_it_is
-from evenflow.rollout.embedded.decoder import forward_parameters
 from evenflow.rollout.embedded.ended import Ended
 from evenflow.rollout.embedded.refill import Refilled
 from evenflow.rollout.embedded.static_attention import Unsupported
@@ -148,7 +148,7 @@ def reason_against(model: Any) -> str | None:
     base = getattr(model, "get_base_model", lambda: model)()
     if not getattr(base, "_supports_attention_backend", False):
         return "has an attention of its own"
-    if "position_ids" not in forward_parameters(model):
+    if "position_ids" not in taken(model):
         return "takes no positions"
     config = model.config.get_text_config()
     found = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}

@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from evenflow.policy.cacheable import cache_argument, taken
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.embedded.capture import Step
-from evenflow.rollout.embedded.decoder import cache_argument, forward_parameters
 from evenflow.rollout.embedded.draw import draw
 from evenflow.rollout.embedded.static_attention import attending
 from evenflow.rollout.embedded.static_cache import Shape, StaticCache
@@ -28,7 +28,7 @@ class StaticDecoder:
         """``limit``: the most tokens of an answer that there is room for."""
         self.model, self.cache, self.limit = model, cache, limit
         self.inputs: dict[str, Any] = {cast(str, cache_argument(model)): cache}
-        if "logits_to_keep" in forward_parameters(model):
+        if "logits_to_keep" in taken(model):
             self.inputs["logits_to_keep"] = 1
         slots, device = cache.capacity.slots, cache.slot.device
         # All of it: what is seen is decided by `StaticCache.visible`. Without one, some models look
