@@ -4,7 +4,7 @@ longer to launch, kernel by kernel, than to compute."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from weakref import ref
 
 import torch
 
@@ -23,13 +23,14 @@ def as_it_is(step: Step) -> Step:
 
 
 class CudaGraphs:
-    """Captures steps as CUDA graphs. They share one pool of memory, so they must be replayed one
-    after the other, and nothing that a step leaves in the pool may be read after it."""
+    """Captures steps as CUDA graphs. They share their memory, so they must be replayed one after
+    the other, and nothing that a step leaves there may be read after it."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.stream = torch.cuda.Stream(device)
-        self.pool: Any = torch.cuda.graph_pool_handle()
+        # One that lives lends its pool; a pool whose graphs have all gone cannot be used again.
+        self.last: Callable[[], torch.cuda.CUDAGraph | None] = lambda: None
 
     def __call__(self, step: Step) -> Step:
         """RuntimeError where the step cannot be captured."""
@@ -51,15 +52,17 @@ class CudaGraphs:
             for _ in range(WARM_UPS):
                 step()
         current.wait_stream(self.stream)
-        graph = torch.cuda.CUDAGraph()
+        graph, last = torch.cuda.CUDAGraph(), self.last()
+        pool = None if last is None else last.pool()
         try:
             # Other threads may use the device meanwhile: "thread_local".
             with torch.cuda.graph(
-                graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
+                graph, pool=pool, stream=self.stream, capture_error_mode="thread_local"
             ):
                 step()
         except BaseException:
             # Where the end of a capture fails, too, torch leaves its stream the current one.
             torch.cuda.set_stream(current)
             raise
+        self.last = ref(graph)
         return graph.replay

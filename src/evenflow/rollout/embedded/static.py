@@ -127,9 +127,9 @@ class StaticDecoding:
 
     def _capture(self, step: Step, device: torch.device) -> Step:
         """The step captured; as it is where that fails, which is said once."""
-        if self.capture is None:
-            self.capture = CudaGraphs(device) if device.type == "cuda" else as_it_is
         try:
+            if self.capture is None:
+                self.capture = CudaGraphs(device) if device.type == "cuda" else as_it_is
             return self.capture(step)
         except RuntimeError as error:
             if memory_ran_out(error):

@@ -109,14 +109,18 @@ class StaticCache(Cache):
         self.slot = torch.arange(slots, device=device)
         self.length = torch.ones(places, dtype=torch.long, device=device)  # (P,) of each prompt
         self.prompt = torch.zeros(slots, dtype=torch.long, device=device)  # (S,) place of each slot
-        self.written = self.slot  # (S,) where each slot writes, set by the step
-        self.position = self.slot  # (S,) of the token that is read, prompt included
+        self.forget()
         # Of (place, head, copy) among (slot, head), and back, both flat; for each number of heads.
         self.there = {
             layer.heads: self.slot.new_zeros(places * layer.heads * capacity.copies)
             for layer in self.held
         }
         self.back = {heads: self.slot.new_zeros(slots * heads) for heads in self.there}
+
+    def forget(self) -> None:
+        """Of each slot, ``(S,)``: where it writes, and the position, prompt included, of the token
+        that is read. A step sets both before it reads them."""
+        self.written = self.position = self.slot
 
     @property
     def bytes(self) -> int:

@@ -16,6 +16,9 @@ from evenflow.rollout.embedded.static_attention import attending
 from evenflow.rollout.embedded.static_cache import Shape, StaticCache
 from evenflow.rollout.sampling import Sampling
 
+MOST_CAPTURED = 48
+"""Captured steps that are held: each takes some megabytes of the device."""
+
 
 class StaticDecoder:
     """Slots, each with an answer that has its first token, which a prefill drew.
@@ -123,9 +126,13 @@ class StaticDecoder:
             self.ended.fill_(True)
             try:
                 with attending(self.model, self.cache):
-                    self.held[key] = capture(self.step)
+                    captured = capture(self.step)
             finally:
                 self.ended.copy_(ended)
+                self.cache.forget()  # what a capture made lies in its own memory
+            while len(self.held) >= MOST_CAPTURED:
+                del self.held[next(iter(self.held))]  # the oldest
+            self.held[key] = captured
         replay = self.held[key]
         if replay != self.step:
             for _ in range(steps):
