@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,14 +12,17 @@ from tests.policy.tiny_models import CONFIGS as FAMILIES
 from tests.rollout.embedded.static_cases import FURTHER, G, assert_same, sampling, tiny
 from tests.rollout.embedded.test_engine import CONFIGS, V, make
 from tests.rollout.rollouts import rollout as sample
+from tests.training.runs import metrics, open_run
 from transformers import PreTrainedModel
 
+from evenflow.config import TrainConfig
 from evenflow.data import Prompt
 from evenflow.policy.policy import Policy
 from evenflow.rollout import build_engine
 from evenflow.rollout.embedded import refill
 from evenflow.rollout.embedded.engine import EmbeddedEngine
 from evenflow.rollout.embedded.static import StaticDecoding
+from evenflow.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("small_buckets")
 
@@ -166,3 +171,20 @@ def test_the_recipe_decides_and_a_cpu_decodes_by_the_dynamic_path(
     rows = [ids for group in groups for ids in group.answers]
     expected = zip(dynamic.tokens, dynamic.mask, strict=True)
     assert rows == [tokens[mask].tolist() for tokens, mask in expected]
+
+
+def test_a_run_learns_from_the_same_answers(
+    recipe: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    """Two steps: the second samples with the weights of the first, from buffers that were kept."""
+    rows = []
+    for decoding in ("dynamic", "static"):
+        output = f"output={tmp_path / decoding}"
+        config = recipe(f"rollout.decoding={decoding}", "train.steps=2", output)
+        trainer = Trainer(config, open_run(config, decoding))
+        rows.append(metrics(trainer.run().checkpoint))
+        assert isinstance(trainer.engine, EmbeddedEngine)
+        assert (trainer.engine.static._kept is not None) == (decoding == "static")
+    for one, other in zip(*rows, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert one["reward/mean"] == other["reward/mean"]
