@@ -30,8 +30,8 @@ TINY = ArchitectureConfig(
 )
 
 
-# Asked before anything is hidden: the CUDA runtime reads CUDA_VISIBLE_DEVICES once, when it is asked
-# for its devices at first, and the first backward pass asks (autograd starts a thread for each).
+# Asked before anything is hidden: the CUDA runtime reads CUDA_VISIBLE_DEVICES once, when asked for
+# its devices at first, and the first backward pass asks (autograd starts a thread for each).
 GPU = torch.cuda.is_available()
 ON_CPU = os.environ.get("EVENFLOW_GPU_TESTS_ON") == "cpu"
 """Whether tests marked `gpu` run on the CPU, to try them out: the same bodies, in float32."""
