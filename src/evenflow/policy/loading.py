@@ -14,13 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model as save_weights
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
@@ -73,16 +67,6 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
             AutoConfig.from_pretrained(folder, trust_remote_code=False)
     with _reading("tokenizer", path):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-
-
-def load_config(path: str) -> PretrainedConfig:
-    """What a model's config.json says, an adapter's base's; its weights are left alone."""
-    folder = resolve(path)
-    with _reading("model", path):
-        require_json(folder)
-        if is_adapter(folder):
-            return load_config(base_of(folder))
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def load_model(

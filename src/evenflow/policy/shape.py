@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from evenflow.config import LoraConfig
 from evenflow.errors import CannotLoad
-from evenflow.policy.loading import load_config
+from evenflow.policy.adapters import base_of, is_adapter
+from evenflow.policy.checks import require_json
+from evenflow.policy.loading import resolve
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,19 @@ def shape_of(model: Any) -> Shape:
 
 
 def empty_model(path: str) -> nn.Module:
-    """The model of that path without its weights, on the meta device. UserError where there is
-    none, or none that Transformers knows as a causal language model."""
-    config = load_config(path)
+    """The model of that path without its weights, on the meta device; an adapter's base. UserError
+    where there is none, or none that Transformers knows as a causal language model."""
+    folder = resolve(path)
+    while is_adapter(folder):
+        folder = resolve(base_of(folder))
     try:
+        require_json(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # configurations that make no sense raise all kinds of errors
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise CannotLoad(f"model.path: cannot build the model {path}: {reason}") from error
+        raise CannotLoad(f"model.path: cannot read the model {path}: {reason}") from error
 
 
 def adapter_size(model: nn.Module, lora: LoraConfig) -> int:

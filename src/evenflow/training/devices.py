@@ -31,8 +31,8 @@ class Device:
     half: int = 2
     """Bytes of a number in the forward pass: 2 in bfloat16, 4 in float32."""
     gpu: bool = True
-    measured: bool = False
-    """Whether the ceilings were measured, not derived from the data sheet."""
+    source: str = "from its data sheet"
+    """Where the two rates come from."""
 
 
 def sheet(title: str, peak: float, bandwidth: float, gib: float, half: int = 2) -> Device:
@@ -41,7 +41,7 @@ def sheet(title: str, peak: float, bandwidth: float, gib: float, half: int = 2) 
 
 
 DEVICES = {
-    "h100": replace(sheet("H100 SXM", 989, 3.35, 79), gemm=776e12, copy=3.0e12, measured=True),
+    "h100": replace(sheet("H100 SXM", 989, 3.35, 79), gemm=776e12, copy=3.0e12, source="measured"),
     "h200": sheet("H200", 989, 4.8, 139),
     "a100-80gb": sheet("A100 80 GB", 312, 2.04, 79),
     "a100-40gb": sheet("A100 40 GB", 312, 1.555, 39),
@@ -49,8 +49,8 @@ DEVICES = {
     "rtx4090": sheet("RTX 4090", 165, 1.008, 23.5),
     "t4": sheet("T4, which has no bfloat16: float32", 8.1, 0.32, 14.5, half=4),
 }
-CPU = Device("a CPU core", 60e9, 10e9, 0, half=4, gpu=False)
-"""An ordinary one of a server; `here` measures."""
+CPU = Device("a CPU core", 60e9, 10e9, 0, half=4, gpu=False, source="an ordinary one")
+"""Of a server; `here` measures."""
 
 
 def device_of(name: str) -> Device:
@@ -87,7 +87,7 @@ def measured_here() -> Device:
         memory=torch.cuda.mem_get_info(device)[1] if gpu else memory(),
         half=half,
         gpu=gpu,
-        measured=True,
+        source="measured now",
     )
 
 

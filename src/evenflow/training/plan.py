@@ -1,155 +1,151 @@
-"""What a step costs: tokens, FLOPs and seconds of each phase, from sizes alone.
-
-FLOPs are those of matrix products, 2 for each weight that a token meets: forward 2, backward 4,
-recomputed forward 2 more; and of attention, 4 for each pair of positions and number of the heads'
-width. Seconds are FLOPs at a share of the device's matrix products, or bytes at its copying rate,
-whatever takes longer; the shares (`Speed`) come from measured runs, docs/results/gpu.json, against
-which tests hold this page.
-"""
+"""A run's needs from its recipe: memory, tokens, FLOPs and seconds, without its weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from evenflow.policy.shape import Shape
+import torch
+from torch import nn
+
+from evenflow.config import GIVEN, TrainConfig
+from evenflow.config.effect import needs_reference
+from evenflow.policy.heads import Critic, PartitionHead
+from evenflow.policy.loading import load_tokenizer, resolve
+from evenflow.policy.shape import Shape, adapter_size, empty_model, shape_of
+from evenflow.training.build import load_questions
+from evenflow.training.cost import EAGER, ON_CPU, Phase, Speed, Work, phases
 from evenflow.training.devices import Device
+from evenflow.training.memory import Held, estimate, recomputes, too_much
+
+ROOM = 0.92
+"""Of a device's memory: the rest goes to its libraries and to gaps between allocations."""
 
 
 @dataclass(frozen=True)
-class Speed:
-    """How near to the ceilings our code comes."""
+class Lengths:
+    """Tokens of the prompts."""
 
-    trunk: float
-    """Share of the device's rate of matrix products in the layers."""
-    head: float
-    """And in the projection to the vocabulary with its log-softmax."""
-    layer: float
-    """Seconds that a layer takes in a step of decoding, however little there is to do."""
-    refills: bool
-    """Whether the place of an answer that has ended is filled by another."""
-
-
-EAGER = Speed(trunk=0.26, head=0.18, layer=1.5e-3, refills=False)
-"""A GPU, operation by operation."""
-COMPILED = Speed(trunk=0.45, head=0.55, layer=0.2e-3, refills=True)
-"""A GPU with compiled layers and log-probs, and decoding as a graph."""
-ON_CPU = Speed(trunk=0.7, head=0.7, layer=0.2e-3, refills=False)
+    mean: float
+    longest: int
+    source: str
+    """Where this is known from."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a step does."""
+class Plan:
+    """What a run needs on a device."""
 
-    questions: int
-    group: int
-    """Answers to each."""
-    prompt: float
-    """Tokens, on average."""
-    answer: float
-    """Tokens, on average."""
-    limit: int
-    """Most tokens of an answer."""
-    slots: int
-    """Answers decoded at once."""
-    trained: int
-    """Parameters."""
-    adapter: bool = False
-    """Whether these are an adapter's: then matrices need no gradient of their own."""
-    epochs: int = 1
-    updates: int = 1
-    """Optimiser steps, all epochs together."""
-    recompute: bool = False
-    """Activations, in backward."""
-    reference: bool = True
-    """Whether the reference scores the answers."""
-    rescore: bool = False
-    """Whether the policy does so too, before it learns."""
-    own_critic: bool = False
-    """Whether a second trunk learns beside the policy."""
+    shape: Shape
+    work: Work
+    phases: list[Phase]
+    memory: dict[str, float]
+    """Bytes by purpose."""
+    room: float
+    """Bytes that these may be."""
+    remedy: str | None
+    """What to do where they are more."""
 
     @property
-    def answers(self) -> int:
-        return self.questions * self.group
-
-    @property
-    def read(self) -> float:
-        """Tokens of prompts and answers that learning and scoring read, the prompt once for each
-        answer."""
-        return self.answers * (self.prompt + self.answer)
-
-    @property
-    def written(self) -> float:
-        """Tokens of answers."""
-        return self.answers * self.answer
+    def seconds(self) -> float:
+        """Of a step."""
+        return sum(phase.seconds for phase in self.phases)
 
 
-@dataclass(frozen=True)
-class Phase:
-    """A part of a step."""
-
-    name: str
-    flops: float
-    seconds: float
-
-
-def phases(shape: Shape, work: Work, device: Device, speed: Speed) -> list[Phase]:
-    """The step, phase by phase; rewards, evaluation and checkpoints are not in it."""
-    found = [rollout(shape, work, device, speed)]
-    if work.rescore:
-        found.append(scoring("old log-probs", shape, work, device, speed))
-    if work.reference:
-        found.append(scoring("reference", shape, work, device, speed))
-    return [*found, learning(shape, work, device, speed)]
-
-
-def attention(shape: Shape, tokens: float, context: float) -> float:
-    """FLOPs of so many tokens that look back on `context` positions each."""
-    return 4.0 * shape.layers * shape.attention * tokens * context
-
-
-def rollout(shape: Shape, work: Work, device: Device, speed: Speed) -> Phase:
-    """Prompts read once a group; then every step of decoding reads all weights and the cache."""
-    asked = work.questions * work.prompt
-    reading = 2 * shape.trunk * asked + attention(shape, asked, work.prompt / 2)
-    context = work.prompt + work.answer / 2
-    a_token = 2.0 * (shape.trunk + shape.head) + attention(shape, 1, context)
-    slots = min(work.slots, work.answers)
-    if speed.refills:  # all slots are full until the last answers run out
-        steps = work.answers * work.answer / slots + (work.limit - work.answer)
-    else:
-        steps = -(-work.answers // slots) * work.limit
-    busy = work.written / steps  # slots, on average
-    held = shape.cached * shape.layers * (work.prompt / work.group + work.answer / 2)
-    touched = device.half * (shape.trunk + shape.head + busy * held)
-    a_step = max(touched / device.copy, a_token * busy / (speed.trunk * device.gemm))
-    seconds = steps * (shape.layers * speed.layer + a_step)
-    return Phase(
-        "rollout",
-        reading + a_token * work.written,
-        seconds + reading / (speed.trunk * device.gemm),
+def plan(
+    config: TrainConfig, device: Device, lengths: Lengths, answer: float | None = None
+) -> Plan:
+    """The plan of a recipe; `answer`: tokens of an answer on average, None: all reach the limit.
+    UserError for a model that is not there."""
+    model = empty_model(config.model.path)
+    shape, objective = shape_of(model), config.build_objective()
+    half = halves(config, device)
+    own = objective.needs.values and config.critic.trunk == "own"
+    extra = parts_beside(config, shape)
+    lora = config.model.lora
+    trained = (adapter_size(model, lora) if lora else shape.parameters) + extra
+    reference = needs_reference(config, objective)
+    recompute = recomputes(config, device.gpu)
+    held = Held(
+        weights=weights_held(shape, trained, half, adapter=lora is not None, reference=reference)
+        + own * 4.0 * shape.parameters,
+        trained=trained + own * shape.parameters,
+        half=half,
+        recompute=recompute,
+    )
+    rollout, train = config.rollout, config.train
+    mini = rollout.questions // (train.mini_batch_questions or rollout.questions)
+    work = Work(
+        questions=rollout.questions,
+        group=rollout.num_generations,
+        prompt=lengths.mean,
+        answer=min(answer or rollout.max_completion_length, rollout.max_completion_length),
+        limit=rollout.max_completion_length,
+        slots=rollout.max_batch,
+        trained=trained,
+        adapter=lora is not None,
+        epochs=train.epochs,
+        updates=train.epochs * mini,
+        recompute=recompute,
+        reference=reference,
+        rescore=half == 2 and (objective.needs.old_logprobs or not config.on_policy),
+        own_critic=own,
+        shared=not recompute,
+    )
+    memory, room = estimate(config, shape, held, lengths.longest), ROOM * device.memory
+    return Plan(
+        shape=shape,
+        work=work,
+        phases=phases(shape, work, device, speed_of(device)),
+        memory=memory,
+        room=room,
+        remedy=too_much(memory, room),
     )
 
 
-def scoring(name: str, shape: Shape, work: Work, device: Device, speed: Speed) -> Phase:
-    """A forward pass over prompts and answers, log-probs of the answers alone."""
-    trunk = 2 * shape.trunk * work.read + attention(
-        shape, work.read, (work.prompt + work.answer) / 2
+def halves(config: TrainConfig, device: Device) -> int:
+    """Bytes of a number in the forward pass there."""
+    return (
+        device.half if config.model.dtype == "auto" else 2 + 2 * (config.model.dtype == "float32")
     )
-    head = 2.0 * shape.head * work.written
-    seconds = trunk / (speed.trunk * device.gemm) + head / (speed.head * device.gemm)
-    return Phase(name, trunk + head, seconds)
 
 
-def learning(shape: Shape, work: Work, device: Device, speed: Speed) -> Phase:
-    """Forward, backward and what is recomputed of it, logits always; AdamW."""
-    weights = 2 if work.adapter else 4
-    passes = 2 + weights + 2 * work.recompute
-    trunk = passes * shape.trunk * work.read
-    # Attention's backward has twice the products of its forward.
-    trunk += (3 + work.recompute) * attention(shape, work.read, (work.prompt + work.answer) / 2)
-    trunk *= 1 + work.own_critic
-    head = (4 + weights) * shape.head * work.written
-    seconds = trunk / (speed.trunk * device.gemm) + head / (speed.head * device.gemm)
-    # AdamW reads weight, gradient and two moments, and writes three of them, in float32.
-    adam = work.updates * 28 * work.trained * (1 + work.own_critic) / device.copy
-    return Phase("learning", work.epochs * (trunk + head), work.epochs * seconds + adam)
+def speed_of(device: Device) -> Speed:
+    """How near our code comes to that device's ceilings."""
+    return EAGER if device.gpu else ON_CPU
+
+
+def parts_beside(config: TrainConfig, shape: Shape) -> int:
+    """Parameters of the head and the critic, a critic's own trunk aside."""
+    needs = config.build_objective().needs
+    parts: list[nn.Module] = []
+    with torch.device("meta"):
+        if needs.head:
+            parts.append(PartitionHead(shape.hidden, config.head))
+        if needs.values:
+            parts.append(Critic(shape.hidden, config.critic))
+    return sum(p.numel() for part in parts for p in part.parameters())
+
+
+def weights_held(shape: Shape, trained: int, half: int, *, adapter: bool, reference: bool) -> float:
+    """Bytes of the policy and its reference, as `policy.loading.build_policy` holds them."""
+    if adapter:  # one base, which is the reference, too
+        return half * shape.parameters + 4.0 * trained
+    own_output = shape.embeddings > shape.head
+    matrices = shape.trunk + (shape.head if own_output else 0)
+    frozen = half * matrices + 4 * (shape.parameters - matrices) if reference else 0
+    return 4.0 * trained + frozen
+
+
+def read_lengths(config: TrainConfig, prompt: float | None = None) -> Lengths:
+    """Of the recipe's questions, where they and a tokenizer are there; else what is allowed."""
+    if prompt is not None:
+        return Lengths(prompt, round(prompt), "as given")
+    folder = Path(resolve(config.model.path))
+    has_tokenizer = any(folder.glob("tokenizer*"))
+    if config.data.train != GIVEN and has_tokenizer:
+        questions = load_questions(config, load_tokenizer(config.model.path)).train
+        found = [len(question.ids) for question in questions]
+        return Lengths(sum(found) / len(found), max(found), f"of {len(found):,} questions")
+    most = config.data.max_prompt_length
+    return Lengths(most, most, "data.max_prompt_length, for no questions were read")
