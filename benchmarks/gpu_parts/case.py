@@ -24,8 +24,8 @@ from evenflow.rollout.group import Group
 from evenflow.training.build import policy_to_train
 from evenflow.training.pretrain import word_tokenizer
 
-WORD = "ab"
-"""The prompt's tokens in the whole step, whose trainer reads text."""
+LETTERS = "ab"
+"""Tokens of the prompts in the whole step, whose trainer reads text."""
 
 PLAIN = ("algorithm=dr-grpo", "log.reference_kl=false")
 """An update and nothing else: neither a reference nor a head."""
@@ -69,6 +69,11 @@ class Case:
             for i in range(count)
         ]
 
+    def texts(self) -> list[str]:
+        """As many different prompts for the whole step."""
+        drawn = [random.Random(i).choices(LETTERS, k=self.prompt) for i in range(self.questions)]
+        return ["".join(letters) for letters in drawn]
+
     def tokens(self, count: int, seed: str) -> list[int]:
         """Random ones; 0 and 1 are padding and the tokenizer's end token."""
         return random.Random(seed).choices(range(2, self.vocabulary), k=count)
@@ -107,7 +112,7 @@ class Case:
             pad_token_id=0,
         )
         Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-        word_tokenizer(WORD, self.positions).save_pretrained(folder)
+        word_tokenizer(LETTERS, self.positions).save_pretrained(folder)
 
     def recipe(self, folder: Path, device: torch.device, *overrides: str) -> TrainConfig:
         """What trains the model."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from gpu_parts.bench import Bench, Timed
-from gpu_parts.case import PLAIN, WORD, Case, policy_of, small_vocabulary
+from gpu_parts.case import PLAIN, Case, policy_of, small_vocabulary
 from step import MeasuredTrainer
 from transformers import Qwen2ForCausalLM
 
@@ -108,7 +108,7 @@ def step(bench: Bench) -> None:
     config = case.recipe(
         bench.model(case), bench.device, "algorithm=flowrl", f"rollout.stop={ends}"
     )
-    questions = [{"prompt": WORD * (case.prompt // 2)} for _ in range(case.questions)]
+    questions = [{"prompt": text} for text in case.texts()]
     with tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
         trainer = MeasuredTrainer(config, Path(folder), questions=questions, rewards=[stub])
         trainer.peaks = {}

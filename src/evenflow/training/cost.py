@@ -3,12 +3,13 @@
 FLOPs are those of matrix products, 2 for each weight that a token meets: forward 2, backward 4,
 recomputed forward 2 more; and of attention, 4 for each pair of positions and number of the heads'
 width. Seconds are FLOPs at a share of the device's matrix products, or bytes at its copying rate,
-whatever takes longer; the shares (`Speed`) come from measured runs, docs/results/gpu.json, against
-which tests hold these formulas.
+whatever takes longer. The shares (`Speed`) come from measured runs, docs/results/speed.json,
+against which tests hold these formulas.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from evenflow.policy.shape import Shape
@@ -23,17 +24,19 @@ class Speed:
     """Share of the device's rate of matrix products in the layers."""
     head: float
     """And in the projection to the vocabulary with its log-softmax."""
+    decode: float
+    """Share of the rate of matrix products in a step of decoding, where the batch is small."""
     layer: float
-    """Seconds that a layer takes in a step of decoding, however little there is to do."""
+    """Seconds that a layer takes in one pass, however little there is to do."""
     refills: bool
     """Whether the place of an answer that has ended is filled by another."""
 
 
-EAGER = Speed(trunk=0.26, head=0.18, layer=1.5e-3, refills=False)
+EAGER = Speed(trunk=0.26, head=0.18, decode=0.26, layer=1.5e-3, refills=False)
 """A GPU, operation by operation."""
-COMPILED = Speed(trunk=0.45, head=0.55, layer=0.2e-3, refills=True)
+COMPILED = Speed(trunk=0.45, head=0.55, decode=0.45, layer=0.2e-3, refills=True)
 """A GPU with compiled layers and log-probs, and decoding as a graph."""
-ON_CPU = Speed(trunk=0.7, head=0.7, layer=0.2e-3, refills=False)
+ON_CPU = Speed(trunk=0.43, head=0.43, decode=0.18, layer=0.0, refills=False)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Work:
     """Answers decoded at once."""
     trained: int
     """Parameters."""
+    micro: int = 16_384
+    """Tokens of a micro-batch."""
     adapter: bool = False
     """Whether these are an adapter's: then matrices need no gradient of their own."""
     epochs: int = 1
@@ -83,6 +88,11 @@ class Work:
     def written(self) -> float:
         """Tokens of answers."""
         return self.answers * self.answer
+
+    @property
+    def batches(self) -> int:
+        """Micro-batches in which they are read, at least one an optimiser step."""
+        return max(math.ceil(self.read / self.micro), self.updates // self.epochs)
 
 
 @dataclass(frozen=True)
@@ -119,11 +129,11 @@ def rollout(shape: Shape, work: Work, device: Device, speed: Speed) -> Phase:
     if speed.refills:  # all slots are full until the last answers run out
         steps = work.answers * work.answer / slots + (work.limit - work.answer)
     else:
-        steps = -(-work.answers // slots) * work.limit
+        steps = math.ceil(work.answers / slots) * work.limit
     busy = work.written / steps  # slots, on average
     held = shape.cached * shape.layers * (work.prompt / work.group + work.answer / 2)
     touched = device.half * (shape.trunk + shape.head + busy * held)
-    a_step = max(touched / device.copy, a_token * busy / (speed.trunk * device.gemm))
+    a_step = max(touched / device.copy, a_token * busy / (speed.decode * device.gemm))
     seconds = steps * (shape.layers * speed.layer + a_step)
     return Phase(
         "rollout",
@@ -138,8 +148,7 @@ def scoring(name: str, shape: Shape, work: Work, device: Device, speed: Speed) -
         shape, work.read, (work.prompt + work.answer) / 2
     )
     head = 2.0 * shape.head * work.written
-    seconds = trunk / (speed.trunk * device.gemm) + head / (speed.head * device.gemm)
-    return Phase(name, trunk + head, seconds)
+    return Phase(name, trunk + head, seconds_of(trunk, head, 1, shape, work, device, speed))
 
 
 def learning(shape: Shape, work: Work, device: Device, speed: Speed) -> Phase:
@@ -151,7 +160,22 @@ def learning(shape: Shape, work: Work, device: Device, speed: Speed) -> Phase:
     trunk += (3 + work.recompute) * attention(shape, work.read, (work.prompt + work.answer) / 2)
     trunk *= 1 + work.own_critic
     head = (4 + weights) * shape.head * work.written
-    seconds = trunk / (speed.trunk * device.gemm) + head / (speed.head * device.gemm)
+    seconds = seconds_of(trunk, head, 3 + work.recompute, shape, work, device, speed)
     # AdamW reads weight, gradient and two moments, and writes three of them, in float32.
     adam = work.updates * 28 * work.trained * (1 + work.own_critic) / device.copy
     return Phase("learning", work.epochs * (trunk + head), work.epochs * seconds + adam)
+
+
+def seconds_of(
+    trunk: float,
+    head: float,
+    passes: int,
+    shape: Shape,
+    work: Work,
+    device: Device,
+    speed: Speed,
+) -> float:
+    """FLOPs of layers and projection as seconds; backward counts as two passes."""
+    least = passes * work.batches * shape.layers * speed.layer
+    busy = trunk / (speed.trunk * device.gemm) + head / (speed.head * device.gemm)
+    return max(least, busy)

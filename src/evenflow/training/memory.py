@@ -43,7 +43,7 @@ def recomputes(config: TrainConfig, gpu: bool) -> bool:
 
 def estimate(config: TrainConfig, shape: Shape, held: Held, longest: int) -> dict[str, float]:
     """Bytes by purpose, `longest` the tokens of the longest prompt; weights, moments and cache are
-    counted, the rest comes from measured runs (docs/results/gpu.json)."""
+    counted, the rest comes from measured runs (docs/results/speed.json)."""
     half = held.half
     answers = config.rollout.questions * config.rollout.num_generations
     reach = longest + config.rollout.max_completion_length

@@ -83,6 +83,7 @@ def plan(
         limit=rollout.max_completion_length,
         slots=rollout.max_batch,
         trained=trained,
+        micro=train.micro_batch_tokens,
         adapter=lora is not None,
         epochs=train.epochs,
         updates=train.epochs * mini,
