@@ -36,7 +36,7 @@ EAGER = Speed(trunk=0.26, head=0.18, decode=0.26, layer=1.5e-3, refills=False)
 """A GPU, operation by operation."""
 COMPILED = Speed(trunk=0.45, head=0.55, decode=0.45, layer=0.2e-3, refills=True)
 """A GPU with compiled layers and log-probs, and decoding as a graph."""
-ON_CPU = Speed(trunk=0.43, head=0.43, decode=0.18, layer=0.0, refills=False)
+ON_CPU = Speed(trunk=0.52, head=0.52, decode=0.215, layer=0.0, refills=False)
 
 
 @dataclass(frozen=True)
