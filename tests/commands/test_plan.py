@@ -81,6 +81,8 @@ def test_an_adapter_makes_it_fit(seven: Path, capsys: pytest.CaptureFixture[str]
     ):
         lines = said(capsys, *words, *field.split(), "--device=a100-40gb")
         assert part in lines["fits"]
+    lines = said(capsys, *words, "model.dtype=float32", "--device=t4")
+    assert lines["fits"].endswith("take a smaller model or a device with more memory")
 
 
 def test_what_the_questions_are_is_read(capsys: pytest.CaptureFixture[str]) -> None:

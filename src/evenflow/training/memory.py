@@ -65,8 +65,12 @@ def estimate(config: TrainConfig, shape: Shape, held: Held, longest: int) -> dic
     }
 
 
-def too_much(parts: dict[str, float], room: float) -> str | None:
-    """What to do where the parts do not fit, by the largest of them; None where they do."""
+def too_much(parts: dict[str, float], room: float, *, adapter: bool) -> str | None:
+    """What to do where the parts do not fit, by the largest that can be made smaller; None where
+    they do. `adapter`: an adapter is trained already."""
     if sum(parts.values()) <= room:
         return None
-    return FIELDS[max(parts, key=lambda name: parts[name])]
+    fixed = ("weights", "gradients and Adam") if adapter else ()
+    if sum(parts[name] for name in fixed) > room:
+        return "take a smaller model or a device with more memory"
+    return FIELDS[max((name for name in parts if name not in fixed), key=lambda n: parts[n])]
