@@ -79,16 +79,16 @@ class Bench:
 
     @contextlib.contextmanager
     def guarded(self, name: str) -> Iterator[None]:
-        """Let a part fail without the others."""
+        """Let a part fail without the others; what an earlier one left in memory is freed."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
         try:
             yield
         except Exception as error:
             reason = (str(error).strip() or "no reason given").splitlines()[0]
             self.failed[name] = f"{type(error).__name__}: {reason[:300]}"
             console.print(f"{name} failed: {self.failed[name]}", markup=False)
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def add(self, part: str, name: str, value: float, unit: str, **more: Any) -> None:
         self.rows.append(Row(part, name, value, unit, **more))
