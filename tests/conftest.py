@@ -30,15 +30,38 @@ TINY = ArchitectureConfig(
 )
 
 
+# Asked before anything is hidden: the CUDA runtime reads CUDA_VISIBLE_DEVICES once, when asked for
+# its devices at first, and the first backward pass asks (autograd starts a thread for each).
+GPU = torch.cuda.is_available()
+ON_CPU = os.environ.get("EVENFLOW_GPU_TESTS_ON") == "cpu"
+"""Whether tests marked `gpu` run on the CPU, to try them out: the same bodies, in float32."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are skipped where there is none."""
+    if GPU or ON_CPU:
+        return
+    skip = pytest.mark.skip(reason="PyTorch sees no GPU here (EVENFLOW_GPU_TESTS_ON=cpu tries it)")
+    for item in items:
+        if item.get_closest_marker("gpu") is not None:
+            item.add_marker(skip)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """No test sees a GPU, nor a process that it starts, unless it is marked `gpu`."""
     with pytest.MonkeyPatch.context() as patch:
-        if item.get_closest_marker("gpu") is None:
-            patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        if ON_CPU or item.get_closest_marker("gpu") is None:
+            patch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes; this one was asked above
             patch.setattr(torch.cuda, "is_available", lambda: False)
             patch.setattr(torch.cuda, "device_count", lambda: 0)
         return (yield)
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """Where tests marked `gpu` run."""
+    return torch.device("cpu" if ON_CPU else "cuda")
 
 
 @pytest.fixture(scope="session")

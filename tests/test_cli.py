@@ -27,6 +27,7 @@ from tests.training.runs import open_run
 Make = Callable[..., TrainConfig]
 COMMANDS = [
     "train",
+    "plan",
     "pretrain",
     "eval",
     "sample",

@@ -25,6 +25,7 @@ EPILOG = """\
 examples:
   evenflow train recipes/countdown.yaml seed=1
   evenflow train recipes/gsm8k.yaml model.path=MODEL data.train=gsm8k_train.jsonl
+  evenflow plan recipes/gsm8k.yaml model.path=MODEL --device h100
   evenflow train --resume runs/latest
   evenflow eval recipes/countdown.yaml model.path=runs/latest
   evenflow eval model.path=runs/latest benchmark=aime24

@@ -16,6 +16,7 @@ from evenflow.commands import (
     exact,
     export,
     grade,
+    plan,
     pretrain,
     report,
     sample,
@@ -43,6 +44,7 @@ class Command(Protocol):
 
 ALL: dict[str, Command] = {
     "train": train,
+    "plan": plan,
     "pretrain": pretrain,
     "eval": eval,
     "sample": sample,

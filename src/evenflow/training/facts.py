@@ -12,11 +12,12 @@ from evenflow.config import TrainConfig
 from evenflow.config.effect import cautions, without_effect
 from evenflow.objectives import Choices, preset
 from evenflow.policy.policy import Policy
+from evenflow.policy.shape import shape_of
 from evenflow.policy.stops import ids_of, stop_ids
 from evenflow.rollout.embedded.engine import is_static
-from evenflow.rollout.embedded.refill import cache_bytes, largest_shape
 from evenflow.rollout.stopping import chat_ends
 from evenflow.training.build import Questions
+from evenflow.training.memory import Held, estimate, recomputes
 
 GIB = 2**30
 
@@ -78,46 +79,18 @@ def memory_text(config: TrainConfig, policy: Policy, questions: Questions) -> st
 
 
 def memory_estimate(config: TrainConfig, policy: Policy, questions: Questions) -> dict[str, float]:
-    """Bytes by purpose; activations by the usual rule of 34 bytes × hidden × layers a token
-    (Korthikanti et al., arXiv 2205.05198, without attention matrices), the rest counted."""
-    model: Any = policy.model
-    shape = model.config.get_text_config()
+    """Bytes by purpose (`memory.estimate`) of a policy that is there."""
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
-    held = sum(p.numel() * p.element_size() for p in policy.parameters())
-    half = 2 if policy.compute_dtype != torch.float32 else 4
+    weights = sum(p.numel() * p.element_size() for p in policy.parameters())
+    held = Held(
+        weights=float(weights),
+        trained=trained,
+        half=4 if policy.compute_dtype == torch.float32 else 2,
+        recompute=recomputes(config, gpu=policy.device.type == "cuda"),
+        static=is_static(config.rollout.decoding, policy.device),
+    )
     longest = max(len(prompt.ids) for prompt in questions.train or questions.test)
-    heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
-    size = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-    cached = 2 * half * shape.num_hidden_layers * heads * size  # keys and values of a token
-    answers = config.rollout.questions * config.rollout.num_generations
-    sampled = sampling_bytes(config, policy.device, longest, cached)
-    reach = longest + config.rollout.max_completion_length
-    recomputed = config.model.gradient_checkpointing
-    if recomputed is None:  # as `policy.loading.build_policy` decides
-        recomputed = policy.device.type == "cuda"
-    layers = 1 if recomputed else shape.num_hidden_layers
-    tokens = min(config.train.micro_batch_tokens, answers * reach)
-    return {
-        "weights": float(held),
-        "gradients and Adam": 12.0 * trained,
-        "sampling cache": float(sampled),
-        "activations": 17.0 * half * shape.hidden_size * layers * tokens
-        + half * shape.hidden_size * shape.num_hidden_layers * tokens,
-        "logits": 12.0 * min(config.model.logprob_chunk, tokens) * shape.vocab_size,
-    }
-
-
-def sampling_bytes(config: TrainConfig, device: torch.device, longest: int, position: int) -> int:
-    """Of keys and values while answers are sampled to prompts of at most `longest` tokens, with
-    `position` bytes for a position."""
-    rollout = config.rollout
-    limit = rollout.max_completion_length
-    if is_static(rollout.decoding, device):
-        questions, group = rollout.questions, rollout.num_generations
-        shape = largest_shape(questions, group, longest, limit, rollout.max_batch)
-        return cache_bytes(shape, position)
-    decoded = min(rollout.max_batch, rollout.questions * rollout.num_generations)  # at once
-    return decoded * (longest + limit) * position
+    return estimate(config, shape_of(policy.model), held, longest)
 
 
 def true_log_z(config: TrainConfig, right: Sequence[float] | None) -> dict[str, float]:

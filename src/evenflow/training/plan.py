@@ -1,0 +1,152 @@
+"""A run's needs from its recipe: memory, tokens, FLOPs and seconds, without its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from evenflow.config import GIVEN, TrainConfig
+from evenflow.config.effect import needs_reference
+from evenflow.policy.heads import Critic, PartitionHead
+from evenflow.policy.loading import load_tokenizer, resolve
+from evenflow.policy.shape import Shape, adapter_size, empty_model, shape_of
+from evenflow.training.build import load_questions
+from evenflow.training.cost import EAGER, ON_CPU, Phase, Speed, Work, phases
+from evenflow.training.devices import Device
+from evenflow.training.memory import Held, estimate, recomputes, too_much
+
+ROOM = 0.92
+"""Of a device's memory: the rest goes to its libraries and to gaps between allocations."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of the prompts."""
+
+    mean: float
+    longest: int
+    source: str
+    """Where this is known from."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run needs on a device."""
+
+    shape: Shape
+    work: Work
+    phases: list[Phase]
+    memory: dict[str, float]
+    """Bytes by purpose."""
+    room: float
+    """Bytes that these may be."""
+    remedy: str | None
+    """What to do where they are more."""
+
+    @property
+    def seconds(self) -> float:
+        """Of a step."""
+        return sum(phase.seconds for phase in self.phases)
+
+
+def plan(
+    config: TrainConfig, device: Device, lengths: Lengths, answer: float | None = None
+) -> Plan:
+    """The plan of a recipe; `answer`: tokens of an answer on average, None: all reach the limit.
+    UserError for a model that is not there."""
+    model = empty_model(config.model.path)
+    shape, objective = shape_of(model), config.build_objective()
+    half = halves(config, device)
+    own = objective.needs.values and config.critic.trunk == "own"
+    extra = parts_beside(config, shape)
+    lora = config.model.lora
+    trained = (adapter_size(model, lora) if lora else shape.parameters) + extra
+    reference = needs_reference(config, objective)
+    recompute = recomputes(config, device.gpu)
+    held = Held(
+        weights=weights_held(shape, trained, half, adapter=lora is not None, reference=reference)
+        + own * 4.0 * shape.parameters,
+        trained=trained + own * shape.parameters,
+        half=half,
+        recompute=recompute,
+    )
+    rollout, train = config.rollout, config.train
+    mini = rollout.questions // (train.mini_batch_questions or rollout.questions)
+    work = Work(
+        questions=rollout.questions,
+        group=rollout.num_generations,
+        prompt=lengths.mean,
+        answer=min(answer or rollout.max_completion_length, rollout.max_completion_length),
+        limit=rollout.max_completion_length,
+        slots=rollout.max_batch,
+        trained=trained,
+        micro=train.micro_batch_tokens,
+        adapter=lora is not None,
+        epochs=train.epochs,
+        updates=train.epochs * mini,
+        recompute=recompute,
+        reference=reference,
+        rescore=half == 2 and (objective.needs.old_logprobs or not config.on_policy),
+        own_critic=own,
+        shared=not recompute,
+    )
+    memory, room = estimate(config, shape, held, lengths.longest), ROOM * device.memory
+    return Plan(
+        shape=shape,
+        work=work,
+        phases=phases(shape, work, device, speed_of(device)),
+        memory=memory,
+        room=room,
+        remedy=too_much(memory, room, adapter=lora is not None),
+    )
+
+
+def halves(config: TrainConfig, device: Device) -> int:
+    """Bytes of a number in the forward pass there."""
+    return (
+        device.half if config.model.dtype == "auto" else 2 + 2 * (config.model.dtype == "float32")
+    )
+
+
+def speed_of(device: Device) -> Speed:
+    """How near our code comes to that device's ceilings."""
+    return EAGER if device.gpu else ON_CPU
+
+
+def parts_beside(config: TrainConfig, shape: Shape) -> int:
+    """Parameters of the head and the critic, a critic's own trunk aside."""
+    needs = config.build_objective().needs
+    parts: list[nn.Module] = []
+    with torch.device("meta"):
+        if needs.head:
+            parts.append(PartitionHead(shape.hidden, config.head))
+        if needs.values:
+            parts.append(Critic(shape.hidden, config.critic))
+    return sum(p.numel() for part in parts for p in part.parameters())
+
+
+def weights_held(shape: Shape, trained: int, half: int, *, adapter: bool, reference: bool) -> float:
+    """Bytes of the policy and its reference, as `policy.loading.build_policy` holds them."""
+    if adapter:  # one base, which is the reference, too
+        return half * shape.parameters + 4.0 * trained
+    own_output = shape.embeddings > shape.head
+    matrices = shape.trunk + (shape.head if own_output else 0)
+    frozen = half * matrices + 4 * (shape.parameters - matrices) if reference else 0
+    return 4.0 * trained + frozen
+
+
+def read_lengths(config: TrainConfig, prompt: float | None = None) -> Lengths:
+    """Of the recipe's questions, where they and a tokenizer are there; else what is allowed."""
+    if prompt is not None:
+        return Lengths(prompt, round(prompt), "as given")
+    folder = Path(resolve(config.model.path))
+    has_tokenizer = any(folder.glob("tokenizer*"))
+    if config.data.train != GIVEN and has_tokenizer:
+        questions = load_questions(config, load_tokenizer(config.model.path)).train
+        found = [len(question.ids) for question in questions]
+        return Lengths(sum(found) / len(found), max(found), f"of {len(found):,} questions")
+    most = config.data.max_prompt_length
+    return Lengths(most, most, "data.max_prompt_length, for no questions were read")

@@ -1,0 +1,203 @@
+"""`evenflow plan`: every recipe, what fits and what does not, and what is asked wrongly."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from evenflow.cli import main
+from evenflow.config import TrainConfig, dump
+from evenflow.policy.loading import ASSETS
+from evenflow.training.devices import DEVICES, device_of
+from evenflow.training.facts import memory_estimate
+from evenflow.training.plan import Lengths, plan
+from evenflow.training.trainer import Trainer
+
+Make = Callable[..., TrainConfig]
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted(FOLDER.glob("*.yaml"))
+COUNTDOWN, GSM8K = (str(FOLDER / f"{name}.yaml") for name in ("countdown", "gsm8k"))
+SEVEN = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "vocab_size": 152_064,
+    "hidden_size": 3_584,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "intermediate_size": 18_944,
+}
+"""A model of 7 B parameters, of which there is nothing but this."""
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("seven")
+    (folder / "config.json").write_text(json.dumps(SEVEN))
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, str]:
+    """The lines of a plan, by name."""
+    capsys.readouterr()
+    assert main(["plan", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    return {
+        name.strip(): text for name, text in (re.split(r"  +", x[2:], maxsplit=1) for x in lines)
+    }
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_has_a_plan(
+    path: Path, seven: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if path.stem.endswith("_base"):
+        assert main(["plan", str(path)]) == 2
+        assert "is a recipe of evenflow pretrain" in capsys.readouterr().err
+        return
+    lines = said(capsys, str(path), f"model.path={seven}", "--device=h100")
+    assert lines["model"].startswith(f"{seven}, 7,615,616,512 parameters, 7,6")
+    assert lines["device"] == "H100 SXM: 776 TFLOP/s, 3 TB/s (measured)"
+    assert {"rollout", "reference", "learning", "time", "memory"} <= lines.keys()
+    assert lines["fits"] == "no, 72.7 GiB to be had: train with model.lora"
+
+
+def test_an_adapter_makes_it_fit(seven: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (GSM8K, f"model.path={seven}", "model.lora={rank: 16}")
+    lines = said(capsys, *words, "--device=h100", "--prompt=100", "--answer=200")
+    assert lines["fits"].startswith("yes")
+    assert "answers of 200 tokens; prompts of 100 (as given)" in lines["a step"]
+    for field, part in (
+        ("model.logprob_chunk=30000", "model.logprob_chunk"),
+        ("rollout.questions=512 rollout.max_batch=4096", "rollout.max_batch"),
+        ("train.micro_batch_tokens=400000 rollout.questions=512", "train.micro_batch_tokens"),
+    ):
+        lines = said(capsys, *words, *field.split(), "--device=a100-40gb")
+        assert part in lines["fits"]
+    lines = said(capsys, *words, "model.dtype=float32", "--device=t4")
+    assert lines["fits"].endswith("take a smaller model or a device with more memory")
+
+
+def test_what_the_questions_are_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = said(capsys, COUNTDOWN, "data.train_questions=50", "--device=cpu")
+    assert "(of 50 questions)" in lines["a step"]
+    assert lines["device"] == "1 CPU cores: 0.06 TFLOP/s, 0.01 TB/s (an ordinary one)"
+
+
+def test_measured_ceilings_take_the_place_of_a_data_sheet(
+    seven: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (GSM8K, f"model.path={seven}", "--device=h200")
+    sheet = said(capsys, *words)
+    slow = said(capsys, *words, "--gemm=100", "--copy=1")
+    assert slow["device"] == "H200: 100 TFLOP/s, 1 TB/s (as given)"
+    assert seconds(slow["learning"]) > 5 * seconds(sheet["learning"])
+    here = said(capsys, COUNTDOWN, "data.train_questions=5")
+    assert "(measured now)" in here["device"]
+
+
+def seconds(line: str) -> float:
+    found = re.search(r"([\d.e+]+) s \(", line)
+    assert found
+    return float(found[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "plan needs a recipe, e.g. recipes/countdown.yaml"),
+        (
+            (COUNTDOWN, "--device=b300"),
+            "there is no 'b300'; there are h100",
+        ),
+        ((COUNTDOWN, "--gemm=-1"), "--gemm: must be above 0, got -1"),
+        ((COUNTDOWN, "--answer=nan"), "--answer: must be above 0, got nan"),
+        ((GSM8K,), "the recipe leaves open what only you can say: model.path=…"),
+        (
+            (GSM8K, "model.path=no/where/at/all"),
+            "there is no folder no/where/at/all",
+        ),
+    ],
+)
+def test_what_is_asked_wrongly(
+    words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_name_on_the_hub_without_a_network(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    words = (GSM8K, "model.path=nobody/nothing", "--device=t4")
+    assert main(["plan", *words]) == 2
+    assert "model.path: cannot read the model nobody/nothing: " in capsys.readouterr().err
+
+
+def test_a_configuration_that_makes_no_sense(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in ("{", "[]", '{"model_type": "nonesuch"}', json.dumps(SEVEN | {"hidden_size": "x"})):
+        (tmp_path / "config.json").write_text(text)
+        assert main(["plan", GSM8K, f"model.path={tmp_path}", "--device=t4"]) == 2
+        assert f"model.path: cannot read the model {tmp_path}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("algorithm", ["flowrl", "grpo", "dr-grpo", "ppo"])
+@pytest.mark.parametrize(
+    "more",
+    [(), ("model.dtype=bfloat16",), ("model.lora={rank: 2}",), ("critic.trunk=own",)],
+    ids=lambda more: " ".join(more),
+)
+def test_the_run_and_its_plan_speak_of_the_same_memory(
+    recipe: Make, algorithm: str, more: tuple[str, ...]
+) -> None:
+    """But for a critic's own trunk and what an adapter leaves of its base, within a few percent."""
+    config = recipe(f"algorithm={algorithm}", *more)
+    trainer = Trainer(config)
+    truth = memory_estimate(config, trainer.policy, trainer.questions)
+    found = [len(prompt.ids) for prompt in trainer.questions.train]
+    lengths = Lengths(sum(found) / len(found), max(found), "")
+    planned = plan(config, device_of("cpu"), lengths).memory
+    assert planned == pytest.approx(truth, rel=0.08)
+
+
+def test_weights_are_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(shutil.copytree(ASSETS / "countdown", tmp_path / "model"))
+    (folder / "model.safetensors").unlink()
+    words = (COUNTDOWN, "data.train_questions=5", f"model.path={folder}")
+    assert said(capsys, *words, "--device=cpu")["fits"].startswith("yes")
+
+
+def test_every_device_is_listed_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["plan", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(name in shown for name in (*DEVICES, "cpu", "here"))
+
+
+def test_a_gpu_without_bfloat16_computes_in_float32(recipe: Make, seven: Path) -> None:
+    config = recipe(f"model.path={seven}", "rollout.questions=32")
+    lengths = Lengths(100, 100, "")
+    halves = {
+        name: plan(config, device_of(name), lengths).memory["sampling cache"]
+        for name in ("t4", "l40s")
+    }
+    assert halves["t4"] == 2 * halves["l40s"]
+    assert torch.float32.itemsize == device_of("t4").half
+
+
+def test_the_recipe_is_what_train_takes(
+    recipe: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path: Any = tmp_path / "small.yaml"
+    path.write_text(dump(recipe()))
+    assert said(capsys, str(path), "rollout.questions=7")["a step"].startswith("7 questions × 4")
