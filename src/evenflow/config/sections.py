@@ -59,7 +59,8 @@ class ModelConfig(Section):
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     """Attention implementation, as Transformers names it."""
     gradient_checkpointing: bool | None = None
-    """Recompute activations in backward: less memory, a third more time. null: on with a GPU."""
+    """Recompute activations in backward: less memory, a third more time. null: on a GPU that could
+    not hold all of them."""
     logprob_chunk: PositiveInt = 4096
     """Tokens whose logits over the vocabulary are held at once; lower it when memory runs out."""
     lora: LoraConfig | None = None

@@ -214,12 +214,9 @@ def build_policy(
         check_projection(model)
         if frozen is not None:
             check_projection(frozen)
-    recompute = config.gradient_checkpointing
-    if recompute or (recompute is None and device.type == "cuda"):
-        for trained in (model, judge.trunk if judge is not None else None):
-            if trained is not None:
-                _recompute_activations(trained)
-    else:  # recomputation knows no keys and values
+    if config.gradient_checkpointing:
+        recompute_activations(policy)
+    else:
         with policy.autocast():
             policy.shares_prompts = can_share(model)
     return policy.train()
@@ -273,7 +270,16 @@ def _switch_dropout_off(model: nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-def _recompute_activations(model: Any) -> None:
+def recompute_activations(policy: Policy) -> None:
+    """Compute activations again in backward instead of holding them."""
+    policy.shares_prompts = False  # recomputation knows no keys and values
+    policy.recomputes = True
+    _recompute(policy.model)
+    if policy.critic is not None and policy.critic.trunk is not None:
+        _recompute(policy.critic.trunk)
+
+
+def _recompute(model: Any) -> None:
     named = hasattr(model, "activation_checkpointing_enable")  # since late in Transformers 5
     name = "activation_checkpointing_enable" if named else "gradient_checkpointing_enable"
     try:

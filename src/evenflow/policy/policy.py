@@ -49,6 +49,7 @@ class Policy(nn.Module):
         self.compute_dtype = compute_dtype
         self.shares_prompts = shares_prompts
         self.adapted = hasattr(model, "disable_adapter")
+        self.recomputes = False  # activations, in backward; `loading.recompute_activations`
 
     @property
     def device(self) -> torch.device:

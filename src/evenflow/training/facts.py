@@ -12,9 +12,11 @@ from evenflow.config import TrainConfig
 from evenflow.config.effect import cautions, without_effect
 from evenflow.objectives import Choices, preset
 from evenflow.policy.policy import Policy
+from evenflow.policy.shape import shape_of
 from evenflow.policy.stops import ids_of, stop_ids
 from evenflow.rollout.stopping import chat_ends
 from evenflow.training.build import Questions
+from evenflow.training.memory import Held, estimate
 
 GIB = 2**30
 
@@ -76,33 +78,19 @@ def memory_text(config: TrainConfig, policy: Policy, questions: Questions) -> st
 
 
 def memory_estimate(config: TrainConfig, policy: Policy, questions: Questions) -> dict[str, float]:
-    """Bytes by purpose; activations by the usual rule of 34 bytes × hidden × layers a token
-    (Korthikanti et al., arXiv 2205.05198, without attention matrices), the rest counted."""
-    model: Any = policy.model
-    shape = model.config.get_text_config()
-    trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
-    held = sum(p.numel() * p.element_size() for p in policy.parameters())
-    half = 2 if policy.compute_dtype != torch.float32 else 4
+    """Bytes by purpose (`memory.estimate`) of a policy that is there."""
     longest = max(len(prompt.ids) for prompt in questions.train or questions.test)
-    heads = getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads
-    size = getattr(shape, "head_dim", None) or shape.hidden_size // shape.num_attention_heads
-    cached = 2 * half * shape.num_hidden_layers * heads * size  # keys and values of a token
-    answers = config.rollout.questions * config.rollout.num_generations
-    decoded = min(config.rollout.max_batch, answers)  # at once
-    reach = longest + config.rollout.max_completion_length
-    recomputed = config.model.gradient_checkpointing
-    if recomputed is None:  # as `policy.loading.build_policy` decides
-        recomputed = policy.device.type == "cuda"
-    layers = 1 if recomputed else shape.num_hidden_layers
-    tokens = min(config.train.micro_batch_tokens, answers * reach)
-    return {
-        "weights": float(held),
-        "gradients and Adam": 12.0 * trained,
-        "sampling cache": float(decoded * reach * cached),
-        "activations": 17.0 * half * shape.hidden_size * layers * tokens
-        + half * shape.hidden_size * shape.num_hidden_layers * tokens,
-        "logits": 12.0 * min(config.model.logprob_chunk, tokens) * shape.vocab_size,
-    }
+    return estimate(config, shape_of(policy.model), held_by(policy), longest)
+
+
+def held_by(policy: Policy) -> Held:
+    """What a policy that is there holds."""
+    return Held(
+        weights=float(sum(p.numel() * p.element_size() for p in policy.parameters())),
+        trained=sum(p.numel() for p in policy.parameters() if p.requires_grad),
+        half=4 if policy.compute_dtype == torch.float32 else 2,
+        recompute=policy.recomputes,
+    )
 
 
 def true_log_z(config: TrainConfig, right: Sequence[float] | None) -> dict[str, float]:
