@@ -13,6 +13,7 @@ from evenflow.errors import UserError
 from evenflow.objectives.objective import Scores
 from evenflow.policy.heads import Critic, PartitionHead
 from evenflow.policy.logprobs import token_logprobs
+from evenflow.policy.masters import Masters
 from evenflow.policy.states import States, hidden_states, projection, states_of, trunk_of
 from evenflow.policy.tokens import Tokens, collate, micro_batches
 
@@ -22,7 +23,8 @@ class Policy(nn.Module):
 
     `model` is any `AutoModelForCausalLM`, or a PEFT model around one: then the reference is the
     model with the adapter switched off, and `reference` stays None. `shares_prompts`: a prompt of
-    several answers is read once for them; `can_share` knows whether the model allows it.
+    several answers is read once for them; `can_share` knows whether the model allows it. What holds
+    its parameters in bfloat16 and trains them has `masters`, in float32.
     """
 
     def __init__(
@@ -48,7 +50,10 @@ class Policy(nn.Module):
         self.chunk = chunk
         self.compute_dtype = compute_dtype
         self.shares_prompts = shares_prompts
+        self.masters = Masters()
         self.adapted = hasattr(model, "disable_adapter")
+        # A model held in the type of the forward pass needs no casts; an adapter around it does.
+        self.casts = self.adapted or next(model.parameters()).dtype != compute_dtype
         self.recomputes = False  # activations, in backward; `loading.recompute_activations`
 
     @property
@@ -57,7 +62,7 @@ class Policy(nn.Module):
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The precision of every forward pass, sampling included."""
-        lower = self.compute_dtype != torch.float32
+        lower = self.casts and self.compute_dtype != torch.float32
         return torch.autocast(self.device.type, dtype=self.compute_dtype, enabled=lower)
 
     def train(self, mode: bool = True) -> Self:

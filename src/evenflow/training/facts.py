@@ -85,8 +85,9 @@ def memory_estimate(config: TrainConfig, policy: Policy, questions: Questions) -
 
 def held_by(policy: Policy) -> Held:
     """What a policy that is there holds."""
+    weights = (*policy.parameters(), *policy.masters.values.values())
     return Held(
-        weights=float(sum(p.numel() * p.element_size() for p in policy.parameters())),
+        weights=float(sum(p.numel() * p.element_size() for p in weights)),
         trained=sum(p.numel() for p in policy.parameters() if p.requires_grad),
         half=4 if policy.compute_dtype == torch.float32 else 2,
         recompute=policy.recomputes,
