@@ -22,7 +22,7 @@ from evenflow.policy.adapters import base_of, is_adapter, load_adapter, merged, 
 from evenflow.policy.checks import require_json, require_weights, settle_generation_config
 from evenflow.policy.heads import Critic, PartitionHead
 from evenflow.policy.masters import Masters
-from evenflow.policy.policy import Policy, check_projection
+from evenflow.policy.policy import Policy, check_projection, evaluating
 from evenflow.policy.states import can_share
 from evenflow.policy.stops import vocabulary
 from evenflow.run.console import console
@@ -230,7 +230,7 @@ def build_policy(
     if config.gradient_checkpointing:
         recompute_activations(policy)
     else:
-        with policy.autocast():
+        with policy.autocast(), evaluating(model):  # an adapter's dropout would differ
             policy.shares_prompts = can_share(model)
     return policy.train()
 
