@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 from evenflow.policy.cacheable import cache_argument, check_model
+from evenflow.policy.logprobs import Projection
 from evenflow.policy.tokens import Tokens, collate
 
 TOKEN_KINDS = ("token_type_ids", "mm_token_type_ids")
@@ -216,7 +217,7 @@ def can_share(model: nn.Module) -> bool:
     return bool((gaps <= (0.05 if half else 1e-4) * true.abs().mean()).all())
 
 
-def hidden_states(model: nn.Module, ids: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def hidden_states(model: nn.Module, ids: Tensor) -> tuple[Tensor, Projection]:
     """Last-layer hidden states (B, S, H), and the map from them to float32 logits (…, V)."""
     trunk = trunk_of(model)
     return trunk(**inputs_of(trunk, ids)).last_hidden_state, projection(model)
@@ -232,23 +233,15 @@ def language_model(model: nn.Module) -> Any:
     return getattr(model, "get_base_model", lambda: model)()
 
 
-def projection(model: nn.Module) -> Callable[[Tensor], Tensor]:
+def projection(model: nn.Module) -> Projection:
     """The map from last-layer hidden states (…, H) to float32 logits (…, V)."""
     inner = language_model(model)
-    output = inner.get_output_embeddings()
     config = inner.config.get_text_config()
     # Three families scale or cap their logits after the projection (Cohere, Granite, Gemma 2).
     scale = getattr(config, "logit_scale", None) or 1.0
     scale /= getattr(config, "logits_scaling", None) or 1.0
     cap = getattr(config, "final_logit_softcapping", None)
-
-    def project(states: Tensor) -> Tensor:
-        logits = output(states).float()
-        if scale != 1.0:
-            logits = logits * scale
-        return torch.tanh(logits / cap) * cap if cap else logits
-
-    return project
+    return Projection(inner.get_output_embeddings(), scale, cap or None)
 
 
 def inputs_of(trunk: nn.Module, ids: Tensor) -> dict[str, Any]:
