@@ -24,7 +24,8 @@ from evenflow.training.build import (
     load_questions,
     require_room,
 )
-from evenflow.training.facts import facts, memory_estimate
+from evenflow.training.facts import facts
+from evenflow.training.settle import memory_estimate
 
 Make = Callable[..., TrainConfig]
 

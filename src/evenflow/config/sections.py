@@ -196,6 +196,9 @@ class OptimizerConfig(Section):
     micro_batch_tokens: PositiveInt = 16384
     """Tokens (prompt, answer and padding) in one forward and backward pass; lower it when training
     runs out of memory. The result does not depend on it (dropout aside)."""
+    compile: Literal["auto"] | bool = "auto"
+    """Compile layers and log-probs for learning and scoring (torch.compile): a minute or two at the
+    start. auto: on a GPU."""
     learning_rate: LearningRate = 1e-6
     """Peak learning rate of the policy (AdamW)."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"

@@ -23,6 +23,7 @@ from evenflow.policy.checks import require_json, require_weights, settle_generat
 from evenflow.policy.heads import Critic, PartitionHead
 from evenflow.policy.masters import Masters
 from evenflow.policy.policy import Policy, check_projection, evaluating
+from evenflow.policy.recompute import recompute_activations
 from evenflow.policy.states import can_share
 from evenflow.policy.stops import vocabulary
 from evenflow.run.console import console
@@ -267,24 +268,6 @@ def _switch_dropout_off(model: nn.Module) -> None:
         for name, value in list(vars(module).items()):
             if "drop" in name and isinstance(value, float):  # given to attention as a number
                 setattr(module, name, 0.0)
-
-
-def recompute_activations(policy: Policy) -> None:
-    """Compute activations again in backward instead of holding them."""
-    policy.shares_prompts = False  # recomputation knows no keys and values
-    policy.recomputes = True
-    _recompute(policy.model)
-    if policy.critic is not None and policy.critic.trunk is not None:
-        _recompute(policy.critic.trunk)
-
-
-def _recompute(model: Any) -> None:
-    named = hasattr(model, "activation_checkpointing_enable")  # since late in Transformers 5
-    name = "activation_checkpointing_enable" if named else "gradient_checkpointing_enable"
-    try:
-        getattr(model, name)({"use_reentrant": False})
-    except ValueError as error:
-        raise UserError(f"model.gradient_checkpointing: {error}; set it to false") from error
 
 
 def separator_id(head: HeadConfig | None, tokenizer: PreTrainedTokenizerBase) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from evenflow.policy.logprobs import token_logprobs
 from evenflow.policy.masters import Masters
 from evenflow.policy.states import States, hidden_states, projection, states_of, trunk_of
 from evenflow.policy.tokens import Tokens, collate, micro_batches
+
+if TYPE_CHECKING:
+    from evenflow.policy.compiled import Compiler
 
 
 class Policy(nn.Module):
@@ -54,7 +57,9 @@ class Policy(nn.Module):
         self.adapted = hasattr(model, "disable_adapter")
         # A model held in the type of the forward pass needs no casts; an adapter around it does.
         self.casts = self.adapted or next(model.parameters()).dtype != compute_dtype
-        self.recomputes = False  # activations, in backward; `loading.recompute_activations`
+        self.compiler: Compiler | None = None  # `compiled.compile_policy`
+        self.linear_scores: Callable[..., Tensor] | None = None
+        self.recomputes = False  # activations, in backward; `recompute.recompute_activations`
 
     @property
     def device(self) -> torch.device:
@@ -91,7 +96,8 @@ class Policy(nn.Module):
         return micro_batches(prompts, answers, budget, shared=self.shares_prompts)
 
     def _states(self, trunk: nn.Module, tokens: Tokens) -> States:
-        return states_of(trunk, tokens, shared=self.shares_prompts)
+        with self.compiler.reading() if self.compiler is not None else contextlib.nullcontext():
+            return states_of(trunk, tokens, shared=self.shares_prompts)
 
     def require_like_reference(self) -> None:
         """Refuse a reference that could not become what the policy is."""
@@ -133,6 +139,7 @@ class Policy(nn.Module):
             temperature=self.temperature,
             chunk=self.chunk,
             entropy=entropy,
+            compiled=self.linear_scores,
         )
         columns = [spread(picked[:, i], tokens) for i in range(picked.shape[1])]
         return columns[0], columns[1] if entropy else None

@@ -92,7 +92,7 @@ def _read_apart(
     cache = PromptCache(lengths)
     past = {cast(str, cache_argument(trunk)): cache, "use_cache": True}
     positioned = "position_ids" in inspect.signature(trunk.forward).parameters
-    padded = int(lengths.min()) < longest
+    padded = cache.padded
     prompts = trunk(**inputs_of(trunk, ids) | past).last_hidden_state
     ends = torch.arange(len(lengths), device=device) * longest + lengths - 1
     found = [prompts.flatten(0, 1)]
@@ -127,9 +127,9 @@ class PromptLayer(CacheLayerMixin):
     # Every position is held; where a window slides over them, the model's own mask hides the rest.
     is_sliding = False
 
-    def __init__(self, lengths: Tensor) -> None:
+    def __init__(self, lengths: Tensor, *, padded: bool) -> None:
         super().__init__()
-        self.lengths = lengths
+        self.lengths, self.padded = lengths, padded
         self.answered: Tensor | None = None
         self.held: list[Tensor] = []
 
@@ -140,7 +140,7 @@ class PromptLayer(CacheLayerMixin):
     def _ended_alike(self, states: Tensor) -> Tensor:
         """(P, heads, L, D) padded on the left in place of the right."""
         longest = states.shape[2]
-        if int(self.lengths.min()) == longest:
+        if not self.padded:
             return states
         columns = torch.arange(longest, device=states.device)
         places = (columns - longest + self.lengths[:, None]).clamp(min=0)  # (P, L)
@@ -180,18 +180,23 @@ class PromptCache(Cache):
         self.held: list[PromptLayer] = []
         super().__init__(layers=cast(list[Any], self.held))  # the same list, by its own type
         self.lengths = lengths
+        self.padded = int(lengths.min()) < int(lengths.max())
 
     def answer(self, prompts: Tensor) -> None:
         """The next pass is of answers to these prompts (u,)."""
         for layer in self.held:
             layer.answered = prompts
 
+    def layer(self, index: int) -> PromptLayer:
+        """One of the model's layers, which is asked as the whole cache is."""
+        while len(self.held) <= index:
+            self.held.append(PromptLayer(self.lengths, padded=self.padded))
+        return self.held[index]
+
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
     ) -> tuple[Tensor, Tensor]:
-        while len(self.held) <= layer_idx:
-            self.held.append(PromptLayer(self.lengths))
-        return self.held[layer_idx].update(key_states, value_states)
+        return self.layer(layer_idx).update(key_states, value_states)
 
 
 @torch.no_grad()

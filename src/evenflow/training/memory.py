@@ -92,18 +92,16 @@ def recomputes(
 
 
 def too_much(parts: dict[str, float], room: float) -> str | None:
-    """What to do where the parts do not fit, by the largest of those that a field lowers; None
-    where they do."""
-    if sum(parts.values()) <= room:
-        return None
-    return FIELDS[_largest(parts, room)]
+    """What to do where the parts do not fit; None where they do."""
+    return None if sum(parts.values()) <= room else remedy(parts, room)
 
 
-def _largest(parts: dict[str, float], room: float) -> str:
-    """Of what comes and goes, unless what stays is already too much."""
+def remedy(parts: dict[str, float], room: float) -> str:
+    """What to do about the largest of what comes and goes, unless what stays is too much."""
     if parts["weights"] + parts["gradients and Adam"] > room:
-        return "weights"
-    return max(("sampling cache", "activations", "logits"), key=lambda name: parts[name])
+        return FIELDS["weights"]
+    passing = ("sampling cache", "activations", "logits")
+    return FIELDS[max(passing, key=lambda name: parts[name])]
 
 
 def least(parts: dict[str, float]) -> float:
