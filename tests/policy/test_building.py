@@ -75,15 +75,19 @@ def test_another_reference(folders: dict[str, Path]) -> None:
 def test_half_precision_leaves_the_trained_weights_and_the_rotary_angles_alone(
     folders: dict[str, Path],
 ) -> None:
+    """Trained are the masters; what computes is rounded, in policy and reference alike."""
     policy = build(folders["llama"], HeadConfig(), dtype="bfloat16")
-    assert {p.dtype for p in policy.model.parameters()} == {torch.float32}
+    truth = dict(make("llama").named_parameters())
+    for name, p in policy.model.named_parameters():
+        assert p.dtype == torch.bfloat16
+        assert torch.equal(policy.masters.values[p], truth[name])
+        assert torch.equal(p, truth[name].bfloat16())
     assert {p.dtype for p in policy.head.parameters()} == {torch.float32}
-    rounded = {n for n, p in policy.reference.named_parameters() if p.dtype == torch.bfloat16}
-    matrices = {n for n, p in policy.model.named_parameters() if "proj" in n or "lm_head" in n}
-    assert rounded == matrices  # not embeddings and norms, which no forward pass would round
+    assert {p.dtype for p in policy.reference.parameters()} == {torch.bfloat16}
     assert policy.compute_dtype == torch.bfloat16
-    angles = dict(policy.model.named_buffers())["model.rotary_emb.inv_freq"]
-    assert torch.equal(dict(policy.reference.named_buffers())["model.rotary_emb.inv_freq"], angles)
+    for model in (policy.model, policy.reference):
+        angles = dict(model.named_buffers())["model.rotary_emb.inv_freq"]
+        assert torch.equal(angles, dict(make("llama").named_buffers())["model.rotary_emb.inv_freq"])
 
 
 @pytest.mark.parametrize("reference", [None, "itself"])
@@ -100,17 +104,22 @@ def test_in_half_precision_policy_and_reference_are_one_until_the_first_step(
 
     assert torch.equal(*both())
     with torch.no_grad():
-        for parameter in policy.model.parameters():
+        for parameter in policy.masters.of(policy.model.parameters()):
             parameter.mul_(1.01)
+    policy.masters.round()
     assert not torch.equal(*both())
     policy.reset_reference()
     assert torch.equal(*both())
 
 
-def test_tied_embeddings_are_not_rounded(folders: dict[str, Path]) -> None:
-    reference = build(folders["llama-tied"], dtype="bfloat16").reference
-    assert reference.lm_head.weight is reference.model.embed_tokens.weight
-    assert reference.lm_head.weight.dtype == torch.float32
+def test_tied_embeddings_have_one_master(folders: dict[str, Path]) -> None:
+    policy = build(folders["llama-tied"], dtype="bfloat16")
+    for model in (policy.model, policy.reference):
+        assert model.lm_head.weight is model.model.embed_tokens.weight
+        assert model.lm_head.weight.dtype == torch.bfloat16
+    own = policy.masters.of([policy.model.lm_head.weight])[0]
+    assert torch.equal(own, make("llama-tied").lm_head.weight)
+    assert len(policy.masters.values) == len(list(policy.model.parameters()))
 
 
 @pytest.mark.parametrize("name", ["llama", "llama-tied", "gpt2"])
@@ -128,6 +137,23 @@ def test_an_adapter_begins_as_its_reference(
 def test_the_dtype_is_the_recipes_or_the_devices() -> None:
     assert compute_dtype(ModelConfig(), CPU) == torch.float32
     assert compute_dtype(ModelConfig(dtype="bfloat16"), CPU) == torch.bfloat16
+
+
+def test_a_gpu_without_bfloat16_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one that could emulate it; said only where the recipe asked for it."""
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    assert compute_dtype(ModelConfig(), gpu) == torch.float32
+    assert capsys.readouterr().out == ""
+    assert compute_dtype(ModelConfig(dtype="bfloat16"), gpu) == torch.float32
+    says = "model.dtype: this GPU has no bfloat16; float32 is taken instead"
+    assert capsys.readouterr().out.strip() == says
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    for dtype in ("auto", "bfloat16"):
+        assert compute_dtype(ModelConfig(dtype=dtype), gpu) == torch.bfloat16
+    assert compute_dtype(ModelConfig(dtype="float32"), gpu) == torch.float32
 
 
 def test_the_policy_that_is_trained_is_the_one_that_samples(folders: dict[str, Path]) -> None:

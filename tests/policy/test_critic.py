@@ -11,7 +11,7 @@ from tiny_models import make, make_rows
 from evenflow.config import CriticConfig
 from evenflow.policy.heads import Critic
 from evenflow.policy.loading import CRITIC_FILE, load_part, save_parts
-from evenflow.policy.logprobs import token_logprobs
+from evenflow.policy.logprobs import Projection, token_logprobs
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate
 
@@ -106,9 +106,10 @@ def test_entropy_has_a_gradient_where_probabilities_underflow() -> None:
     hidden = torch.tensor([[1.0]], requires_grad=True)
     rows = torch.tensor([[200.0], [0.0], [-torch.inf]])
 
-    def project(states: torch.Tensor) -> torch.Tensor:
-        return torch.cat([states * rows[0], states * rows[1], states.detach() * rows[2]], -1)
+    class Output(torch.nn.Module):
+        def forward(self, states: torch.Tensor) -> torch.Tensor:
+            return torch.cat([states * rows[0], states * rows[1], states.detach() * rows[2]], -1)
 
-    both = token_logprobs(hidden, torch.tensor([0]), project, entropy=True)
+    both = token_logprobs(hidden, torch.tensor([0]), Projection(Output()), entropy=True)
     assert both.tolist() == [[0.0, 0.0]]
     assert torch.autograd.grad(both[0, 1], hidden)[0].tolist() == [[0.0]]

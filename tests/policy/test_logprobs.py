@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from tiny_models import CONFIGS, GQA, SIZE, V, gradients, make, make_rows
@@ -14,6 +16,8 @@ from transformers import (
 )
 
 from evenflow.errors import UserError
+from evenflow.policy import logprobs as logprobs_module
+from evenflow.policy.logprobs import Projection, token_logprobs
 from evenflow.policy.policy import Policy, check_projection
 from evenflow.policy.states import inputs_of
 from evenflow.policy.tokens import collate, micro_batches
@@ -238,7 +242,10 @@ def test_bfloat16_autocast_stays_near_float32(name: str) -> None:
 # --- memory --------------------------------------------------------------------------------------
 
 
-def test_only_answers_meet_the_vocabulary_and_no_more_than_a_chunk_at_once() -> None:
+def test_only_answers_meet_the_vocabulary_and_no_more_than_a_chunk_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logprobs_module, "OF_CPU", 0)
     model = make("llama")
     projected: list[int] = []
     model.lm_head.register_forward_hook(
@@ -254,16 +261,105 @@ def test_only_answers_meet_the_vocabulary_and_no_more_than_a_chunk_at_once() -> 
     assert sum(projected) == 3 * M
 
 
-def test_no_logits_are_kept_for_backward() -> None:
-    saved: list[tuple[int, ...]] = []
+def test_no_logits_are_kept_for_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they are not few."""
+    monkeypatch.setattr(logprobs_module, "OF_CPU", 4 * M * V - 1)
+    saved: list[weakref.ref[Tensor]] = []
 
     def pack(tensor: Tensor) -> Tensor:
-        saved.append(tuple(tensor.shape))
+        tensor = tensor.detach()  # a graph that holds its own results is never freed
+        saved.append(weakref.ref(tensor))
         return tensor
 
     model = make("llama")
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        Policy(model, chunk=4)(collate(PROMPTS, ANSWERS))
-    assert saved
+        scores = Policy(model, chunk=4)(collate(PROMPTS, ANSWERS))
+    assert scores.logprobs.requires_grad
+    alive = [tensor.shape for each in saved if (tensor := each()) is not None]
+    assert alive
     # Shapes (m, V); the projection's own weight is (V, hidden).
-    assert not [shape for shape in saved if shape[-1:] == (V,)]
+    assert not [shape for shape in alive if shape[-1:] == (V,)]
+
+
+# --- chunks of the output layer ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entropy", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_few_logits_are_kept_and_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, entropy: bool
+) -> None:
+    model = make("llama").to(dtype)
+    projected: list[int] = []
+    model.lm_head.register_forward_hook(
+        lambda _module, _inputs, output: projected.append(output.numel() // V)
+    )
+    found = []
+    for budget in (0, 16 * M * V):
+        monkeypatch.setattr(logprobs_module, "OF_CPU", budget)
+        projected.clear()
+        model.zero_grad()
+        scores = Policy(model, chunk=4, compute_dtype=dtype)(
+            collate(PROMPTS, ANSWERS), entropy=entropy
+        )
+        total = weighted(scores.logprobs) + (weighted(scores.entropy) if entropy else 0)
+        total.backward()
+        assert sum(projected) == (1 if budget else 2) * M
+        found.append(gradients(model) | {"scores": scores.logprobs.detach()})
+    torch.testing.assert_close(found[1], found[0], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("budget", [0, 1 << 20])
+@pytest.mark.parametrize("name", ["llama", "llama-tied", "gemma2"])
+def test_chunks_under_autocast_have_the_gradient_of_one_chunk(
+    monkeypatch: pytest.MonkeyPatch, name: str, budget: int
+) -> None:
+    """Each casts the weights anew, or they share one cast: it must survive the first backward."""
+    monkeypatch.setattr(logprobs_module, "OF_CPU", budget)
+    model, found = make(name), []
+    for chunk in (4, 1000):
+        model.zero_grad()
+        policy = Policy(model, chunk=chunk, compute_dtype=torch.bfloat16)
+        weighted(policy(collate(PROMPTS, ANSWERS)).logprobs).backward()
+        found.append(torch.cat([g.flatten() for g in gradients(model).values()]))
+    assert (found[0] - found[1]).norm() < 0.02 * found[1].norm()
+
+
+def test_a_frozen_output_layer_lets_the_gradient_pass() -> None:
+    model = make("llama")
+    weighted(Policy(model, chunk=4)(collate(PROMPTS, ANSWERS)).logprobs).backward()
+    wanted = gradients(model)
+    model.zero_grad()
+    model.lm_head.requires_grad_(False)
+    weighted(Policy(model, chunk=4)(collate(PROMPTS, ANSWERS)).logprobs).backward()
+    wanted.pop("lm_head.weight")
+    torch.testing.assert_close(gradients(model), wanted, atol=0, rtol=0)
+
+
+def test_contributions_of_many_chunks_do_not_vanish_in_bfloat16() -> None:
+    """A first chunk with a gradient near 1 and 255 of about 1/1000 each: summed in bfloat16, whose
+    neighbours there are 1/128 apart, every one of these is lost, always in the same direction."""
+    torch.manual_seed(0)
+    rows, width, words = 256, 8, 16
+    hidden = torch.ones(rows, width).bfloat16()
+    targets = torch.zeros(rows, dtype=torch.long)
+    layer = torch.nn.Linear(width, words, bias=False).bfloat16()
+    with torch.no_grad():
+        layer.weight.zero_()  # p = 1/16 everywhere
+    # Autograd goes from the last chunk to the first.
+    weights = torch.full((rows,), 1e-3)
+    weights[-1] = 1.0
+
+    def gradient(of: Tensor) -> Tensor:
+        layer.zero_grad()
+        (of * weights).sum().backward()
+        assert layer.weight.grad is not None
+        return layer.weight.grad.double()
+
+    found = gradient(token_logprobs(hidden, targets, Projection(layer), chunk=1)[:, 0])
+    plain = [layer(hidden[i : i + 1]).float().log_softmax(-1)[0, targets[i]] for i in range(rows)]
+    in_half = gradient(torch.stack(plain))
+    onehot = torch.nn.functional.one_hot(targets, words).double()
+    truth = ((onehot - 1 / words) * weights.double()[:, None]).T @ hidden.double()
+    assert ((found - truth).abs() / truth.abs()).max() < 1 / 128
+    assert ((in_half - truth).abs() / truth.abs()).min() > 0.15

@@ -62,6 +62,10 @@ FAMILIES = [
     ("algorithm=ppo", *MINI, *ONE_TOKEN),
     ("algorithm=ppo", "critic.trunk=own", "train.mini_batch_questions=1", *ONE_TOKEN),
     ("algorithm=prorl", "reward.right=0.1", "reset.every=1", "reset.patience=0", *ONE_TOKEN),
+    ("algorithm=tba", "model.dtype=bfloat16", *MINI),
+    ("algorithm=flowrl", "model.dtype=bfloat16", "model.lora={rank: 2}", "train.epochs=2"),
+    ("algorithm=ppo", "model.dtype=bfloat16", "critic.trunk=own", "train.mini_batch_questions=1"),
+    ("algorithm=prorl", "model.dtype=bfloat16", "reward.right=0.1", "reset.every=1"),
 ]
 
 

@@ -59,7 +59,8 @@ class ModelConfig(Section):
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     """Attention implementation, as Transformers names it."""
     gradient_checkpointing: bool | None = None
-    """Recompute activations in backward: less memory, a third more time. null: on with a GPU."""
+    """Recompute activations in backward: less memory, a third more time. null: on a GPU that could
+    not hold all of them."""
     logprob_chunk: PositiveInt = 4096
     """Tokens whose logits over the vocabulary are held at once; lower it when memory runs out."""
     lora: LoraConfig | None = None
@@ -199,6 +200,9 @@ class OptimizerConfig(Section):
     micro_batch_tokens: PositiveInt = 16384
     """Tokens (prompt, answer and padding) in one forward and backward pass; lower it when training
     runs out of memory. The result does not depend on it (dropout aside)."""
+    compile: Literal["auto"] | bool = "auto"
+    """Compile layers and log-probs for learning and scoring (torch.compile): a minute or two at the
+    start. auto: on a GPU."""
     learning_rate: LearningRate = 1e-6
     """Peak learning rate of the policy (AdamW)."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"

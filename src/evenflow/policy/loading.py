@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -15,7 +14,6 @@ from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model as save_weights
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from evenflow.config import CriticConfig, HeadConfig, ModelConfig
@@ -23,9 +21,12 @@ from evenflow.errors import CannotLoad, UserError
 from evenflow.policy.adapters import base_of, is_adapter, load_adapter, merged, new_adapter
 from evenflow.policy.checks import require_json, require_weights, settle_generation_config
 from evenflow.policy.heads import Critic, PartitionHead
-from evenflow.policy.policy import Policy, check_projection
+from evenflow.policy.masters import Masters
+from evenflow.policy.policy import Policy, check_projection, evaluating
+from evenflow.policy.recompute import recompute_activations
 from evenflow.policy.states import can_share
 from evenflow.policy.stops import vocabulary
+from evenflow.run.console import console
 
 BUILTIN = "builtin:"
 ASSETS = Path(str(files("evenflow"))) / "assets"
@@ -143,11 +144,16 @@ def _reading(what: str, path: str) -> Iterator[None]:
 
 
 def compute_dtype(config: ModelConfig, device: torch.device) -> torch.dtype:
-    """The type of the forward pass: what the recipe says, or what the device is good at."""
-    if config.dtype != "auto":
-        return getattr(torch, config.dtype)
-    good = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if good else torch.float32
+    """The type of weights and forward pass: what the recipe says, or what the device is good at;
+    float32 on a GPU that has no bfloat16, which is said where the recipe asks for it."""
+    if config.dtype == "float32" or (config.dtype == "auto" and device.type != "cuda"):
+        return torch.float32
+    # Emulated, it would be slower than float32.
+    if device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    if config.dtype == "bfloat16":
+        console.print("model.dtype: this GPU has no bfloat16; float32 is taken instead")
+    return torch.float32
 
 
 def build_policy(
@@ -161,29 +167,40 @@ def build_policy(
     tokenizer: PreTrainedTokenizerBase,
     checkpoint: Path | None = None,
 ) -> Policy:
-    """The policy to train: weights (with LoRA: the adapter's) in float32. What is frozen is held so
-    that policy and reference are the same function until the first step: with LoRA one base in the
-    type of the forward pass, else a second model as `halve_matrices` leaves it.
+    """The policy to train: weights in the type of the forward pass, with float32 masters
+    (`Policy.masters`) where that is bfloat16; head, critic's MLP and LoRA adapter in float32. The
+    reference is held alike, a second model or, with LoRA, the base; so that policy and reference
+    are the same function until the first step.
 
     With a `checkpoint` the weights of the policy, the head and the critic come from there, those of
     the reference only where it was reset.
     """
     compute = compute_dtype(config, device)
     separator = separator_id(head, tokenizer)
+    exact: list[tuple[nn.Module, nn.Module]] = []
+
+    def load(path: str, dtype: torch.dtype) -> Any:
+        loaded = load_model(path, dtype, config.attention)
+        make_room(loaded, separator)
+        _switch_dropout_off(loaded)
+        return loaded
+
+    def load_trained(path: str) -> Any:
+        loaded = load(path, compute)
+        if compute != torch.float32:
+            exact.append((loaded, load(path, torch.float32)))
+        return loaded
+
     model: Any
     frozen = None
     if config.lora is not None:
         model = _adapted(config, compute, separator, checkpoint)
     else:
-        model = load_model(str(checkpoint or config.path), torch.float32, config.attention)
-        make_room(model, separator)
-        _switch_dropout_off(model)
+        model = load_trained(str(checkpoint or config.path))
         if reference:
-            frozen = load_model(config.reference or config.path, torch.float32, config.attention)
-            make_room(frozen, separator)
+            frozen = load(config.reference or config.path, compute)
             if checkpoint is not None and part_file(checkpoint, REFERENCE_FILE).is_file():
                 load_part(frozen, part_file(checkpoint, REFERENCE_FILE))
-            halve_matrices(frozen, compute)
     width = model.get_output_embeddings().weight.shape[1]
     partition = None
     if head is not None:
@@ -192,15 +209,8 @@ def build_policy(
             load_part(partition, part_file(checkpoint, HEAD_FILE))
     judge = None
     if critic is not None:
-        trunk = None
-        if critic.trunk == "own":
-            second: Any = load_model(config.path, torch.float32, config.attention)
-            make_room(second, separator)
-            _switch_dropout_off(second)
-            trunk = second.base_model
+        trunk = load_trained(config.path).base_model if critic.trunk == "own" else None
         judge = Critic(width, critic, trunk)
-        if checkpoint is not None:
-            load_part(judge, part_file(checkpoint, CRITIC_FILE))
     policy = Policy(
         model,
         head=partition,
@@ -210,17 +220,18 @@ def build_policy(
         chunk=config.logprob_chunk,
         compute_dtype=compute,
     ).to(device)
+    policy.masters = Masters(exact)
+    if judge is not None and checkpoint is not None:
+        with policy.masters.exposed():
+            load_part(judge, part_file(checkpoint, CRITIC_FILE))
     with policy.autocast():  # and on the device: flash attention knows neither float32 nor a CPU
         check_projection(model)
         if frozen is not None:
             check_projection(frozen)
-    recompute = config.gradient_checkpointing
-    if recompute or (recompute is None and device.type == "cuda"):
-        for trained in (model, judge.trunk if judge is not None else None):
-            if trained is not None:
-                _recompute_activations(trained)
-    else:  # recomputation knows no keys and values
-        with policy.autocast():
+    if config.gradient_checkpointing:
+        recompute_activations(policy)
+    else:
+        with policy.autocast(), evaluating(model):  # an adapter's dropout would differ
             policy.shares_prompts = can_share(model)
     return policy.train()
 
@@ -248,20 +259,6 @@ def _adapted(
     return new_adapter(base, config.lora) if checkpoint is None else load_adapter(base, checkpoint)
 
 
-def halve_matrices(model: nn.Module, dtype: torch.dtype) -> None:
-    """Hold a frozen model's linear layers in the type of the forward pass, the rest in float32.
-
-    Autocast rounds a linear layer's weights before each product, so that its result is the same
-    bit for bit; embeddings and norms it takes as they are, and rounding those would make another
-    policy of the same weights. A layer that shares its weights with the embeddings stays as well.
-    """
-    users = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
-    for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        if type(module) in (nn.Linear, Conv1D) and all(users[id(p)] == 1 for p in own):
-            module.to(dtype)
-
-
 def _switch_dropout_off(model: nn.Module) -> None:
     """GPT-2 and its contemporaries drop out by default; the policy that is trained would then not
     be the one that sampled. An adapter's dropout, put on later, is the recipe's own choice."""
@@ -271,15 +268,6 @@ def _switch_dropout_off(model: nn.Module) -> None:
         for name, value in list(vars(module).items()):
             if "drop" in name and isinstance(value, float):  # given to attention as a number
                 setattr(module, name, 0.0)
-
-
-def _recompute_activations(model: Any) -> None:
-    named = hasattr(model, "activation_checkpointing_enable")  # since late in Transformers 5
-    name = "activation_checkpointing_enable" if named else "gradient_checkpointing_enable"
-    try:
-        getattr(model, name)({"use_reentrant": False})
-    except ValueError as error:
-        raise UserError(f"model.gradient_checkpointing: {error}; set it to false") from error
 
 
 def separator_id(head: HeadConfig | None, tokenizer: PreTrainedTokenizerBase) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,12 @@ from evenflow.errors import UserError
 from evenflow.objectives.objective import Scores
 from evenflow.policy.heads import Critic, PartitionHead
 from evenflow.policy.logprobs import token_logprobs
+from evenflow.policy.masters import Masters
 from evenflow.policy.states import States, hidden_states, projection, states_of, trunk_of
 from evenflow.policy.tokens import Tokens, collate, micro_batches
+
+if TYPE_CHECKING:
+    from evenflow.policy.compiled import Compiler
 
 
 class Policy(nn.Module):
@@ -22,7 +26,8 @@ class Policy(nn.Module):
 
     `model` is any `AutoModelForCausalLM`, or a PEFT model around one: then the reference is the
     model with the adapter switched off, and `reference` stays None. `shares_prompts`: a prompt of
-    several answers is read once for them; `can_share` knows whether the model allows it.
+    several answers is read once for them; `can_share` knows whether the model allows it. What holds
+    its parameters in bfloat16 and trains them has `masters`, in float32.
     """
 
     def __init__(
@@ -48,7 +53,13 @@ class Policy(nn.Module):
         self.chunk = chunk
         self.compute_dtype = compute_dtype
         self.shares_prompts = shares_prompts
+        self.masters = Masters()
         self.adapted = hasattr(model, "disable_adapter")
+        # A model held in the type of the forward pass needs no casts; an adapter around it does.
+        self.casts = self.adapted or next(model.parameters()).dtype != compute_dtype
+        self.compiler: Compiler | None = None  # `compiled.compile_policy`
+        self.linear_scores: Callable[..., Tensor] | None = None
+        self.recomputes = False  # activations, in backward; `recompute.recompute_activations`
 
     @property
     def device(self) -> torch.device:
@@ -56,7 +67,7 @@ class Policy(nn.Module):
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The precision of every forward pass, sampling included."""
-        lower = self.compute_dtype != torch.float32
+        lower = self.casts and self.compute_dtype != torch.float32
         return torch.autocast(self.device.type, dtype=self.compute_dtype, enabled=lower)
 
     def train(self, mode: bool = True) -> Self:
@@ -85,7 +96,8 @@ class Policy(nn.Module):
         return micro_batches(prompts, answers, budget, shared=self.shares_prompts)
 
     def _states(self, trunk: nn.Module, tokens: Tokens) -> States:
-        return states_of(trunk, tokens, shared=self.shares_prompts)
+        with self.compiler.reading() if self.compiler is not None else contextlib.nullcontext():
+            return states_of(trunk, tokens, shared=self.shares_prompts)
 
     def require_like_reference(self) -> None:
         """Refuse a reference that could not become what the policy is."""
@@ -127,6 +139,7 @@ class Policy(nn.Module):
             temperature=self.temperature,
             chunk=self.chunk,
             entropy=entropy,
+            compiled=self.linear_scores,
         )
         columns = [spread(picked[:, i], tokens) for i in range(picked.shape[1])]
         return columns[0], columns[1] if entropy else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 from evenflow.policy.cacheable import cache_argument, check_model
+from evenflow.policy.logprobs import Projection
 from evenflow.policy.tokens import Tokens, collate
 
 TOKEN_KINDS = ("token_type_ids", "mm_token_type_ids")
@@ -91,7 +92,7 @@ def _read_apart(
     cache = PromptCache(lengths)
     past = {cast(str, cache_argument(trunk)): cache, "use_cache": True}
     positioned = "position_ids" in inspect.signature(trunk.forward).parameters
-    padded = int(lengths.min()) < longest
+    padded = cache.padded
     prompts = trunk(**inputs_of(trunk, ids) | past).last_hidden_state
     ends = torch.arange(len(lengths), device=device) * longest + lengths - 1
     found = [prompts.flatten(0, 1)]
@@ -126,9 +127,9 @@ class PromptLayer(CacheLayerMixin):
     # Every position is held; where a window slides over them, the model's own mask hides the rest.
     is_sliding = False
 
-    def __init__(self, lengths: Tensor) -> None:
+    def __init__(self, lengths: Tensor, *, padded: bool) -> None:
         super().__init__()
-        self.lengths = lengths
+        self.lengths, self.padded = lengths, padded
         self.answered: Tensor | None = None
         self.held: list[Tensor] = []
 
@@ -139,7 +140,7 @@ class PromptLayer(CacheLayerMixin):
     def _ended_alike(self, states: Tensor) -> Tensor:
         """(P, heads, L, D) padded on the left in place of the right."""
         longest = states.shape[2]
-        if int(self.lengths.min()) == longest:
+        if not self.padded:
             return states
         columns = torch.arange(longest, device=states.device)
         places = (columns - longest + self.lengths[:, None]).clamp(min=0)  # (P, L)
@@ -179,18 +180,23 @@ class PromptCache(Cache):
         self.held: list[PromptLayer] = []
         super().__init__(layers=cast(list[Any], self.held))  # the same list, by its own type
         self.lengths = lengths
+        self.padded = int(lengths.min()) < int(lengths.max())
 
     def answer(self, prompts: Tensor) -> None:
         """The next pass is of answers to these prompts (u,)."""
         for layer in self.held:
             layer.answered = prompts
 
+    def layer(self, index: int) -> PromptLayer:
+        """One of the model's layers, which is asked as the whole cache is."""
+        while len(self.held) <= index:
+            self.held.append(PromptLayer(self.lengths, padded=self.padded))
+        return self.held[index]
+
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
     ) -> tuple[Tensor, Tensor]:
-        while len(self.held) <= layer_idx:
-            self.held.append(PromptLayer(self.lengths))
-        return self.held[layer_idx].update(key_states, value_states)
+        return self.layer(layer_idx).update(key_states, value_states)
 
 
 @torch.no_grad()
@@ -216,7 +222,7 @@ def can_share(model: nn.Module) -> bool:
     return bool((gaps <= (0.05 if half else 1e-4) * true.abs().mean()).all())
 
 
-def hidden_states(model: nn.Module, ids: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def hidden_states(model: nn.Module, ids: Tensor) -> tuple[Tensor, Projection]:
     """Last-layer hidden states (B, S, H), and the map from them to float32 logits (…, V)."""
     trunk = trunk_of(model)
     return trunk(**inputs_of(trunk, ids)).last_hidden_state, projection(model)
@@ -232,23 +238,15 @@ def language_model(model: nn.Module) -> Any:
     return getattr(model, "get_base_model", lambda: model)()
 
 
-def projection(model: nn.Module) -> Callable[[Tensor], Tensor]:
+def projection(model: nn.Module) -> Projection:
     """The map from last-layer hidden states (…, H) to float32 logits (…, V)."""
     inner = language_model(model)
-    output = inner.get_output_embeddings()
     config = inner.config.get_text_config()
     # Three families scale or cap their logits after the projection (Cohere, Granite, Gemma 2).
     scale = getattr(config, "logit_scale", None) or 1.0
     scale /= getattr(config, "logits_scaling", None) or 1.0
     cap = getattr(config, "final_logit_softcapping", None)
-
-    def project(states: Tensor) -> Tensor:
-        logits = output(states).float()
-        if scale != 1.0:
-            logits = logits * scale
-        return torch.tanh(logits / cap) * cap if cap else logits
-
-    return project
+    return Projection(inner.get_output_embeddings(), scale, cap or None)
 
 
 def inputs_of(trunk: nn.Module, ids: Tensor) -> dict[str, Any]:

@@ -47,9 +47,10 @@ def save(
     try:
         with writing(target):
             scratch.mkdir(parents=True)
-            save_model(policy.model, tokenizer, scratch)
-            with _system_errors():
-                save_parts(policy, scratch, reference=reference)
+            with policy.masters.exposed():
+                save_model(policy.model, tokenizer, scratch)
+                with _system_errors():
+                    save_parts(policy, scratch, reference=reference)
             save_state(state, scratch)
             listed = {
                 path.relative_to(scratch).as_posix(): {"bytes": size, "blake2b": digest}

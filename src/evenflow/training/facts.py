@@ -12,12 +12,10 @@ from evenflow.config import TrainConfig
 from evenflow.config.effect import cautions, without_effect
 from evenflow.objectives import Choices, preset
 from evenflow.policy.policy import Policy
-from evenflow.policy.shape import shape_of
 from evenflow.policy.stops import ids_of, stop_ids
-from evenflow.rollout.embedded.engine import is_static
 from evenflow.rollout.stopping import chat_ends
 from evenflow.training.build import Questions
-from evenflow.training.memory import Held, estimate, recomputes
+from evenflow.training.settle import memory_estimate
 
 GIB = 2**30
 
@@ -38,6 +36,13 @@ def facts(
         ("questions", f"{len(questions.train):,} to train on, {len(questions.test):,} held out"),
         ("memory", "about " + memory_text(config, policy, questions)),
     ]
+    if policy.device.type == "cuda" or policy.recomputes:
+        kept = "computed again in backward" if policy.recomputes else "held until backward"
+        asked = config.model.gradient_checkpointing is not None
+        why = "model.gradient_checkpointing" if asked else "by what fits into memory"
+        rows.append(("activations", f"{kept} ({why})"))
+    if policy.compiler is not None and policy.compiler.working:
+        rows.append(("compiled", f"{policy.compiler.layers} layers and log-probs"))
     if tokenizer is not None:
         rows.append(("answers end", ends_text(config, policy.model, questions, tokenizer)))
     objective = config.build_objective()
@@ -76,21 +81,6 @@ def memory_text(config: TrainConfig, policy: Policy, questions: Questions) -> st
     parts = memory_estimate(config, policy, questions)
     shown = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items())
     return f"{sum(parts.values()) / GIB:.2f} GiB ({shown})"
-
-
-def memory_estimate(config: TrainConfig, policy: Policy, questions: Questions) -> dict[str, float]:
-    """Bytes by purpose (`memory.estimate`) of a policy that is there."""
-    trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
-    weights = sum(p.numel() * p.element_size() for p in policy.parameters())
-    held = Held(
-        weights=float(weights),
-        trained=trained,
-        half=4 if policy.compute_dtype == torch.float32 else 2,
-        recompute=recomputes(config, gpu=policy.device.type == "cuda"),
-        static=is_static(config.rollout.decoding, policy.device),
-    )
-    longest = max(len(prompt.ids) for prompt in questions.train or questions.test)
-    return estimate(config, shape_of(policy.model), held, longest)
 
 
 def true_log_z(config: TrainConfig, right: Sequence[float] | None) -> dict[str, float]:

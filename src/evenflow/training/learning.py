@@ -138,16 +138,18 @@ class Learner:
         self._step(loss_sum, learned)
 
     def _step(self, loss: float, learned: Learned) -> None:
+        masters = self.policy.masters
         parts: list[tuple[str, nn.Module]] = [("policy", self.policy.model)]
         for name, part in (("head", self.policy.head), ("critic", self.policy.critic)):
             if part is not None:
                 parts.append((name, part))
         norms = {
-            name: float(clip_grad_norm_(part.parameters(), self.config.max_grad_norm))
+            name: float(clip_grad_norm_(masters.of(part.parameters()), self.config.max_grad_norm))
             for name, part in parts
         }
         if all(map(torch.isfinite, map(torch.tensor, [loss, *norms.values()]))):
             self.optimizer.step()
+            masters.round()
             self.version += 1
         else:
             learned.skipped += 1
@@ -182,7 +184,8 @@ def loss_of(
 
 
 def build_learner(policy: Policy, objective: Objective, config: TrainConfig) -> Learner:
-    """A learner whose model, head and critic have the recipe's learning rates."""
+    """A learner whose model, head and critic have the recipe's learning rates; its optimiser moves
+    the masters of weights that have one."""
     train = config.train
     parts = [
         (policy.model, train.learning_rate),
@@ -193,6 +196,8 @@ def build_learner(policy: Policy, objective: Objective, config: TrainConfig) -> 
         group
         for part, rate in parts
         if part is not None
-        for group in parameter_groups(part.parameters(), rate, train.weight_decay)
+        for group in parameter_groups(
+            policy.masters.of(part.parameters()), rate, train.weight_decay
+        )
     ]
     return Learner(policy, objective, adamw(groups, train.betas), train)

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evenflow.config import TrainConfig
 from evenflow.policy.shape import Shape
+from evenflow.rollout.embedded.refill import cache_bytes, largest_shape
 
+SAFE = 0.92
+"""Of a device's memory: the rest goes to its libraries and to gaps between allocations."""
+SURE = 0.75
+"""Of what is estimated rather than counted: measured runs are within a quarter of it."""
 FIELDS = {
     "weights": "train with model.lora",
     "gradients and Adam": "train with model.lora",
@@ -23,32 +28,55 @@ class Held:
     """What is in memory from the first step on."""
 
     weights: float
-    """Bytes of policy, head, critic and reference."""
+    """Bytes of policy, head, critic and reference, and of float32 masters (`weights_held`)."""
     trained: int
-    """Parameters that have gradients and moments."""
+    """Parameters that have gradients and moments, all of them in float32."""
     half: int
     """Bytes of a number in the forward pass: 2 in bfloat16, 4 in float32."""
     recompute: bool
     """Whether backward computes activations again."""
     compiled: bool = False
     """Whether layers and log-probs are compiled, and hold fewer intermediates."""
+    static: bool = False
+    """Whether answers are decoded with static shapes (`rollout.decoding`)."""
 
 
-def recomputes(config: TrainConfig, gpu: bool) -> bool:
-    """Whether activations are recomputed on such a device, as `policy.loading.build_policy` decides
-    it."""
-    asked = config.model.gradient_checkpointing
-    return gpu if asked is None else asked
+def weights_held(
+    parameters: int, beside: int, half: int, *, adapter: bool, reference: bool
+) -> float:
+    """Bytes of a model of so many parameters and its reference, as `policy.loading.build_policy`
+    holds them, and of what lies beside in float32: head, critic's MLP, adapter.
+
+    With an adapter one base is both. Else each is held in the type of the forward pass, and in
+    bfloat16 the policy has float32 masters (`policy.masters`).
+    """
+    if adapter:
+        return half * parameters + 4.0 * beside
+    masters = 4 * parameters if half < 4 else 0
+    return (1 + reference) * half * parameters + masters + 4.0 * beside
 
 
 def estimate(config: TrainConfig, shape: Shape, held: Held, longest: int) -> dict[str, float]:
     """Bytes by purpose, `longest` the tokens of the longest prompt; weights, moments and cache are
-    counted, the rest comes from measured runs (docs/results/speed.json)."""
-    half = held.half
-    answers = config.rollout.questions * config.rollout.num_generations
-    reach = longest + config.rollout.max_completion_length
-    decoded = min(config.rollout.max_batch, answers)  # at once
-    tokens = min(config.train.micro_batch_tokens, answers * reach)
+    counted, the rest comes from measured runs (docs/results/speed.json). Answers are as long as
+    they may be. Logits that are kept where there is room for them are not in it."""
+    half, rollout = held.half, config.rollout
+    reach = longest + rollout.max_completion_length
+    answers = rollout.questions * rollout.num_generations
+    learned = (config.train.mini_batch_questions or rollout.questions) * rollout.num_generations
+    position = half * shape.cached * shape.layers  # of keys and values
+    cache = min(rollout.max_batch, answers) * reach * position
+    if held.static:
+        slots = largest_shape(
+            rollout.questions,
+            rollout.num_generations,
+            longest,
+            rollout.max_completion_length,
+            rollout.max_batch,
+        )
+        cache = cache_bytes(slots, position)
+    # A row longer than the budget is a micro-batch of its own.
+    tokens = min(max(config.train.micro_batch_tokens, reach), learned * reach)
     # Of a token in a layer, in bfloat16: what the MLP's four products leave, and the states around
     # norms, rotation and attention, some of them in float32.
     wide, narrow = (6, 18) if held.compiled else (8, 40)
@@ -59,18 +87,38 @@ def estimate(config: TrainConfig, shape: Shape, held: Held, longest: int) -> dic
     return {
         "weights": held.weights,
         "gradients and Adam": 12.0 * held.trained,
-        "sampling cache": float(half * shape.cached * shape.layers * decoded * reach),
+        "sampling cache": float(cache),
         "activations": float(tokens * (layers * a_layer + kept)),
         "logits": a_logit * min(config.model.logprob_chunk, tokens) * shape.vocabulary,
     }
 
 
-def too_much(parts: dict[str, float], room: float, *, adapter: bool) -> str | None:
-    """What to do where the parts do not fit, by the largest that can be made smaller; None where
-    they do. `adapter`: an adapter is trained already."""
-    if sum(parts.values()) <= room:
-        return None
-    fixed = ("weights", "gradients and Adam") if adapter else ()
-    if sum(parts[name] for name in fixed) > room:
-        return "take a smaller model or a device with more memory"
-    return FIELDS[max((name for name in parts if name not in fixed), key=lambda n: parts[n])]
+def recomputes(
+    config: TrainConfig, shape: Shape, held: Held, longest: int, room: float | None
+) -> bool:
+    """Whether backward computes activations again: as the recipe says, else where a GPU with `room`
+    bytes (None: no GPU) could not hold all of them. What `held` says of it does not count."""
+    asked = config.model.gradient_checkpointing
+    if asked is not None or room is None:
+        return bool(asked)
+    return sum(estimate(config, shape, replace(held, recompute=False), longest).values()) > room
+
+
+def too_much(parts: dict[str, float], room: float) -> str | None:
+    """What to do where the parts do not fit; None where they do."""
+    return None if sum(parts.values()) <= room else remedy(parts, room)
+
+
+def remedy(parts: dict[str, float], room: float) -> str:
+    """What to do about the largest of what comes and goes, unless what stays is too much."""
+    if parts["weights"] + parts["gradients and Adam"] > room:
+        return FIELDS["weights"]
+    passing = ("sampling cache", "activations", "logits")
+    return FIELDS[max(passing, key=lambda name: parts[name])]
+
+
+def least(parts: dict[str, float]) -> float:
+    """Bytes below which a run cannot come to the end of its first step, if its answers are as long
+    as they may be: sampling and learning do not happen at once."""
+    learning = SURE * (parts["activations"] + parts["logits"])
+    return parts["weights"] + parts["gradients and Adam"] + max(parts["sampling cache"], learning)

@@ -26,9 +26,18 @@ def parameter_groups(
 
 
 def adamw(groups: Sequence[dict[str, Any]], betas: tuple[float, float] = (0.9, 0.999)) -> AdamW:
-    """AdamW over parameter groups that carry their own peak learning rates."""
+    """AdamW over parameter groups that carry their own peak learning rates; on a GPU in one kernel
+    for all of them."""
     groups = [group | {"peak": group["lr"]} for group in groups if group["params"]]
-    return AdamW(groups, betas=betas)
+    on_gpu = all(p.is_cuda for group in groups for p in group["params"])
+    return AdamW(groups, betas=betas, fused=on_gpu or None)
+
+
+def load_moments(optimizer: AdamW, state: dict[str, Any]) -> None:
+    """Go on with what an optimiser has saved, on whatever device that was."""
+    fused = optimizer.defaults["fused"]
+    groups = [group | {"fused": fused} for group in state["param_groups"]]
+    optimizer.load_state_dict(state | {"param_groups": groups})
 
 
 def rate_factor(

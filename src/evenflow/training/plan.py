@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,12 +14,9 @@ from evenflow.policy.heads import Critic, PartitionHead
 from evenflow.policy.loading import load_tokenizer, resolve
 from evenflow.policy.shape import Shape, adapter_size, empty_model, shape_of
 from evenflow.training.build import load_questions
-from evenflow.training.cost import EAGER, ON_CPU, Phase, Speed, Work, phases
+from evenflow.training.cost import COMPILED, EAGER, ON_CPU, Phase, Speed, Work, phases
 from evenflow.training.devices import Device
-from evenflow.training.memory import Held, estimate, recomputes, too_much
-
-ROOM = 0.92
-"""Of a device's memory: the rest goes to its libraries and to gaps between allocations."""
+from evenflow.training.memory import SAFE, Held, estimate, recomputes, too_much, weights_held
 
 
 @dataclass(frozen=True)
@@ -65,14 +62,24 @@ def plan(
     lora = config.model.lora
     trained = (adapter_size(model, lora) if lora else shape.parameters) + extra
     reference = needs_reference(config, objective)
-    recompute = recomputes(config, device.gpu)
+    beside = (trained if lora else extra) + own * shape.parameters
+    compiled = device.gpu and config.train.compile is not False
+    static = config.rollout.decoding == "static" or (
+        config.rollout.decoding == "auto" and device.gpu
+    )
     held = Held(
-        weights=weights_held(shape, trained, half, adapter=lora is not None, reference=reference)
-        + own * 4.0 * shape.parameters,
+        weights=weights_held(
+            shape.parameters, beside, half, adapter=lora is not None, reference=reference
+        ),
         trained=trained + own * shape.parameters,
         half=half,
-        recompute=recompute,
+        recompute=False,
+        compiled=compiled,
+        static=static,
     )
+    room = SAFE * device.memory
+    recompute = recomputes(config, shape, held, lengths.longest, room if device.gpu else None)
+    held = replace(held, recompute=recompute)
     rollout, train = config.rollout, config.train
     mini = rollout.questions // (train.mini_batch_questions or rollout.questions)
     work = Work(
@@ -93,14 +100,14 @@ def plan(
         own_critic=own,
         shared=not recompute,
     )
-    memory, room = estimate(config, shape, held, lengths.longest), ROOM * device.memory
+    memory = estimate(config, shape, held, lengths.longest)
     return Plan(
         shape=shape,
         work=work,
-        phases=phases(shape, work, device, speed_of(device)),
+        phases=phases(shape, work, device, speed_of(device, compiled=compiled)),
         memory=memory,
         room=room,
-        remedy=too_much(memory, room, adapter=lora is not None),
+        remedy=too_much(memory, room),
     )
 
 
@@ -111,9 +118,11 @@ def halves(config: TrainConfig, device: Device) -> int:
     )
 
 
-def speed_of(device: Device) -> Speed:
+def speed_of(device: Device, *, compiled: bool) -> Speed:
     """How near our code comes to that device's ceilings."""
-    return EAGER if device.gpu else ON_CPU
+    if not device.gpu:
+        return ON_CPU
+    return COMPILED if compiled else EAGER
 
 
 def parts_beside(config: TrainConfig, shape: Shape) -> int:
@@ -126,16 +135,6 @@ def parts_beside(config: TrainConfig, shape: Shape) -> int:
         if needs.values:
             parts.append(Critic(shape.hidden, config.critic))
     return sum(p.numel() for part in parts for p in part.parameters())
-
-
-def weights_held(shape: Shape, trained: int, half: int, *, adapter: bool, reference: bool) -> float:
-    """Bytes of the policy and its reference, as `policy.loading.build_policy` holds them."""
-    if adapter:  # one base, which is the reference, too
-        return half * shape.parameters + 4.0 * trained
-    own_output = shape.embeddings > shape.head
-    matrices = shape.trunk + (shape.head if own_output else 0)
-    frozen = half * matrices + 4 * (shape.parameters - matrices) if reference else 0
-    return 4.0 * trained + frozen
 
 
 def read_lengths(config: TrainConfig, prompt: float | None = None) -> Lengths:

@@ -28,6 +28,7 @@ from evenflow.run.console import console
 from evenflow.training.budget import Spent
 from evenflow.training.learning import ALGORITHM, build_learner
 from evenflow.training.metrics import learning_metrics
+from evenflow.training.optim import load_moments
 from evenflow.training.reset import ResetRule
 from evenflow.training.scoring import padded, rewards_of, score, to_rows
 from evenflow.training.stall import NONE_KNOWN, NOT_FINITE, NOTHING_KEPT, Patience
@@ -170,6 +171,6 @@ class Stepper:
         self.reset.load_state_dict(state["reset"])
         self.patience.load_state_dict(state.get("patience", {}))  # earlier versions: none
         self.learner.version = self.spent.optimizer_steps
-        self.learner.optimizer.load_state_dict(state["optimizer"])
+        load_moments(self.learner.optimizer, state["optimizer"])
         if self.memory is not None:
             self.memory.load_state_dict(state["log_z"])

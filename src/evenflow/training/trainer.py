@@ -44,6 +44,7 @@ from evenflow.training.build import (
 from evenflow.training.facts import facts, true_log_z
 from evenflow.training.inputs import compared, marks_of
 from evenflow.training.metrics import shown
+from evenflow.training.settle import settle
 from evenflow.training.stepper import Stepper
 
 Callback = Callable[[int, Mapping[str, Any]], bool | None]
@@ -112,6 +113,8 @@ class Trainer:
         )
         self.rewards = build_rewards(config, rewards)
         self.on_step, self.on_evaluation = on_step, on_evaluation
+        with naming_the_field("loading the model"):
+            settle(config, self.policy, self.questions)
         self.engine = engine_for(config, self.questions, self.tokenizer, self.policy)
         self.sampling = build_sampling(config, self.tokenizer, self.policy.model, self.questions)
         self.held_out = build_held_out(

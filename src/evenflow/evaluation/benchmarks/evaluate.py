@@ -274,7 +274,7 @@ def loaded(config: BenchmarkConfig) -> tuple[Any, Any]:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
     tokenizer = load_tokenizer(config.model.path)
-    model: Any = load_model(config.model.path, torch.float32, config.model.attention)
     dtype = compute_dtype(ModelConfig(dtype=config.model.dtype), device)
+    model: Any = load_model(config.model.path, dtype, config.model.attention)
     policy = Policy(model, compute_dtype=dtype).to(device).eval()
     return policy, tokenizer

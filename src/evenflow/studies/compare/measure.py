@@ -109,7 +109,7 @@ def base_model(
         return None
     path = config.model.reference or config.model.path
     compute = compute_dtype(config.model, device)
-    model = load_model(path, torch.float32, config.model.attention)
+    model = load_model(path, compute, config.model.attention)
     make_room(model, separator_id(config.head, tokenizer))
     return Policy(model, chunk=config.model.logprob_chunk, compute_dtype=compute).to(device)
 
