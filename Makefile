@@ -24,7 +24,7 @@ JOBS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 .PHONY: help train test test-lowest test-newest test-browser test-trl lint format clean bench \
-	constraints
+	bench-trl constraints
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -59,6 +59,9 @@ lint: $(DEVELOPED) ## ruff and pyright
 bench: $(INSTALLED) ## sampling against Transformers' generate; time and memory of a step
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/rollout.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step.py
+
+bench-trl: $(COMPARED) ## a training step in turns with one of TRL's
+	OMP_NUM_THREADS=1 $(VENV_TRL)/bin/python benchmarks/step.py --against trl
 
 clean: ## remove the environments
 	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV_TRL)
