@@ -7,8 +7,16 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.optim import AdamW
 
-from evenflow.training.optim import Schedule, adamw, parameter_groups, rate_factor, set_rate
+from evenflow.training.optim import (
+    Schedule,
+    adamw,
+    load_moments,
+    parameter_groups,
+    rate_factor,
+    set_rate,
+)
 
 
 def rates(kind: Schedule, warmup: int, total: int, floor: float = 0.0) -> list[float]:
@@ -50,3 +58,23 @@ def test_groups_keep_their_own_rates() -> None:
     set_rate(optimizer, 0.5)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.05, 0.15])
     assert all(group["betas"] == (0.8, 0.9) for group in optimizer.param_groups)
+
+
+def test_moments_go_on_on_another_device() -> None:
+    """A GPU updates in one kernel, which a CPU need not; what is saved says which it was."""
+
+    def stepped() -> AdamW:
+        parameter = nn.Parameter(torch.ones(2, 2))
+        optimizer = adamw(parameter_groups([parameter], 0.1, 0.0))
+        parameter.grad = torch.ones(2, 2)
+        optimizer.step()
+        return optimizer
+
+    saved, own = stepped().state_dict(), stepped()
+    assert own.defaults["fused"] is None
+    for group in saved["param_groups"]:
+        group["fused"] = True
+    load_moments(own, saved)
+    assert {group["fused"] for group in own.param_groups} == {None}
+    assert torch.equal(own.state_dict()["state"][0]["exp_avg"], saved["state"][0]["exp_avg"])
+    assert saved["param_groups"][0]["fused"]  # what was read is left as it was
