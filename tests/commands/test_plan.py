@@ -75,7 +75,7 @@ def test_an_adapter_makes_it_fit(seven: Path, capsys: pytest.CaptureFixture[str]
     assert lines["fits"].startswith("yes")
     assert "answers of 200 tokens; prompts of 100 (as given)" in lines["a step"]
     for field, part in (
-        ("model.logprob_chunk=30000", "model.logprob_chunk"),
+        ("model.logprob_chunk=30000 train.compile=false", "model.logprob_chunk"),
         ("rollout.questions=512 rollout.max_batch=4096", "rollout.max_batch"),
         ("train.micro_batch_tokens=400000 rollout.questions=512", "train.micro_batch_tokens"),
     ):

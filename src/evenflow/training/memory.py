@@ -21,6 +21,7 @@ FIELDS = {
     "logits": "lower model.logprob_chunk",
 }
 """What to do where a part is too large."""
+SMALLER = "take a smaller model or a device with more memory"
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,16 @@ def recomputes(
     return sum(estimate(config, shape, replace(held, recompute=False), longest).values()) > room
 
 
-def too_much(parts: dict[str, float], room: float) -> str | None:
+def too_much(parts: dict[str, float], room: float, *, adapter: bool = False) -> str | None:
     """What to do where the parts do not fit; None where they do."""
-    return None if sum(parts.values()) <= room else remedy(parts, room)
+    return None if sum(parts.values()) <= room else remedy(parts, room, adapter=adapter)
 
 
-def remedy(parts: dict[str, float], room: float) -> str:
-    """What to do about the largest of what comes and goes, unless what stays is too much."""
+def remedy(parts: dict[str, float], room: float, *, adapter: bool = False) -> str:
+    """What to do about the largest of what comes and goes, unless what stays is too much.
+    `adapter`: an adapter is trained already."""
     if parts["weights"] + parts["gradients and Adam"] > room:
-        return FIELDS["weights"]
+        return SMALLER if adapter else FIELDS["weights"]
     passing = ("sampling cache", "activations", "logits")
     return FIELDS[max(passing, key=lambda name: parts[name])]
 

@@ -107,7 +107,7 @@ def plan(
         phases=phases(shape, work, device, speed_of(device, compiled=compiled)),
         memory=memory,
         room=room,
-        remedy=too_much(memory, room),
+        remedy=too_much(memory, room, adapter=lora is not None),
     )
 
 

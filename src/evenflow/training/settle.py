@@ -33,10 +33,12 @@ def settle(
     safe = None if room is None else SAFE * room
     if not policy.recomputes and recomputes(config, shape, held_by(config, policy), longest, safe):
         recompute_activations(policy)
-    require_memory(estimate(config, shape, held_by(config, policy), longest), room)
+    require_memory(
+        estimate(config, shape, held_by(config, policy), longest), room, adapter=policy.adapted
+    )
 
 
-def require_memory(parts: dict[str, float], room: float | None) -> None:
+def require_memory(parts: dict[str, float], room: float | None, *, adapter: bool = False = False) -> None:
     """UserError where a step cannot fit. On a CPU, whose memory is shared and can be swapped, only
     what is held from the first step on is counted."""
     held = parts["weights"] + parts["gradients and Adam"]
@@ -45,7 +47,7 @@ def require_memory(parts: dict[str, float], room: float | None) -> None:
         place = "this machine" if room is None else "the GPU"
         raise UserError(
             f"out of memory before the first step: it takes at least {needed / GIB:.1f} GiB, and "
-            f"{place} has {there / GIB:.1f}; {remedy(parts, there)}"
+            f"{place} has {there / GIB:.1f}; {remedy(parts, there, adapter=adapter)}"
         )
 
 
