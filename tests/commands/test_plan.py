@@ -191,7 +191,7 @@ def test_a_gpu_without_bfloat16_computes_in_float32(recipe: Make, seven: Path) -
         name: plan(config, device_of(name), lengths).memory["sampling cache"]
         for name in ("t4", "l40s")
     }
-    assert halves["t4"] == 2 * halves["l40s"]
+    assert halves["t4"] == pytest.approx(2 * halves["l40s"], rel=1e-3)
     assert torch.float32.itemsize == device_of("t4").half
 
 

@@ -38,7 +38,7 @@ def settle(
     )
 
 
-def require_memory(parts: dict[str, float], room: float | None, *, adapter: bool = False = False) -> None:
+def require_memory(parts: dict[str, float], room: float | None, *, adapter: bool = False) -> None:
     """UserError where a step cannot fit. On a CPU, whose memory is shared and can be swapped, only
     what is held from the first step on is counted."""
     held = parts["weights"] + parts["gradients and Adam"]
