@@ -42,7 +42,7 @@ def facts(
         why = "model.gradient_checkpointing" if asked else "by what fits into memory"
         rows.append(("activations", f"{kept} ({why})"))
     if policy.compiler is not None and policy.compiler.working:
-        rows.append(("compiled", f"{policy.compiler.layers} layers and log-probs"))
+        rows.append(("compiled", "layers and log-probs, in learning and scoring"))
     if tokenizer is not None:
         rows.append(("answers end", ends_text(config, policy.model, questions, tokenizer)))
     objective = config.build_objective()

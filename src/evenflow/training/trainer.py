@@ -113,13 +113,13 @@ class Trainer:
         )
         self.rewards = build_rewards(config, rewards)
         self.on_step, self.on_evaluation = on_step, on_evaluation
-        with naming_the_field("loading the model"):
-            settle(config, self.policy, self.questions)
         self.engine = engine_for(config, self.questions, self.tokenizer, self.policy)
         self.sampling = build_sampling(config, self.tokenizer, self.policy.model, self.questions)
         self.held_out = build_held_out(
             config, self.questions, self.rewards, self.tokenizer, self.policy
         )
+        with naming_the_field("loading the model"):
+            settle(config, self.policy, self.questions)
         if folder is None and resume is None:  # nothing is left of what cannot begin
             folder = run_folder(config.output, config.algorithm.replace(":", "-"), here)
             begin(config, folder)
