@@ -1,14 +1,16 @@
-"""Which models hold their past as one key and value a position, and how they take it."""
+"""Which models hold their past as one key and value a position, how they take it, and the cache
+that they are given."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, cast
 
-from torch import nn
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
 # What Transformers calls the layers whose states are keys and values, in a configuration and in its
 # own cache; not every model and release says it in both places.
@@ -16,6 +18,47 @@ LAYER_TYPES = ("full_attention", "sliding_attention")
 CACHE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
 # What forward calls the cache that it is given; Transformers 5.24 changed the name.
 CACHE_ARGUMENTS = ("cache", "past_key_values")
+
+
+class HeldLayer(CacheLayerMixin):
+    """Keys and values of one layer, of which every position is held. It says how many there are
+    (`get_seq_length`)."""
+
+    # Where a window slides over the positions, the model's own mask hides the rest.
+    is_sliding = False
+
+    def get_mask_sizes(self, query_length: int | Tensor) -> tuple[int, int]:
+        # Early releases of Transformers 5 pass the positions themselves.
+        new = query_length if isinstance(query_length, int) else len(query_length)
+        return self.get_seq_length() + new, 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+    get_max_cache_shape = get_max_length  # its name in early releases of Transformers 5
+
+
+Layer = TypeVar("Layer", bound=HeldLayer)
+
+
+class HeldCache(Cache, Generic[Layer]):
+    """A `HeldLayer` a layer of the model, made by `make` as the model asks for them."""
+
+    def __init__(self, make: Callable[[], Layer]) -> None:
+        self.make = make
+        self.held: list[Layer] = []
+        super().__init__(layers=cast(list[Any], self.held))  # the same list, by its own type
+
+    def layer(self, index: int) -> Layer:
+        """The layer of that number."""
+        while len(self.held) <= index:
+            self.held.append(self.make())
+        return self.held[index]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
+    ) -> tuple[Tensor, Tensor]:
+        return self.layer(layer_idx).update(key_states, value_states)
 
 
 def check_model(model: PreTrainedModel) -> None:

@@ -14,10 +14,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache
-from transformers.cache_utils import CacheLayerMixin
 
-from evenflow.policy.cacheable import cache_argument, check_model
+from evenflow.policy.cacheable import HeldCache, HeldLayer, cache_argument, check_model
 from evenflow.policy.logprobs import Projection
 from evenflow.policy.tokens import Tokens, collate
 
@@ -121,11 +119,8 @@ def _read_apart(
     return States(prompts, torch.cat(found).index_select(0, places[tokens.answer_mask]))
 
 
-class PromptLayer(CacheLayerMixin):
+class PromptLayer(HeldLayer):
     """Keys and values of one layer: of the prompts, then of each answer behind its prompt's."""
-
-    # Every position is held; where a window slides over them, the model's own mask hides the rest.
-    is_sliding = False
 
     def __init__(self, lengths: Tensor, *, padded: bool) -> None:
         super().__init__()
@@ -158,45 +153,21 @@ class PromptLayer(CacheLayerMixin):
         )
         return keys, values
 
-    def get_mask_sizes(self, query_length: int | Tensor) -> tuple[int, int]:
-        # Early releases of Transformers 5 pass the positions themselves.
-        new = query_length if isinstance(query_length, int) else len(query_length)
-        return self.get_seq_length() + new, 0
-
     def get_seq_length(self) -> int:
         return self.held[0].shape[2] if self.held else 0
 
-    def get_max_length(self) -> int:
-        return -1
 
-    get_max_cache_shape = get_max_length  # its name in early releases of Transformers 5
-
-
-class PromptCache(Cache):
-    """One `PromptLayer` a layer of the model, made as the model asks for them. `lengths` (P,) of
-    the prompts."""
+class PromptCache(HeldCache[PromptLayer]):
+    """A `PromptLayer` a layer of the model. `lengths` (P,) of the prompts."""
 
     def __init__(self, lengths: Tensor) -> None:
-        self.held: list[PromptLayer] = []
-        super().__init__(layers=cast(list[Any], self.held))  # the same list, by its own type
-        self.lengths = lengths
         self.padded = int(lengths.min()) < int(lengths.max())
+        super().__init__(lambda: PromptLayer(lengths, padded=self.padded))
 
     def answer(self, prompts: Tensor) -> None:
         """The next pass is of answers to these prompts (u,)."""
         for layer in self.held:
             layer.answered = prompts
-
-    def layer(self, index: int) -> PromptLayer:
-        """One of the model's layers, which is asked as the whole cache is."""
-        while len(self.held) <= index:
-            self.held.append(PromptLayer(self.lengths, padded=self.padded))
-        return self.held[index]
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
-    ) -> tuple[Tensor, Tensor]:
-        return self.layer(layer_idx).update(key_states, value_states)
 
 
 @torch.no_grad()

@@ -82,5 +82,5 @@ def held_by(config: TrainConfig, policy: Policy) -> Held:
         half=4 if policy.compute_dtype == torch.float32 else 2,
         recompute=policy.recomputes,
         compiled=policy.compiler is not None and policy.compiler.working,
-        static=is_static(config.rollout.decoding, policy.device),
+        static=is_static(config.rollout.decoding, gpu=policy.device.type == "cuda"),
     )

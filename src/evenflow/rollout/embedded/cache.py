@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
 from torch import Tensor
-from transformers import Cache
-from transformers.cache_utils import CacheLayerMixin
 
+from evenflow.policy.cacheable import HeldCache, HeldLayer
 from evenflow.rollout.embedded.attention import SharedPrefix, Slots
 
 FIRST_CAPACITY = 64  # positions; doubled when full, so that a long limit is not paid in advance
 
 
-class RolloutLayer(CacheLayerMixin):
+class RolloutLayer(HeldLayer):
     """Keys and values of one layer.
 
     The first update is the prefill, ``(prompts, heads, length, head size)``. Each later one writes
@@ -22,9 +19,6 @@ class RolloutLayer(CacheLayerMixin):
     gets a view of what is filled, so that nothing is copied but the new token. Position comes first
     because what is filled then lies together: it reads up to three times faster than slot first.
     """
-
-    # Every position is held; where a window slides over them, the model's own mask hides the rest.
-    is_sliding = False
 
     def __init__(self, slots: Slots, new_positions: int):
         super().__init__()
@@ -80,38 +74,19 @@ class RolloutLayer(CacheLayerMixin):
         """Forget all prompts but ``kept``."""
         self.prefix = [prefix[kept] for prefix in self.prefix]
 
-    def get_mask_sizes(self, query_length: int | Tensor) -> tuple[int, int]:
-        # Early releases of Transformers 5 pass the positions themselves.
-        new = query_length if isinstance(query_length, int) else len(query_length)
-        return self.get_seq_length() + new, 0
-
     def get_seq_length(self) -> int:
         return self.prefix[0].shape[2] + self.filled if self.prefix else 0
 
-    def get_max_length(self) -> int:
-        return -1
 
-    get_max_cache_shape = get_max_length  # its name in early releases of Transformers 5
-
-
-class RolloutCache(Cache):
-    """One `RolloutLayer` a layer of the model, made as the model asks for them.
+class RolloutCache(HeldCache[RolloutLayer]):
+    """A `RolloutLayer` a layer of the model.
 
     ``copies``: at most so many answers to each of ``prompts``. ``new_positions``: room beyond it.
     """
 
     def __init__(self, prompts: int, copies: int, new_positions: int, device: torch.device):
-        self.held: list[RolloutLayer] = []
-        super().__init__(layers=cast(list[Any], self.held))  # the same list, by its own type
         self.slots = Slots(prompts, prompts * copies, device)
-        self.new_positions = new_positions
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs
-    ) -> tuple[Tensor, Tensor]:
-        while len(self.held) <= layer_idx:
-            self.held.append(RolloutLayer(self.slots, self.new_positions))
-        return self.held[layer_idx].update(key_states, value_states)
+        super().__init__(lambda: RolloutLayer(self.slots, new_positions))
 
     def part(self, source: Tensor) -> None:
         """Copy slots ``source`` behind the live ones."""

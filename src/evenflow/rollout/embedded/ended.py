@@ -1,12 +1,29 @@
-"""What sampling gives: the answers to a prompt, once all have ended."""
+"""What sampling is asked for and what it gives: the answers to a prompt, once all have ended."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from evenflow.rollout.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Request:
+    """Answers to be sampled, `group` to each prompt; see `generate`."""
+
+    model: Any
+    prompts: Sequence[Sequence[int]]
+    group: int
+    sampling: Sampling
+    noise: Tensor
+    """`noise_of`."""
+    pad_id: int
+    max_batch: int
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ TOKEN_BYTES = 16
 """Of each token: id (8), log-prob (4) and the number it is drawn by (4)."""
 
 
-def is_static(decoding: str, device: torch.device) -> bool:
+def is_static(decoding: str, *, gpu: bool) -> bool:
     """Whether answers are decoded with static shapes, by `rollout.decoding` and the device."""
-    return decoding == "static" or (decoding == "auto" and device.type == "cuda")
+    return decoding == "static" or (decoding == "auto" and gpu)
 
 
 class EmbeddedEngine:
@@ -81,7 +81,9 @@ class EmbeddedEngine:
             seed=seed,
             max_batch=self.max_batch,
             autocast=cast(Policy, self.policy).autocast,
-            static=self.static if is_static(self.decoding, model.device) else None,
+            static=self.static
+            if is_static(self.decoding, gpu=model.device.type == "cuda")
+            else None,
         ):
             prompt, pairs = prompts[ended.prompt], zip(ended.answers, ended.finished, strict=True)
             spoken = [ids[:-1] if whole else ids for ids, whole in pairs]

@@ -10,7 +10,6 @@ and an answer that has ended leaves the batch at once.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
@@ -24,7 +23,7 @@ from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.embedded.decoder import Decoder
 from evenflow.rollout.embedded.draw import draw
-from evenflow.rollout.embedded.ended import Ended, noise_of
+from evenflow.rollout.embedded.ended import Collected, Ended, Request, noise_of
 from evenflow.rollout.embedded.static import StaticDecoding
 from evenflow.rollout.embedded.static_attention import Unsupported
 from evenflow.rollout.sampling import Sampling
@@ -64,10 +63,9 @@ def generate(
         with autocast(), _evaluating(model), torch.inference_mode():
             yield
 
-    return _within(
-        decoding,
-        _groups(model, prompts, num_generations, sampling, seed, pad_id, max_batch, static),
-    )
+    noise = noise_of(seed, len(prompts), num_generations, sampling.max_tokens, model.device)
+    request = Request(model, prompts, num_generations, sampling, noise, pad_id, max_batch)
+    return _within(decoding, _groups(request, static))
 
 
 def _within(enter: Callable[[], AbstractContextManager[Any]], items: Iterator[T]) -> Iterator[T]:
@@ -81,92 +79,60 @@ def _within(enter: Callable[[], AbstractContextManager[Any]], items: Iterator[T]
         yield item
 
 
-def _groups(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    num_generations: int,
-    sampling: Sampling,
-    seed: int | Sequence[int],
-    pad_id: int,
-    max_batch: int,
-    static: StaticDecoding | None,
-) -> Iterator[Ended]:
+def _groups(request: Request, static: StaticDecoding | None) -> Iterator[Ended]:
     """By the static path if there is one that takes the model, or else by the dynamic one."""
-    noise = noise_of(seed, len(prompts), num_generations, sampling.max_tokens, model.device)
-    request = (model, prompts, num_generations, sampling, noise, pad_id, max_batch)
     given = set()
-    if static is not None and static.supports(model):
+    if static is not None and static.supports(request.model):
         try:
-            for ended in static.decode(*request):
+            for ended in static.decode(request):
                 given.add(ended.prompt)
                 yield ended
             return
         except Unsupported as reason:
-            static.refuse(model, str(reason))
-    for ended in _decode(*request):
+            static.refuse(request.model, str(reason))
+    for ended in _decode(request):
         if ended.prompt not in given:
             yield ended
 
 
-def _decode(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    num_generations: int,
-    sampling: Sampling,
-    noise: Tensor,
-    pad_id: int,
-    max_batch: int,
-) -> Iterator[Ended]:
+def _decode(request: Request) -> Iterator[Ended]:
     """By the dynamic path: batches whose rows leave as answers end."""
+    model, prompts, sampling = request.model, request.prompts, request.sampling
     device = model.device
-    total, limit = len(prompts) * num_generations, sampling.max_tokens
+    total, limit = len(request.noise), sampling.max_tokens
     is_stop = torch.zeros(vocabulary(model), dtype=torch.bool, device=device)
     is_stop[torch.tensor(sampling.stop_ids, dtype=torch.long, device=device)] = True
-    tokens = torch.full((total, limit), pad_id, device=device)
+    tokens = torch.full((total, limit), request.pad_id, device=device)
     logprobs = torch.zeros(total, limit, dtype=torch.float32, device=device)
-    lengths = torch.full((total,), limit, device=device)
-    finished = torch.zeros(total, dtype=torch.bool, device=device)
-    unended = [num_generations] * len(prompts)
+    collected = Collected(request.group)
 
-    def ended(rows: Tensor) -> Iterator[Ended]:
-        for prompt, count in Counter((rows // num_generations).tolist()).items():
-            unended[prompt] -= count
-            if not unended[prompt]:
-                group = slice(prompt * num_generations, (prompt + 1) * num_generations)
-                of_each = lengths[group].tolist()
-                longest = max(of_each)
-                cut = [
-                    [
-                        row[:n]
-                        for row, n in zip(part[group, :longest].tolist(), of_each, strict=True)
-                    ]
-                    for part in (tokens, logprobs)
-                ]
-                yield Ended(prompt, cut[0], cut[1], finished[group].tolist())
+    def ended(rows: Tensor, length: int, *, finished: bool) -> Iterator[Ended]:
+        parts = (part[rows, :length].tolist() for part in (tokens, logprobs))
+        for row, *answer in zip(rows.tolist(), *parts, strict=True):
+            collected.add(row, *answer, finished)
+        yield from collected.whole()
 
-    for members, rows in _chunks(prompts, num_generations, max_batch):
+    for members, rows in _chunks(prompts, request.group, request.max_batch):
         chunk, copies = [prompts[i] for i in members], len(rows) // len(members)
         # Of each answer that is not over: its row of the result, and the slot that has its tokens.
         rows = torch.tensor(rows, device=device)
         slot = torch.arange(len(members), device=device).repeat_interleave(copies)
-        decoder = Decoder(model, chunk, copies, limit, pad_id)
+        decoder = Decoder(model, chunk, copies, limit, request.pad_id)
         logits = decoder.prefill()
         for step in range(limit):
-            token, logprob = draw(logits[slot], sampling, noise[rows, step])
+            token, logprob = draw(logits[slot], sampling, request.noise[rows, step])
             tokens[rows, step] = token
             logprobs[rows, step] = logprob
             stopped = is_stop[token]
             if stopped.any():
                 over = rows[stopped]
-                finished[over] = True
-                lengths[over] = step + 1
                 rows, slot, token = rows[~stopped], slot[~stopped], token[~stopped]
-                yield from ended(over)
+                yield from ended(over, step + 1, finished=True)
             if step + 1 == limit or not len(rows):
                 break
             slot = decoder.append(slot, token)
             logits = decoder.step()
-        yield from ended(rows)
+        yield from ended(rows, limit, finished=False)
 
 
 def _chunks(

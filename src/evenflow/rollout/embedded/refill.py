@@ -4,7 +4,7 @@ answers make room for others."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,12 +12,11 @@ from torch import Tensor
 from evenflow.rollout.embedded.capture import Step
 from evenflow.rollout.embedded.decoder import Decoder
 from evenflow.rollout.embedded.draw import draw
-from evenflow.rollout.embedded.ended import Collected, Ended
+from evenflow.rollout.embedded.ended import Collected, Ended, Request
 from evenflow.rollout.embedded.schedule import Schedule, room_for_prompts
 from evenflow.rollout.embedded.static_attention import Unsupported, attending
 from evenflow.rollout.embedded.static_cache import Shape
 from evenflow.rollout.embedded.static_decoder import StaticDecoder, index
-from evenflow.rollout.sampling import Sampling
 
 CHECK_EVERY = 8
 """Steps between two looks at which answers have ended: each look waits for the device."""
@@ -67,31 +66,24 @@ def cache_bytes(shape: Shape, position: int) -> int:
 class Refilled:
     """A rollout in the making; what it needs of the host is numbers, a few for each slot."""
 
-    def __init__(
-        self,
-        model: Any,
-        prompts: Sequence[Sequence[int]],
-        group: int,
-        sampling: Sampling,
-        noise: Tensor,
-        pad_id: int,
-        max_batch: int,
-        compare: bool,
-    ) -> None:
-        self.model, self.prompts, self.group, self.sampling = model, prompts, group, sampling
-        self.noise, self.pad_id = noise, pad_id
+    def __init__(self, request: Request, *, compare: bool) -> None:
+        """``compare``: the first step with the dynamic path's."""
+        self.model, self.prompts, self.group = request.model, request.prompts, request.group
+        self.sampling, self.noise, self.pad_id = request.sampling, request.noise, request.pad_id
         self.compared = not compare
+        prompts, group, limit = self.prompts, self.group, self.sampling.max_tokens
         longest = max(map(len, prompts))
-        limit = sampling.max_tokens
-        whole = largest_shape(len(prompts), group, longest, limit, max_batch)
+        whole = largest_shape(len(prompts), group, longest, limit, request.max_batch)
         # Answers get room as they grow, so that a long limit is not paid in advance.
         self.largest = whole._replace(answer=min(whole.answer, LEAST_POSITIONS))
         self.room = whole.answer
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         self.schedule = Schedule(order, group, whole.slots, whole.places)
         self.collected = Collected(group)
-        self.token = noise.new_zeros(len(noise), dtype=torch.long)  # the first one of each row
-        self.logprob = torch.zeros_like(noise[:, 0])
+        self.token = self.noise.new_zeros(
+            len(self.noise), dtype=torch.long
+        )  # the first one of each row
+        self.logprob = torch.zeros_like(self.noise[:, 0])
         self.filled = [1] * whole.slots
         self.decoder: StaticDecoder | None = None
 

@@ -18,12 +18,11 @@ from torch import Tensor
 from evenflow.machine import memory_ran_out
 from evenflow.policy.cacheable import taken
 from evenflow.rollout.embedded.capture import Capture, CudaGraphs, Step, as_it_is
-from evenflow.rollout.embedded.ended import Ended
+from evenflow.rollout.embedded.ended import Ended, Request
 from evenflow.rollout.embedded.refill import Refilled
 from evenflow.rollout.embedded.static_attention import Unsupported
 from evenflow.rollout.embedded.static_cache import Shape, StaticCache
 from evenflow.rollout.embedded.static_decoder import StaticDecoder
-from evenflow.rollout.sampling import Sampling
 
 KEPT = 0.25
 """Buffers are kept from one rollout to the next while they take no more than this part of the
@@ -63,20 +62,12 @@ class StaticDecoding:
             stacklevel=2,
         )
 
-    def decode(
-        self,
-        model: Any,
-        prompts: Sequence[Sequence[int]],
-        group: int,
-        sampling: Sampling,
-        noise: Tensor,
-        pad_id: int,
-        max_batch: int,
-    ) -> Iterator[Ended]:
-        """See `generate`. ``noise``: `noise_of`. `Unsupported` for a model that turns out to
-        compute something else than its own forward pass; groups that came before it are right."""
+    def decode(self, request: Request) -> Iterator[Ended]:
+        """See `generate`. `Unsupported` for a model that turns out to compute something else than
+        its own forward pass; groups that came before it are right."""
+        model = request.model
         compare = self.compared is None or self.compared() is not model
-        rollout = Refilled(model, prompts, group, sampling, noise, pad_id, max_batch, compare)
+        rollout = Refilled(request, compare=compare)
 
         def take(states: Sequence[Sequence[Tensor]], limit: int, largest: Shape) -> StaticDecoder:
             return self._take(model, states, limit, largest)
