@@ -21,8 +21,9 @@ from evenflow.face import load
 from evenflow.policy.loading import load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.rollout.group import Group
-from evenflow.training.build import policy_to_train
+from evenflow.training.build import Questions, policy_to_train
 from evenflow.training.pretrain import word_tokenizer
+from evenflow.training.settle import settle
 
 LETTERS = "ab"
 """Tokens of the prompts in the whole step, whose trainer reads text."""
@@ -161,6 +162,8 @@ def small_vocabulary(case: Case) -> Case:
     return replace(case, vocabulary=min(case.vocabulary, 256))
 
 
-def policy_of(config: TrainConfig, device: torch.device) -> Policy:
-    """The policy as `evenflow train` would train it."""
-    return policy_to_train(config, device, load_tokenizer(config.model.path), None)
+def policy_of(config: TrainConfig, device: torch.device, prompts: list[Prompt]) -> Policy:
+    """The policy as `evenflow train` would train it with such prompts."""
+    policy = policy_to_train(config, device, load_tokenizer(config.model.path), None)
+    settle(config, policy, Questions(prompts, [], None))
+    return policy

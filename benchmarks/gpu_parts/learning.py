@@ -48,6 +48,7 @@ def measure(
         gemm = bench.value("ceiling", "GEMM")
         if gemm:
             ratios["GEMM"] = 6 * parameters * tokens / spent.seconds / 1e12 / gemm
+        # A prompt that ours reads once counts for each of its answers, as it does for the peer.
         bench.add("update", name, tokens / spent.seconds, "tokens/s", ratios=ratios, gib=spent.gib)
         return spent
     return None
@@ -58,7 +59,7 @@ def our_update(
 ) -> tuple[Callable[[], None], Any]:
     """What `Learner.learn` does with the case's answers."""
     config = case.recipe(bench.model(case), bench.device, *PLAIN, *overrides)
-    policy, objective = policy_of(config, bench.device), config.build_objective()
+    policy, objective = policy_of(config, bench.device, case.prompts(8)), config.build_objective()
     learner = build_learner(policy, objective, config)
     groups = case.learned()
     rewards = torch.tensor([float(i % 2) for group in groups for i, _ in enumerate(group.answers)])

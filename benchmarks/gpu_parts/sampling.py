@@ -70,10 +70,11 @@ def compare(bench: Bench, part: str, request: Request, peers: Sequence[str]) -> 
 def of_ours(bench: Bench, request: Request) -> tuple[Policy, list[Group], Timed]:
     """The policy as it is trained, its answers, and what they took."""
     case = bench.case
-    policy = policy_of(case.recipe(bench.model(case), bench.device, *PLAIN), bench.device)
+    prompts = case.prompts(request.questions)
+    config = case.recipe(bench.model(case), bench.device, *PLAIN)
+    policy = policy_of(config, bench.device, prompts)
     engine = EmbeddedEngine(None, case.slots)
     engine.update(policy, 0)
-    prompts = case.prompts(request.questions)
     sampling = Sampling(max_tokens=request.limit, stop_ids=request.ends)
     groups: list[Group] = []
 

@@ -169,7 +169,9 @@ def test_seconds_of_a_step_on_a_cpu(row: dict[str, Any]) -> None:
         trained=shape.parameters,
         shared=True,
     )
-    found = {phase.name: phase.seconds for phase in phases(shape, work, device, ON_CPU)}
+    found = {
+        phase.name: phase.seconds for phase in phases(shape, work, device, ON_CPU, sampler=ON_CPU)
+    }
     for name, seconds in row["seconds"].items():
         assert within(found[name], seconds), name
 
@@ -179,7 +181,9 @@ def test_what_is_done_more_often_costs_more(qwen: Shape) -> None:
 
     def cost(**changes: Any) -> float:
         work = replace(plain, **changes)
-        return sum(phase.flops for phase in phases(qwen, work, DEVICES["h100"], EAGER))
+        return sum(
+            phase.flops for phase in phases(qwen, work, DEVICES["h100"], EAGER, sampler=EAGER)
+        )
 
     base = cost()
     for more in (

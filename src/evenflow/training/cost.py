@@ -104,9 +104,12 @@ class Phase:
     seconds: float
 
 
-def phases(shape: Shape, work: Work, device: Device, speed: Speed) -> list[Phase]:
-    """The step, phase by phase; rewards, evaluation and checkpoints are not in it."""
-    found = [rollout(shape, work, device, speed)]
+def phases(
+    shape: Shape, work: Work, device: Device, speed: Speed, *, sampler: Speed
+) -> list[Phase]:
+    """The step, phase by phase, at the speeds of learning and of sampling; rewards, evaluation and
+    checkpoints are not in it."""
+    found = [rollout(shape, work, device, sampler)]
     if work.rescore:
         found.append(scoring("old log-probs", shape, work, device, speed))
     if work.reference:

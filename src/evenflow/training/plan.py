@@ -13,6 +13,7 @@ from evenflow.config.effect import needs_reference
 from evenflow.policy.heads import Critic, PartitionHead
 from evenflow.policy.loading import load_tokenizer, resolve
 from evenflow.policy.shape import Shape, adapter_size, empty_model, shape_of
+from evenflow.rollout.embedded.engine import is_static
 from evenflow.training.build import load_questions
 from evenflow.training.cost import COMPILED, EAGER, ON_CPU, Phase, Speed, Work, phases
 from evenflow.training.devices import Device
@@ -64,11 +65,11 @@ def plan(
     reference = needs_reference(config, objective)
     beside = (trained if lora else extra) + own * shape.parameters
     compiled = device.gpu and config.train.compile is not False
-    static = config.rollout.decoding == "static" or (
-        config.rollout.decoding == "auto" and device.gpu
-    )
+    static = is_static(config.rollout.decoding, gpu=device.gpu)
+    rounded = own * shape.parameters * half * (half < 4)  # beside the masters that are in it
     held = Held(
-        weights=weights_held(
+        weights=rounded
+        + weights_held(
             shape.parameters, beside, half, adapter=lora is not None, reference=reference
         ),
         trained=trained + own * shape.parameters,
@@ -104,7 +105,13 @@ def plan(
     return Plan(
         shape=shape,
         work=work,
-        phases=phases(shape, work, device, speed_of(device, compiled=compiled)),
+        phases=phases(
+            shape,
+            work,
+            device,
+            speed_of(device, fast=compiled),
+            sampler=speed_of(device, fast=static),
+        ),
         memory=memory,
         room=room,
         remedy=too_much(memory, room, adapter=lora is not None),
@@ -118,11 +125,12 @@ def halves(config: TrainConfig, device: Device) -> int:
     )
 
 
-def speed_of(device: Device, *, compiled: bool) -> Speed:
-    """How near our code comes to that device's ceilings."""
+def speed_of(device: Device, *, fast: bool) -> Speed:
+    """How near our code comes to that device's ceilings; `fast`: compiled, or decoding as a
+    graph."""
     if not device.gpu:
         return ON_CPU
-    return COMPILED if compiled else EAGER
+    return COMPILED if fast else EAGER
 
 
 def parts_beside(config: TrainConfig, shape: Shape) -> int:

@@ -15,13 +15,11 @@ from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.decoding import decoder_of
 from evenflow.rollout.embedded.generate import generate
+from evenflow.rollout.embedded.refill import TOKEN_BYTES
 from evenflow.rollout.embedded.static import StaticDecoding
 from evenflow.rollout.engine import Limits
 from evenflow.rollout.group import Group
 from evenflow.rollout.sampling import Sampling
-
-TOKEN_BYTES = 16
-"""Of each token: id (8), log-prob (4) and the number it is drawn by (4)."""
 
 
 def is_static(decoding: str, *, gpu: bool) -> bool:
@@ -72,6 +70,7 @@ class EmbeddedEngine:
     ) -> Iterator[Group]:
         """See `generate`."""
         model, version, tokenizer = self._model, self.version, self.tokenizer
+        static = is_static(self.decoding, gpu=model.device.type == "cuda")
         decode = decoder_of(tokenizer) if tokenizer is not None else None
         for ended in generate(
             model,
@@ -81,9 +80,7 @@ class EmbeddedEngine:
             seed=seed,
             max_batch=self.max_batch,
             autocast=cast(Policy, self.policy).autocast,
-            static=self.static
-            if is_static(self.decoding, gpu=model.device.type == "cuda")
-            else None,
+            static=self.static if static else None,
         ):
             prompt, pairs = prompts[ended.prompt], zip(ended.answers, ended.finished, strict=True)
             spoken = [ids[:-1] if whole else ids for ids, whole in pairs]

@@ -108,8 +108,8 @@ def _decode(request: Request) -> Iterator[Ended]:
 
     def ended(rows: Tensor, length: int, *, finished: bool) -> Iterator[Ended]:
         parts = (part[rows, :length].tolist() for part in (tokens, logprobs))
-        for row, *answer in zip(rows.tolist(), *parts, strict=True):
-            collected.add(row, *answer, finished)
+        for row, ids, chances in zip(rows.tolist(), *parts, strict=True):
+            collected.add(row, ids, chances, finished)
         yield from collected.whole()
 
     for members, rows in _chunks(prompts, request.group, request.max_batch):

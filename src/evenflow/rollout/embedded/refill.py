@@ -21,7 +21,7 @@ from evenflow.rollout.embedded.static_decoder import StaticDecoder, index
 CHECK_EVERY = 8
 """Steps between two looks at which answers have ended: each look waits for the device."""
 TOKEN_BYTES = 16
-"""Of each token of a slot: id (8), log-prob (4) and the number it is drawn by (4)."""
+"""Of each token: id (8), log-prob (4) and the number it is drawn by (4)."""
 LEAST_SLOTS = 8
 LEAST_POSITIONS = 64
 """The smallest bucket of positions."""
@@ -80,9 +80,8 @@ class Refilled:
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         self.schedule = Schedule(order, group, whole.slots, whole.places)
         self.collected = Collected(group)
-        self.token = self.noise.new_zeros(
-            len(self.noise), dtype=torch.long
-        )  # the first one of each row
+        # The first one of each row.
+        self.token = torch.zeros_like(self.noise[:, 0], dtype=torch.long)
         self.logprob = torch.zeros_like(self.noise[:, 0])
         self.filled = [1] * whole.slots
         self.decoder: StaticDecoder | None = None
