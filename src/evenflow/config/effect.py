@@ -29,6 +29,16 @@ OF_RECIPE: list[Rule] = [
         "only rollout.dynamic_sampling goes in rounds",
     ),
     (
+        ("rollout.segment",),
+        lambda c, o: c.rollout.segment == c.rollout.max_completion_length,
+        "a whole answer is what there is without it",
+    ),
+    (
+        ("rollout.replay.keep", "rollout.replay.by"),
+        lambda c, o: not c.rollout.replay.questions,
+        "only rollout.replay.questions above 0 draws from what is kept",
+    ),
+    (
         ("rollout.decoding",),
         lambda c, o: c.rollout.engine != "embedded",
         "only rollout.engine: embedded decodes here",

@@ -73,9 +73,10 @@ class TrainConfig(Recipe):
 
     @property
     def on_policy(self) -> bool:
-        """Whether each rollout batch is learned from in a single optimiser step."""
-        mini = self.train.mini_batch_questions or self.rollout.questions
-        return self.train.epochs == 1 and mini == self.rollout.questions
+        """Whether each answer is learned from once, by the very policy that sampled it."""
+        rollout, mini = self.rollout, self.train.mini_batch_questions
+        single = self.train.epochs == 1 and mini in (None, rollout.questions)
+        return single and not (rollout.lag or rollout.replay.questions or rollout.segment)
 
     def build_objective(self) -> Objective:
         """The preset's row, or an objective of one's own, with the recipe's changes."""
@@ -176,6 +177,17 @@ class TrainConfig(Recipe):
             yield (
                 "rollout.dynamic_sampling: keeps questions with right and wrong answers; "
                 "rollout.num_generations must be at least 2"
+            )
+        segment, longest = rollout.segment, rollout.max_completion_length
+        if segment is not None and longest % segment:
+            yield (
+                f"rollout.segment: {segment} does not divide rollout.max_completion_length "
+                f"({longest}); answers grow by whole segments"
+            )
+        if segment is not None and rollout.dynamic_sampling:
+            yield (
+                "rollout.segment: not with rollout.dynamic_sampling, which fills each batch at "
+                "once; leave one of them out"
             )
         if self.reset.active:
             yield from self._impossible_resets(objective)

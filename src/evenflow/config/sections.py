@@ -152,6 +152,18 @@ class RewardConfig(Section):
         return right_total(info.data.get("functions", {})) if right == "auto" else right
 
 
+class ReplayConfig(Section):
+    """Learning once more from groups of earlier steps."""
+
+    questions: NonNegativeInt = 0
+    """Groups of earlier steps that are mixed into each step; 0: none."""
+    keep: PositiveInt = 256
+    """Groups that are kept to draw from."""
+    by: Literal["recency", "reward"] = "recency"
+    """Which are kept: the newest, or those whose best answer has the highest reward (among equals
+    those with the fewest such answers, then the newest)."""
+
+
 class RolloutConfig(Section):
     questions: Count = 32
     """Questions a step."""
@@ -183,6 +195,13 @@ class RolloutConfig(Section):
     max_rounds: PositiveInt = 10
     """With dynamic_sampling: at most so many rounds of sampling a step; then it learns from what
     there is."""
+    segment: PositiveInt | None = None
+    """Tokens that an answer may grow by in one step; what is longer goes on in the next step
+    (partial rollouts). Must divide max_completion_length; null: every answer is sampled whole."""
+    lag: NonNegativeInt = 0
+    """Steps that sampling is ahead of learning: each batch is sampled by the policy as it was so
+    many steps before, while later batches are learned from (docs/offpolicy.md). 0: in turns."""
+    replay: ReplayConfig = ReplayConfig()
 
 
 class OptimizerConfig(Section):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from evenflow.bounds import is_right
 from evenflow.config import TrainConfig
@@ -16,6 +19,7 @@ from evenflow.rollout.engine import Engine, sample
 from evenflow.rollout.group import Group, count_answers, count_tokens
 from evenflow.rollout.judging import Judging
 from evenflow.rollout.metrics import rollout_metrics
+from evenflow.rollout.parts import go_on, open_rows
 from evenflow.rollout.sampling import Sampling
 
 Phase = Callable[[str], AbstractContextManager[None]]
@@ -32,8 +36,10 @@ class Batch:
     answers: int
     """Answers sampled, those of dropped groups included."""
     tokens: int
-    """Of these answers."""
+    """Sampled for it."""
     metrics: dict[str, float]
+    going_on: list[Group] = field(default_factory=list)
+    """Groups with answers that have not ended: the next batch goes on with them."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,25 @@ class Collector:
     rewards: Rewards
     vocabulary: int | None = None
     """How many tokens the policy has, if that is known."""
+    tokenizer: Any = None
+    """Needed with `rollout.segment` alone."""
 
-    def collect(self, step: int, drawn: int, left: int | None, phase: Phase) -> Batch:
+    def collect(
+        self,
+        step: int,
+        drawn: int,
+        left: int | None,
+        phase: Phase,
+        going_on: Sequence[Group] = (),
+    ) -> Batch:
         """The batch of `step` (from 0), with `phase(name)` around each part.
 
-        `drawn` questions were asked before it; `left` answers may be sampled, None for any number.
+        `drawn` questions were asked before it; `left` answers may be sampled, None for any number;
+        `going_on` are the last batch's.
         """
         rollout = self.config.rollout
+        if rollout.segment is not None:
+            return self._in_parts(step, drawn, left, phase, going_on)
         sampled: list[Group] = []
         kept: list[Group] = []
         for number in range(rollout.max_rounds if rollout.dynamic_sampling else 1):
@@ -62,20 +80,14 @@ class Collector:
                 ask = min(ask, left // rollout.num_generations - len(sampled))
             if ask < 1:
                 break
-            order = question_order(len(self.questions), self.config.seed, drawn + len(sampled), ask)
             groups, late = self.judge(
-                [self.questions[i] for i in order], step + number * 1_000_000_007, phase
+                self._next(drawn + len(sampled), ask), step + number * 1_000_000_007, phase
             )
             sampled += groups
             kept += self._kept(groups, rollout.questions - len(kept))
             if late and not any(len(group.known) for group in groups):
                 break  # what judges is out of order: asking on would only wait as long again
-        if not any(group.rewards and any(group.rewards.applied) for group in sampled):
-            raise UserError(
-                f"step {step + 1}: no reward function applied to any of {count_answers(sampled)} "
-                "answers; check reward.functions and the data's columns"
-            )
-        metrics = rollout_metrics(sampled, self.config.reward.right)
+        metrics = self._metrics(step, sampled)
         if rollout.dynamic_sampling:
             metrics["rollout/dropped_questions"] = float(len(sampled) - len(kept))
         return Batch(
@@ -86,22 +98,104 @@ class Collector:
             metrics=metrics,
         )
 
+    def _in_parts(
+        self,
+        step: int,
+        drawn: int,
+        left: int | None,
+        phase: Phase,
+        going_on: Sequence[Group],
+    ) -> Batch:
+        """The batch of a step in which no answer gets more than `rollout.segment` tokens: the
+        groups that are whole by then, with as many questions begun as in any step. Where none is
+        whole, the answers go on until one is."""
+        rollout, limit = self.config.rollout, self.sampling.max_tokens
+        segment = rollout.segment or limit
+        room = rollout.questions if left is None else left // rollout.num_generations
+        asked = self._next(drawn, min(rollout.questions, room))
+        seeds = numbers(f"{self.config.seed}/{step}/parts")
+        before, whole = count_tokens(going_on), list[Group]()
+        with Judging(self.rewards, [*(g.prompt for g in going_on), *asked]) as judging:
+
+            def submit(groups: Iterator[Group]) -> list[Group]:
+                """Have those judged that are whole; the others."""
+                rest = []
+                for group in groups:
+                    if open_rows(group, limit):
+                        rest.append(group)
+                    else:
+                        whole.append(replace(group, place=len(whole)))
+                        judging.submit(whole[-1])
+                return rest
+
+            def longer(groups: Sequence[Group]) -> Iterator[Group]:
+                return iter(
+                    go_on(
+                        self.engine,
+                        groups,
+                        self.sampling,
+                        segment,
+                        seeds,
+                        self.tokenizer,
+                        self.vocabulary,
+                    )
+                )
+
+            with phase("rollout"):
+                rest = submit(longer(going_on)) if going_on else []
+                if asked:
+                    rest += submit(self._sampled(asked, step, segment))
+                while rest and not whole:
+                    rest = submit(longer(rest))
+            with phase("reward"):
+                groups = judging.judged()
+        metrics = self._metrics(step, groups)
+        metrics["rollout/going_on"] = float(sum(len(open_rows(g, limit)) for g in rest))
+        return Batch(
+            groups=self._kept(groups, rollout.questions),
+            questions=len(asked),
+            answers=len(asked) * rollout.num_generations,
+            tokens=count_tokens(groups) + count_tokens(rest) - before,
+            metrics=metrics,
+            going_on=rest,
+        )
+
+    def _next(self, drawn: int, count: int) -> list[Prompt]:
+        """So many questions of the run's order, after the first `drawn`."""
+        order = question_order(len(self.questions), self.config.seed, drawn, count)
+        return [self.questions[i] for i in order]
+
+    def _metrics(self, step: int, judged: Sequence[Group]) -> dict[str, float]:
+        """Of all that was sampled; UserError where nothing can be known of it."""
+        if not any(group.rewards and any(group.rewards.applied) for group in judged):
+            raise UserError(
+                f"step {step + 1}: no reward function applied to any of {count_answers(judged)} "
+                "answers; check reward.functions and the data's columns"
+            )
+        return rollout_metrics(judged, self.config.reward.right)
+
+    def _sampled(
+        self, prompts: Sequence[Prompt], number: int, limit: int | None = None
+    ) -> Iterator[Group]:
+        """The engine's groups of answers; `number` tells draws of one run apart. `limit`: tokens,
+        where they are fewer than an answer may have."""
+        return sample(
+            self.engine,
+            prompts,
+            self.config.rollout.num_generations,
+            replace(self.sampling, max_tokens=limit or self.sampling.max_tokens),
+            seed=self.config.seed * 1_000_003 + number,
+            vocabulary=self.vocabulary,
+        )
+
     def judge(
         self, prompts: Sequence[Prompt], number: int, phase: Phase
     ) -> tuple[list[Group], bool]:
         """A group of answers to each prompt with its rewards, in the prompts' order, and whether
         these came late. `number` tells draws of one run apart."""
-        config = self.config
         with Judging(self.rewards, prompts) as judging:
             with phase("rollout"):
-                for group in sample(
-                    self.engine,
-                    prompts,
-                    config.rollout.num_generations,
-                    self.sampling,
-                    seed=config.seed * 1_000_003 + number,
-                    vocabulary=self.vocabulary,
-                ):
+                for group in self._sampled(prompts, number):
                     judging.submit(group)
             with phase("reward"):  # what is left of it: most was done beside the sampling
                 return judging.judged(), judging.late
@@ -120,6 +214,12 @@ class Collector:
         right = self.config.reward.right
         mixed = [g for g in known if len({is_right(total, right) for total in g.total}) == 2]
         return mixed[:missing]
+
+
+def numbers(seed: str) -> Iterator[int]:
+    """Seeds without end."""
+    stream = random.Random(seed)
+    return (stream.getrandbits(63) for _ in itertools.count())
 
 
 def questions_to_ask(wanted: int, asked: int, kept: int) -> int:

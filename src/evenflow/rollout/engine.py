@@ -37,6 +37,9 @@ class Limits:
     exact: bool = False
     """Whether log-probs as sampled are the trainer's own, but for rounding in float32. Where they
     are not, and a loss needs those of the policy before its first step, they are computed anew."""
+    beside: bool = False
+    """Whether it can sample while the policy learns (`rollout.lag`): in another thread than the
+    learner's, from a policy on the CPU that `update` names. Not where the two would share a GPU."""
 
 
 class Engine(Protocol):

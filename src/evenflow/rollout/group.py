@@ -31,6 +31,8 @@ class Group:
     """(G,) False: cut off at the limit."""
     version: int = 0
     """Of the policy that sampled them: how many optimiser steps it had taken."""
+    versions: list[list[int]] | None = None
+    """(G,) of each token, where the answers were sampled in parts; None: `version`, all of them."""
     rewards: RewardResult | None = None
     """(G,) once they are known."""
 
@@ -45,8 +47,16 @@ class Group:
             logprobs=[self.logprobs[i] for i in rows],
             texts=[self.texts[i] for i in rows],
             finished=[self.finished[i] for i in rows],
+            versions=None if self.versions is None else [self.versions[i] for i in rows],
             rewards=None if self.rewards is None else self.rewards[rows],
         )
+
+    @property
+    def oldest(self) -> list[int]:
+        """(G,) versions of the oldest policy that had a part in each answer."""
+        if self.versions is None:
+            return [self.version] * len(self)
+        return [min(versions) for versions in self.versions]
 
     @property
     def total(self) -> list[float]:

@@ -91,6 +91,7 @@ class Learner:
         """One optimiser step. Answers of the policy's own version are on-policy."""
         policy, answers, width = self.policy, rows.answers, rows.answers.mask.shape[1]
         own = rows.versions == self.version  # (N,)
+        staleness = self.version - rows.versions
         micros = policy.micro_batches(
             rows.prompt_ids, rows.answer_ids, self.config.micro_batch_tokens
         )
@@ -134,7 +135,8 @@ class Learner:
                 loss.backward()
             loss_sum += loss.item()
             # Each optimiser step has its own groups: log Z moves between them.
-            learned.add(metrics | {"group": micro.groups + (len(learned.losses) << 32)})
+            of_each = {"group": micro.groups + (len(learned.losses) << 32)}
+            learned.add(metrics | of_each | {"staleness": staleness[index]})
         self._step(loss_sum, learned)
 
     def _step(self, loss: float, learned: Learned) -> None:

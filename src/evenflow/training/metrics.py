@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from evenflow.errors import UserError
 from evenflow.imports import ask, named
@@ -36,6 +38,7 @@ def learning_metrics(learned: Learned, objective: Objective) -> dict[str, Any]:
         metrics["kl/reference"] = of["kl_ref"].mean().item()
     if "sampler_gap" in of:
         metrics["sampler/gap"] = of["sampler_gap"].max().item()
+    metrics |= staleness_metrics(of)
     said = ask(ALGORITHM, objective, "summarise", of, gives=dict)
     for name, value in said.items():
         if not (isinstance(name, str) and isinstance(value, int | float | list)):
@@ -44,6 +47,25 @@ def learning_metrics(learned: Learned, objective: Objective) -> dict[str, Any]:
                 f"{name!r}; it must be a number, or a list of numbers"
             )
     return metrics | said
+
+
+BUCKETS = (0, 1, 2, 4, 8, 16, 32)
+"""From how many optimiser steps on a bucket of staleness reaches, up to the next."""
+
+
+def staleness_metrics(of: Mapping[str, Tensor]) -> dict[str, float]:
+    """How many optimiser steps the policy has taken since it sampled an answer, when it learns from
+    it, and by that the mean importance weight, where there is one."""
+    stale = of["staleness"]
+    found = {"staleness/mean": stale.mean().item(), "staleness/max": stale.max().item()}
+    weights = of["log_weight"].exp() if "log_weight" in of else of.get("ratio")
+    if weights is None or found["staleness/max"] == 0:
+        return found
+    for low, high in pairwise((*BUCKETS, math.inf)):
+        inside = (stale >= low) & (stale < high)
+        if bool(inside.any()):
+            found[f"weight/stale_{low}"] = weights[inside].mean().item()
+    return found
 
 
 def shown(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -30,7 +30,7 @@ class Rows:
     answer_ids: list[list[int]]
     """(N,) token ids, the end token included."""
     versions: Tensor
-    """(N,) int64, of the policy that sampled the answer."""
+    """(N,) int64, of the oldest policy that had a part in the answer."""
     answers: Answers
     """(N, T) tensors. Without old log-probs of their own these are the sampled ones."""
 
@@ -68,7 +68,7 @@ def to_rows(groups: Sequence[Group], rewards: Tensor, device: torch.device) -> R
         keys=[group.prompt.key for group in of_each],
         prompt_ids=[group.prompt.ids for group in of_each],
         answer_ids=ids,
-        versions=torch.tensor([group.version for group in of_each], device=device),
+        versions=torch.tensor([v for group in groups for v in group.oldest], device=device),
         answers=Answers(
             mask=torch.arange(logprobs.shape[1], device=device) < lengths[:, None],
             rewards=rewards.to(device),

@@ -24,6 +24,9 @@ from evenflow.policy.policy import Policy
 from evenflow.rollout.collect import Batch, Collector, Phase
 from evenflow.rollout.engine import limits_of
 from evenflow.rollout.group import count_answers, count_tokens
+from evenflow.rollout.packing import Gone
+from evenflow.rollout.replay import Replay
+from evenflow.rollout.stream import Stream
 from evenflow.run.console import console
 from evenflow.training.budget import Spent
 from evenflow.training.learning import ALGORITHM, build_learner
@@ -53,7 +56,16 @@ class Stepper:
         """`folder` is the run's, as it is named in sentences."""
         self.config, self.objective, self.needs = config, objective, objective.needs
         self.policy, self.collector, self.engine = policy, collector, collector.engine
-        self.exact = limits_of(self.engine, collector.questions).exact
+        limits = limits_of(self.engine, collector.questions)
+        self.exact = limits.exact
+        self.stream = Stream(
+            collector,
+            policy,
+            lag=config.rollout.lag,
+            steps=config.train.steps,
+            beside=limits.beside,
+        )
+        self.replay = Replay(config.rollout.replay)
         self.learner = build_learner(policy, objective, config)
         with calling(ALGORITHM, objective, "memory"):
             self.memory = objective.memory(self._judge_reference)
@@ -70,17 +82,18 @@ class Stepper:
         config, began = self.config, time.monotonic()
         self.step, self.learning = step, False
         progress = self.spent.progress(config, step)
-        asked, left = self.spent.questions, self.spent.left(config)
-        self.engine.update(self.policy, self.learner.version)
-        batch = self.collector.collect(step, asked, left, phase)
-        groups, metrics = batch.groups, batch.metrics
+        self.stream.publish(step, self.learner.version, self.spent.answers)
+        batch, seconds = self.stream.take(phase)
+        metrics = batch.metrics | {f"seconds/{name}": spent for name, spent in seconds.items()}
+        groups = batch.groups + self.replay.draw(f"{config.seed}/{step}/replay")
         self.asked = {group.prompt.key: group.prompt for group in groups}
         if self.memory is not None and groups:
             with phase("log Z"):
                 unknown = self.memory.unknown(list(self.asked))
             if unknown:
+                all_answers = count_answers(groups)
                 groups = [group for group in groups if group.prompt.key not in unknown]
-                metrics["log_z/unknown"] = 1 - count_answers(groups) / count_answers(batch.groups)
+                metrics["log_z/unknown"] = 1 - count_answers(groups) / all_answers
         if not groups:
             known = max(metrics["reward/unknown"], metrics.get("log_z/unknown", 0)) < 1
             self.patience.note(step + 1, NOTHING_KEPT if known else NONE_KNOWN)
@@ -114,6 +127,7 @@ class Stepper:
 
     def _count(self, batch: Batch, metrics: dict[str, float]) -> None:
         """Only of steps that came to their end: one that fails is taken again after a resume."""
+        self.replay.add(batch.groups)
         self.spent.questions += batch.questions
         self.spent.answers += batch.answers
         self.spent.tokens += batch.tokens
@@ -121,7 +135,7 @@ class Stepper:
 
     def _judge_reference(self, keys: list[str]) -> tuple[Tensor, Tensor]:
         """Rewards and summed log-probs (questions, answers) of the reference's own answers."""
-        with self.policy.as_reference() as model:
+        with self.stream.paused(), self.policy.as_reference() as model:
             reference = Policy(model, compute_dtype=self.policy.compute_dtype)
             self.engine.update(reference, OF_REFERENCE)
             groups, _ = self.collector.judge(
@@ -129,7 +143,7 @@ class Stepper:
                 self.step + REFERENCE_SEEDS,
                 lambda _: contextlib.nullcontext(),
             )
-        self.engine.update(self.policy, self.learner.version)
+            self.engine.update(self.policy, self.learner.version)
         # Remembered with the log Z that comes of them, even if the step fails.
         self.spent.answers += count_answers(groups)
         self.spent.tokens += count_tokens(groups)
@@ -155,9 +169,11 @@ class Stepper:
         if self.memory is not None:
             self.memory.forget()
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+    def state_dict(self, step: int) -> dict[str, Any]:
+        """What a checkpoint of `step` keeps."""
         return {
+            "stream": self.stream.state_dict(step),
+            "replay": self.stream.packing.pack(self.replay.groups),
             "spent": self.spent.state_dict(),
             "reset": self.reset.state_dict(),
             "patience": self.patience.state_dict(),
@@ -167,6 +183,7 @@ class Stepper:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
+        self._load_samples(state)
         self.spent = Spent(**state["spent"])
         self.reset.load_state_dict(state["reset"])
         self.patience.load_state_dict(state.get("patience", {}))  # earlier versions: none
@@ -174,3 +191,17 @@ class Stepper:
         load_moments(self.learner.optimizer, state["optimizer"])
         if self.memory is not None:
             self.memory.load_state_dict(state["log_z"])
+
+    def _load_samples(self, state: dict[str, Any]) -> None:
+        """What was sampled and not learned from yet, or is to be learned from once more."""
+        spent = state["spent"]
+        self.stream.begin(state["step"], spent["questions"], spent["answers"])
+        if "stream" not in state:  # of earlier versions, which sampled in turns
+            return
+        try:
+            groups = self.stream.packing.unpack(state["replay"])
+            self.stream.load_state_dict(state["stream"])
+        except Gone as gone:
+            console.print(f"{gone}: what was sampled ahead, or kept to be replayed, is left out")
+        else:
+            self.replay.groups = groups

@@ -132,6 +132,7 @@ class Trainer:
             self.sampling,
             self.rewards,
             vocabulary(self.policy.model),
+            self.tokenizer,
         )
         self.stepper = Stepper(config, self.objective, self.policy, collector, self.folder)
         self.step = 0
@@ -174,6 +175,7 @@ class Trainer:
         )
         with contextlib.ExitStack() as stack:
             stack.callback(log.close)
+            stack.callback(self.stepper.stream.close)
             display = stack.enter_context(Display(config.algorithm, total, self.step))
             interrupt = stack.enter_context(Interrupt())
             try:
@@ -271,8 +273,8 @@ class Trainer:
     def _evaluate(self, display: Display) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """The row's columns with held-out scores, and some of the answers."""
         assert self.held_out is not None
-        self.engine.update(self.policy, self.stepper.learner.version)
-        with self._phase("evaluation", display):
+        with self.stepper.stream.paused(), self._phase("evaluation", display):
+            self.engine.update(self.policy, self.stepper.learner.version)
             self.after, samples, self.right = self.held_out.evaluate(self.policy, self.engine)
         if self.on_evaluation is not None and self.on_evaluation(self.step, self.after):
             self.stopping = True
@@ -288,7 +290,7 @@ class Trainer:
             "row": self.row,
             "before": self.before,
             "inputs": self.inputs,
-            **self.stepper.state_dict(),
+            **self.stepper.state_dict(self.step),
             **checkpoint.random_state(self.device),
         }
         checkpoint.save(

@@ -13,7 +13,7 @@ from evenflow.policy.cacheable import check_model
 from evenflow.policy.policy import Policy
 from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
-from evenflow.rollout.decoding import decoder_of
+from evenflow.rollout.decoding import texts_of
 from evenflow.rollout.embedded.generate import generate
 from evenflow.rollout.embedded.refill import TOKEN_BYTES
 from evenflow.rollout.embedded.static import StaticDecoding
@@ -58,6 +58,7 @@ class EmbeddedEngine:
             vocabulary=vocabulary(model),
             token_bytes=TOKEN_BYTES,
             exact=cast(Policy, self.policy).compute_dtype == torch.float32,
+            beside=model.device.type == "cpu",
         )
 
     def groups(
@@ -71,7 +72,6 @@ class EmbeddedEngine:
         """See `generate`."""
         model, version, tokenizer = self._model, self.version, self.tokenizer
         static = is_static(self.decoding, gpu=model.device.type == "cuda")
-        decode = decoder_of(tokenizer) if tokenizer is not None else None
         for ended in generate(
             model,
             [prompt.ids for prompt in prompts],
@@ -82,15 +82,16 @@ class EmbeddedEngine:
             autocast=cast(Policy, self.policy).autocast,
             static=self.static if static else None,
         ):
-            prompt, pairs = prompts[ended.prompt], zip(ended.answers, ended.finished, strict=True)
-            spoken = [ids[:-1] if whole else ids for ids, whole in pairs]
+            prompt, answers, finished = prompts[ended.prompt], ended.answers, ended.finished
             yield Group(
                 place=ended.prompt,
                 prompt=prompt,
-                answers=ended.answers,
+                answers=answers,
                 logprobs=ended.logprobs,
-                texts=decode(prompt.ids, spoken) if decode else [""] * count,
-                finished=ended.finished,
+                texts=texts_of(tokenizer, prompt.ids, answers, finished)
+                if tokenizer is not None
+                else [""] * count,
+                finished=finished,
                 version=version,
             )
 
