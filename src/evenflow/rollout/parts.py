@@ -3,7 +3,8 @@
 A step of long reasoning lasts as long as its longest answer, with most of the batch idle. In parts
 each step decodes a bounded number of tokens; what has not ended by then is kept as it is, and read
 again with its prompt when the next step goes on with it (partial rollouts: Kimi k1.5, arXiv
-2501.12599, §2.6.2). Every token keeps the log-prob that it was drawn with, and its policy's version.
+2501.12599, §2.6.2). Every token keeps the log-prob that it was drawn with, and the version of the
+policy that drew it.
 """
 
 from __future__ import annotations

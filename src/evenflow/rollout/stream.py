@@ -25,7 +25,7 @@ from evenflow.data import Prompt
 from evenflow.policy.policy import Policy
 from evenflow.policy.snapshot import Follower, Snapshot, snapshot
 from evenflow.rollout.collect import Batch, Collector, Phase
-from evenflow.rollout.engine import Engine, Limits
+from evenflow.rollout.engine import Limits
 from evenflow.rollout.group import Group
 from evenflow.rollout.packing import Packing
 from evenflow.rollout.sampling import Sampling

@@ -38,7 +38,8 @@ def learning_metrics(learned: Learned, objective: Objective) -> dict[str, Any]:
         metrics["kl/reference"] = of["kl_ref"].mean().item()
     if "sampler_gap" in of:
         metrics["sampler/gap"] = of["sampler_gap"].max().item()
-    metrics |= staleness_metrics(of)
+    if "staleness" in of:
+        metrics |= staleness_metrics(of)
     said = ask(ALGORITHM, objective, "summarise", of, gives=dict)
     for name, value in said.items():
         if not (isinstance(name, str) and isinstance(value, int | float | list)):
