@@ -1,0 +1,428 @@
+"""Sampling ahead of learning, replay and answers in parts, as whole runs."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from evenflow.config import TrainConfig
+from evenflow.errors import UserError
+from evenflow.rollout.embedded.engine import EmbeddedEngine
+from evenflow.rollout.engine import Limits
+from evenflow.rollout.group import Group
+from evenflow.run import checkpoints
+from evenflow.training import checkpoint
+from evenflow.training.scoring import to_rows
+from evenflow.training.stepper import Stepper
+from evenflow.training.trainer import Trainer
+from tests.training.runs import assert_same_run, metrics, open_run, train
+
+Make = Callable[..., TrainConfig]
+LAG = ("rollout.lag=2", "train.steps=6")
+PARTS = ("rollout.segment=2", "rollout.max_completion_length=8")
+EVALUATED = ("evaluation.every=2", "evaluation.questions=2", "evaluation.num_generations=2")
+WAYS = [
+    LAG,
+    ("rollout.lag=1", "train.steps=5", "algorithm=flowrl", *EVALUATED),
+    ("rollout.lag=1", "train.steps=5", "algorithm=grpo", "model.lora={rank: 2}"),
+    ("rollout.lag=1", "train.steps=5", "algorithm=ppo", "train.mini_batch_questions=2"),
+    ("rollout.lag=2", "train.steps=5", "algorithm=dapo", "reward.right=0.1"),
+    ("rollout.lag=1", "train.steps=5", "algorithm=tba", "objective={log_z: offline}"),
+    ("rollout.replay.questions=2", "train.steps=5"),
+    (*LAG, "rollout.replay={questions: 3, keep: 5, by: reward}"),
+    (*PARTS, "train.steps=5"),
+    (*PARTS, *LAG, "rollout.replay.questions=2", *EVALUATED),
+]
+
+
+@contextmanager
+def groups_learned() -> Iterator[list[list[Group]]]:
+    """The groups of every step, as they are made rows of."""
+    seen: list[list[Group]] = []
+    from evenflow.training import stepper
+
+    def noting(groups: list[Group], *arguments: Any) -> Any:
+        seen.append(list(groups))
+        return to_rows(groups, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stepper, "to_rows", noting)
+        yield seen
+
+
+@contextmanager
+def in_turns() -> Iterator[None]:
+    """The embedded engine does not sample beside learning."""
+    limits = EmbeddedEngine.limits
+
+    def without(self: Any, prompts: Any) -> Limits:
+        found = limits(self, prompts)
+        return Limits(found.positions, found.remark, found.vocabulary, exact=found.exact)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EmbeddedEngine, "limits", without)
+        yield
+
+
+@pytest.mark.parametrize("lag", [0, 1, 3])
+def test_each_batch_is_of_the_policy_so_many_steps_before(recipe: Make, lag: int) -> None:
+    with groups_learned() as seen:
+        rows = metrics(train(recipe(f"rollout.lag={lag}", "train.steps=6")))
+    versions = [{group.version for group in groups} for groups in seen]
+    assert versions == [{max(0, step - lag)} for step in range(6)]
+    assert [row["staleness/max"] for row in rows] == [min(step, lag) for step in range(6)]
+    assert [row["staleness/mean"] for row in rows] == [min(step, lag) for step in range(6)]
+
+
+def test_the_log_probs_are_those_of_that_policy(recipe: Make) -> None:
+    """Each group's, as scored by the policy that the run had at its version."""
+    config = recipe("rollout.lag=2", "train.steps=5", "checkpoint.every=1", "checkpoint.keep=9")
+    config = config.model_copy(
+        update={"train": config.train.model_copy(update={"learning_rate": 0.1})}
+    )
+    with groups_learned() as seen:
+        last = train(config)
+    for step in (3, 4):
+        folder = last.parent / f"checkpoint-{step - 2:06}"
+        policy = Trainer(config, resume=folder).policy
+        for group in seen[step]:
+            scored = policy.score([group.prompt.ids] * len(group), group.answers)
+            for row, ours in zip(scored, group.logprobs, strict=True):
+                assert row[: len(ours)].tolist() == pytest.approx(ours, abs=1e-4)
+
+
+@pytest.mark.parametrize("overrides", WAYS, ids=lambda o: " ".join(o))
+def test_a_thread_samples_what_would_be_sampled_in_turns(
+    recipe: Make, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    threaded = train(recipe(*overrides, f"output={tmp_path / 'a'}"))
+    with in_turns():
+        other = train(recipe(*overrides, f"output={tmp_path / 'b'}"))
+    # The one difference: where the time passed.
+    assert ("seconds/waiting" in metrics(threaded)[-1]) == ("rollout.lag" in " ".join(overrides))
+    assert "seconds/waiting" not in metrics(other)[-1]
+    assert_same_run(threaded.parent, other.parent)
+
+
+@pytest.mark.parametrize("overrides", WAYS, ids=lambda o: " ".join(o))
+@pytest.mark.parametrize("step", [1, 3])
+def test_going_on_is_bit_for_bit(
+    recipe: Make, tmp_path: Path, overrides: tuple[str, ...], step: int
+) -> None:
+    """Queue, buffer and answers that go on are in the checkpoint."""
+    config = recipe(*overrides, "checkpoint.every=1", "checkpoint.keep=9")
+    whole = train(config)
+    copy = Path(shutil.copytree(whole.parent, tmp_path / "copy"))
+    for folder in checkpoints.checkpoints(copy):
+        if checkpoints.age(folder) > step:
+            shutil.rmtree(folder)
+    for name in checkpoints.checkpoints(copy)[:-1]:
+        shutil.rmtree(name)
+    Trainer(config, copy, resume=copy / f"checkpoint-{step:06}").run()
+    for folder in checkpoints.checkpoints(whole.parent)[:-1]:
+        shutil.rmtree(folder)
+    assert_same_run(copy, whole.parent)
+
+
+def test_what_was_sampled_is_not_sampled_again(recipe: Make, tmp_path: Path) -> None:
+    config = recipe(*LAG, "checkpoint.every=1", "checkpoint.keep=9")
+    with in_turns():
+        last = train(config)
+        state = checkpoint.load_state(last.parent / "checkpoint-000002")["stream"]
+        assert [each["step"] for each in state["ready"]] == [2, 3]
+        copy = Path(shutil.copytree(last.parent, tmp_path / "copy"))
+        with sampled() as calls:
+            resumed = Trainer(config, copy, resume=copy / "checkpoint-000002")
+            resumed.run()
+    assert len(calls) == 2  # the batches of steps 5 and 6
+
+
+@contextmanager
+def sampled(before: Callable[[int], None] = lambda _: None) -> Iterator[list[int]]:
+    """The versions that the engine was asked for groups of; `before(n)` the n-th time, from 0."""
+    calls: list[int] = []
+    groups = EmbeddedEngine.groups
+
+    def noting(self: Any, *arguments: Any, **options: Any) -> Iterator[Group]:
+        calls.append(self.version)
+        before(len(calls) - 1)
+        yield from groups(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EmbeddedEngine, "groups", noting)
+        yield calls
+
+
+def test_sampling_goes_on_while_the_policy_learns(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Learning waits until the next batch is being sampled: without a thread, that is never."""
+    sampling = [threading.Event() for _ in range(9)]
+    score = Stepper._count
+
+    def wait(self: Any, *arguments: Any) -> None:
+        assert sampling[self.step + 1].wait(60) or self.step == 3
+        score(self, *arguments)
+
+    monkeypatch.setattr(Stepper, "_count", wait)
+    with sampled(lambda number: sampling[number].set()):
+        train(recipe("rollout.lag=1"))
+
+
+def test_an_evaluation_has_the_engine_to_itself(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, most = [0], [0]
+    groups = EmbeddedEngine.groups
+
+    def counting(self: Any, *arguments: Any, **options: Any) -> Iterator[Group]:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.02)
+        yield from groups(self, *arguments, **options)
+        inside[0] -= 1
+
+    monkeypatch.setattr(EmbeddedEngine, "groups", counting)
+    train(recipe("rollout.lag=2", "evaluation.every=1", "evaluation.questions=2"))
+    assert most[0] == 1
+
+
+def test_an_engine_that_fails_ahead_loses_nothing(recipe: Make, tmp_path: Path) -> None:
+    """Its error is raised where its batch is needed, and what was learned is saved; the batches
+    that it had sampled are in the checkpoint."""
+    config = recipe(*LAG, "checkpoint.every=0")
+    (tmp_path / "whole").mkdir()
+    whole = train(config.model_copy(update={"output": str(tmp_path / "whole" / "run")}))
+
+    def fail(number: int) -> None:
+        if number == 4:
+            raise UserError("the engine is gone")
+
+    failing = Trainer(config, open_run(config, "test"))
+    with sampled(fail), pytest.raises(UserError, match="the engine is gone"):
+        failing.run()
+    assert failing.stepper.stream.thread is None
+    saved = checkpoints.latest_whole(failing.folder)
+    assert saved.name == "checkpoint-000004"
+    resumed = Trainer(config, failing.folder, resume=saved)
+    resumed.run()
+    shutil.rmtree(saved)
+    assert_same_run(failing.folder, whole.parent)
+
+
+def test_a_batch_that_was_taken_and_not_learned_from_is_kept(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = recipe(*LAG, "checkpoint.every=0")
+    failing = Trainer(config, open_run(config, "test"))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise UserError("no log-probs today")
+
+    with monkeypatch.context() as patch:
+        rescored = failing.stepper.policy.score
+        patch.setattr(
+            failing.stepper.policy,
+            "score",
+            lambda *a, **k: fail() if failing.step == 2 else rescored(*a, **k),
+        )
+        with pytest.raises(UserError, match="no log-probs today"):
+            failing.run()
+    saved = checkpoints.latest_whole(failing.folder)
+    assert saved.name == "checkpoint-000002"
+    state = checkpoint.load_state(saved)["stream"]
+    assert state["ready"][0]["step"] == 2
+    assert len(state["ready"]) + len(state["orders"]) == 3
+    assert Trainer(config, failing.folder, resume=saved).run().steps == 6
+
+
+def test_ctrl_c_does_not_wait_for_what_is_sampled_ahead(recipe: Make) -> None:
+    """It ends with the group at hand, which is dropped; going on samples that batch again."""
+    config = recipe("rollout.lag=1", "train.steps=6", "rollout.max_batch=1", "checkpoint.every=0")
+    whole = train(config)
+    stopped = Trainer(config, open_run(config, "test"))
+
+    def interrupt(number: int) -> None:
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with sampled(interrupt):
+        result = stopped.run()
+    assert result.stopped_by == signal.SIGINT
+    assert not [thread for thread in threading.enumerate() if thread.name == "sampling"]
+    Trainer(config, stopped.folder, resume=result.checkpoint).run()
+    shutil.rmtree(result.checkpoint)
+    assert_same_run(stopped.folder, whole.parent)
+
+
+@pytest.mark.parametrize("more", [(), ("algorithm=dapo", "reward.right=0.1")])
+def test_the_budget_of_answers_holds(recipe: Make, more: tuple[str, ...]) -> None:
+    """Batches that wait count: none is sampled that the budget has no room for."""
+    config = recipe("rollout.lag=3", "train.steps=20", "train.answers=100", *more)
+    trainer = Trainer(config, open_run(config, "test"))
+    trainer.run()
+    assert trainer.stepper.stream.sampled == trainer.stepper.spent.answers <= 100
+    assert trainer.stepper.spent.answers > 100 - 16
+
+
+def test_dynamic_sampling_asks_the_questions_in_the_runs_order(recipe: Make) -> None:
+    """Also across batches: none is passed over, none asked twice."""
+    asked: list[Any] = []
+    groups = EmbeddedEngine.groups
+
+    def noting(self: Any, prompts: Any, *arguments: Any, **options: Any) -> Iterator[Group]:
+        asked.extend(prompts)
+        return groups(self, prompts, *arguments, **options)
+
+    config = recipe("algorithm=dapo", "reward.right=0.1", "rollout.lag=2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EmbeddedEngine, "groups", noting)
+        trainer = Trainer(config, open_run(config, "test"))
+        trainer.run()
+    from evenflow.data import question_order
+
+    order = question_order(32, config.seed, 0, len(asked))
+    assert [id(prompt) for prompt in asked] == [id(trainer.questions.train[i]) for i in order]
+    assert trainer.stepper.spent.questions == len(asked)
+
+
+def test_an_adapters_base_is_not_held_twice(recipe: Make) -> None:
+    trainer = Trainer(recipe("rollout.lag=1", "model.lora={rank: 2}"))
+    follower = trainer.stepper.stream.follower
+    assert follower is not None
+    ours = dict(trainer.policy.model.named_parameters())
+    for name, parameter in follower.policy.model.named_parameters():
+        shared = parameter.data_ptr() == ours[name].data_ptr()
+        assert shared == (not parameter.requires_grad), name
+
+
+def test_changed_questions_forget_what_was_sampled_for_others(
+    recipe: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = recipe(*LAG, "checkpoint.every=2", "train.steps=4")
+    whole = train(config)
+    other = config.model_copy(update={"seed": config.seed})
+    other = other.model_copy(
+        update={
+            "data": other.data.model_copy(update={"task_options": {"targets": [50, 60]}}),
+            "train": other.train.model_copy(update={"steps": 6}),
+        }
+    )
+    state = whole.parent / "checkpoint-000004"
+    # The waiting batches of a run of four steps are none: take the state of a longer one.
+    resumed = Trainer(other, whole.parent, resume=state, changed_inputs=True)
+    assert resumed.run().steps == 6
+
+
+# --- replay ------------------------------------------------------------------------------------
+
+
+def test_replayed_groups_are_of_earlier_steps(recipe: Make) -> None:
+    with groups_learned() as seen:
+        rows = metrics(train(recipe("rollout.replay.questions=2", "train.steps=4")))
+    assert [len(groups) for groups in seen] == [4, 6, 6, 6]
+    for step, groups in enumerate(seen[1:], 1):
+        assert [group.version for group in groups[:4]] == [step] * 4
+        assert all(group.version < step for group in groups[4:])
+        assert groups[4] is not groups[5]
+    assert rows[0]["staleness/max"] == 0 < rows[-1]["staleness/max"]
+    # 16 answers a step: what is replayed is not sampled, nor counted.
+    assert [row["answers"] for row in rows] == [16, 32, 48, 64]
+
+
+# --- answers in parts -----------------------------------------------------------------------------
+
+
+def test_every_token_has_the_log_prob_of_the_policy_that_drew_it(recipe: Make) -> None:
+    config = recipe(*PARTS, "train.steps=6", "checkpoint.every=1", "checkpoint.keep=9")
+    config = config.model_copy(
+        update={"train": config.train.model_copy(update={"learning_rate": 0.05})}
+    )
+    with groups_learned() as seen:
+        last = train(config)
+    policies = [Trainer(config).policy] + [
+        Trainer(config, resume=last.parent / f"checkpoint-{step:06}").policy for step in range(1, 6)
+    ]
+    mixed = 0
+    for group in (group for groups in seen for group in groups):
+        versions = group.versions or [[group.version] * len(ids) for ids in group.answers]
+        scored = [p.score([group.prompt.ids] * len(group), group.answers) for p in policies]
+        for row, (ours, of) in enumerate(zip(group.logprobs, versions, strict=True)):
+            assert of == sorted(of)
+            mixed += of[0] != of[-1]
+            theirs = [scored[version][row, place].item() for place, version in enumerate(of)]
+            assert theirs == pytest.approx(ours, abs=1e-4)
+            assert len(of) == len(ours)
+    assert mixed
+
+
+def test_answers_in_parts_are_decoded_whole_and_counted_once(recipe: Make) -> None:
+    config = recipe(*PARTS, "train.steps=5")
+    with groups_learned() as seen:
+        trainer = Trainer(config, open_run(config, "test"))
+        trainer.run()
+    groups = [group for each in seen for group in each]
+    for group in groups:
+        for ids, text, finished in zip(group.answers, group.texts, group.finished, strict=True):
+            assert text == trainer.tokenizer.decode(ids, skip_special_tokens=True)
+            assert finished or len(ids) == 8
+    waiting = trainer.stepper.stream.going_on
+    begun = trainer.stepper.spent.questions
+    assert len(groups) + len(waiting) == begun
+    tokens = sum(len(ids) for group in [*groups, *waiting] for ids in group.answers)
+    assert trainer.stepper.spent.tokens == tokens
+
+
+def test_a_step_gives_no_answer_more_tokens_than_a_segment(recipe: Make) -> None:
+    limits: list[int] = []
+    groups = EmbeddedEngine.groups
+
+    def noting(self: Any, prompts: Any, count: Any, sampling: Any, **options: Any) -> Any:
+        limits.append(sampling.max_tokens)
+        return groups(self, prompts, count, sampling, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EmbeddedEngine, "groups", noting)
+        rows = metrics(train(recipe(*PARTS, "train.steps=4")))
+    assert set(limits) == {2}
+    assert all(math.isfinite(row["rollout/going_on"]) for row in rows)
+
+
+def test_one_segment_is_sampling_as_ever(recipe: Make, tmp_path: Path) -> None:
+    """The same weights, bit for bit, where a segment is a whole answer."""
+    plain = train(recipe(f"output={tmp_path / 'a'}"))
+    parts = train(recipe("rollout.segment=10", f"output={tmp_path / 'b'}"))
+    states = [checkpoint.load_state(folder)["optimizer"] for folder in (plain, parts)]
+    for ours, theirs in zip(*(s["state"].values() for s in states), strict=True):
+        assert torch.equal(ours["exp_avg"], theirs["exp_avg"])
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("rollout.segment=3", "rollout.segment: 3 does not divide rollout.max_completion_length"),
+        ("rollout.segment=0", "rollout.segment"),
+        ("rollout.lag=-1", "rollout.lag"),
+        ("rollout.replay.questions=-1", "rollout.replay.questions"),
+        ("rollout.replay.by=age", "rollout.replay.by"),
+    ],
+)
+def test_what_cannot_be_is_refused(recipe: Make, override: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        recipe(override)
+
+
+def test_parts_do_not_go_with_dynamic_sampling(recipe: Make) -> None:
+    with pytest.raises(UserError, match=r"rollout\.segment: not with rollout\.dynamic_sampling"):
+        recipe("rollout.segment=5", "rollout.dynamic_sampling=true")
