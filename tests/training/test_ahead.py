@@ -32,17 +32,14 @@ Make = Callable[..., TrainConfig]
 LAG = ("rollout.lag=2", "train.steps=6")
 PARTS = ("rollout.segment=2", "rollout.max_completion_length=8")
 EVALUATED = ("evaluation.every=2", "evaluation.questions=2", "evaluation.num_generations=2")
+SMALL = ("rollout.questions=2", "rollout.num_generations=2", "train.steps=5")
 WAYS = [
-    LAG,
-    ("rollout.lag=1", "train.steps=5", "algorithm=flowrl", *EVALUATED),
-    ("rollout.lag=1", "train.steps=5", "algorithm=grpo", "model.lora={rank: 2}"),
-    ("rollout.lag=1", "train.steps=5", "algorithm=ppo", "train.mini_batch_questions=2"),
-    ("rollout.lag=2", "train.steps=5", "algorithm=dapo", "reward.right=0.1"),
-    ("rollout.lag=1", "train.steps=5", "algorithm=tba", "objective={log_z: offline}"),
-    ("rollout.replay.questions=2", "train.steps=5"),
-    (*LAG, "rollout.replay={questions: 3, keep: 5, by: reward}"),
-    (*PARTS, "train.steps=5"),
-    (*PARTS, *LAG, "rollout.replay.questions=2", *EVALUATED),
+    (*SMALL, "rollout.lag=2"),
+    (*SMALL, "rollout.lag=1", "algorithm=flowrl", "model.lora={rank: 2}", *EVALUATED),
+    (*SMALL, "rollout.lag=1", "algorithm=dapo", "reward.right=0.1", "train.mini_batch_questions=1"),
+    (*SMALL, "rollout.lag=1", "algorithm=tba", "objective={log_z: offline}"),
+    (*SMALL, "rollout.replay={questions: 2, keep: 3, by: reward}"),
+    (*SMALL, *PARTS, "rollout.lag=2", "rollout.replay.questions=1", *EVALUATED),
 ]
 
 
@@ -116,11 +113,9 @@ def test_a_thread_samples_what_would_be_sampled_in_turns(
 
 
 @pytest.mark.parametrize("overrides", WAYS, ids=lambda o: " ".join(o))
-@pytest.mark.parametrize("step", [1, 3])
-def test_going_on_is_bit_for_bit(
-    recipe: Make, tmp_path: Path, overrides: tuple[str, ...], step: int
-) -> None:
+def test_going_on_is_bit_for_bit(recipe: Make, tmp_path: Path, overrides: tuple[str, ...]) -> None:
     """Queue, buffer and answers that go on are in the checkpoint."""
+    step = 2
     config = recipe(*overrides, "checkpoint.every=1", "checkpoint.keep=9")
     whole = train(config)
     copy = Path(shutil.copytree(whole.parent, tmp_path / "copy"))

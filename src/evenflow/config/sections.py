@@ -200,7 +200,7 @@ class RolloutConfig(Section):
     (partial rollouts). Must divide max_completion_length; null: every answer is sampled whole."""
     lag: NonNegativeInt = 0
     """Steps that sampling is ahead of learning: each batch is sampled by the policy as it was so
-    many steps before, while later batches are learned from (docs/offpolicy.md). 0: in turns."""
+    many steps before, while earlier batches are learned from (docs/ahead.md). 0: in turns."""
     replay: ReplayConfig = ReplayConfig()
 
 

@@ -220,6 +220,19 @@ SECTIONS = (
                 "Sampler against trainer",
                 "Largest difference of a token's log-prob; arithmetic alone.",
             ),
+            Chart(
+                "Staleness",
+                "Optimiser steps between sampling an answer and learning from it.",
+                (Line("staleness/mean", "mean"), Line("staleness/max", "largest", dash=(4, 3))),
+            ),
+            Chart(
+                "Weights by staleness",
+                "Mean importance weight of answers from so many optimiser steps old on.",
+                tuple(
+                    Line(f"weight/stale_{low}", str(low), dash=(low, 2) if low else ())
+                    for low in (0, 1, 2, 4, 8, 16, 32)
+                ),
+            ),
             chart("optimizer/skipped", "Skipped steps", "Optimiser steps that were not finite."),
         ),
     ),
