@@ -5,7 +5,7 @@
     python benchmarks/staleness.py --only-write     the table and the picture of what is finished
 
 Runs one after another, each a `evenflow train` in runs/staleness/; what is finished is kept, and
-what was interrupted goes on. Held-out scores are exact, every 20 steps. All finished runs are then
+what was interrupted goes on. Held-out scores are exact, every 10 steps. All finished runs are then
 written to docs/results/staleness.csv, staleness.svg and the table of staleness.md.
 """
 
@@ -28,8 +28,8 @@ ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "staleness"
 PAGE = ROOT / "docs" / "results" / "staleness.md"
 COMMON = [
-    *("objective={}", "train.steps=120", "evaluation.every=20", "evaluation.questions=150"),
-    *("checkpoint.every=40", "checkpoint.keep=1"),
+    *("objective={}", "train.steps=60", "evaluation.every=10", "evaluation.questions=100"),
+    *("checkpoint.every=30", "checkpoint.keep=1"),
 ]
 PRESETS = ("tba", "flowrl", "grpo")
 SETTINGS = {
@@ -115,7 +115,7 @@ def write(seeds: list[int]) -> None:
 def line(preset: str, setting: str, rows: list[dict]) -> str:
     """Means over the seeds at the runs' ends."""
     mine = [r for r in rows if (r["preset"], r["setting"]) == (preset, setting)]
-    last = [r for r in mine if r["step"] == 120]
+    last = [r for r in mine if r["step"] == 60]
     if not last:
         return ""
     means = {name: fmean(r[name] for r in last) for name in SCORES}
