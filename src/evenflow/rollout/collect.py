@@ -108,56 +108,54 @@ class Collector:
     ) -> Batch:
         """The batch of a step in which no answer gets more than `rollout.segment` tokens: the
         groups that are whole by then, with as many questions begun as in any step. Where none is
-        whole, the answers go on until one is."""
+        whole, another segment follows, with further questions, until one is."""
         rollout, limit = self.config.rollout, self.sampling.max_tokens
         segment = rollout.segment or limit
-        room = rollout.questions if left is None else left // rollout.num_generations
-        asked = self._next(drawn, min(rollout.questions, room))
+        rounds = limit // segment  # by then a group is whole
+        room = rounds * rollout.questions
+        if left is not None:
+            room = min(room, left // rollout.num_generations)
+        questions = self._next(drawn, room)
         seeds = numbers(f"{self.config.seed}/{step}/parts")
-        before, whole = count_tokens(going_on), list[Group]()
-        with Judging(self.rewards, [*(g.prompt for g in going_on), *asked]) as judging:
-
-            def submit(groups: Iterator[Group]) -> list[Group]:
-                """Have those judged that are whole; the others."""
-                rest = []
-                for group in groups:
-                    if open_rows(group, limit):
-                        rest.append(group)
-                    else:
-                        whole.append(replace(group, place=len(whole)))
-                        judging.submit(whole[-1])
-                return rest
-
-            def longer(groups: Sequence[Group]) -> Iterator[Group]:
-                return iter(
-                    go_on(
-                        self.engine,
-                        groups,
-                        self.sampling,
-                        segment,
-                        seeds,
-                        self.tokenizer,
-                        self.vocabulary,
-                    )
-                )
-
+        # Places tell the groups apart, and say in which order they stand, whichever comes first.
+        rest = [replace(group, place=place) for place, group in enumerate(going_on)]
+        first, begun, whole = len(rest), 0, list[Group]()
+        with Judging(self.rewards, [*(g.prompt for g in rest), *questions]) as judging:
             with phase("rollout"):
-                rest = submit(longer(going_on)) if going_on else []
-                if asked:
-                    rest += submit(self._sampled(asked, step, segment))
-                while rest and not whole:
-                    rest = submit(longer(rest))
+                for number in range(rounds):
+                    asked = questions[begun : begun + rollout.questions]
+                    new = self._sampled(asked, step + number * 1_000_000_007, segment)
+                    groups = itertools.chain(
+                        self._longer(rest, segment, seeds) if rest else (),
+                        (replace(group, place=first + begun + group.place) for group in new),
+                    )
+                    rest = []
+                    for group in groups:
+                        if open_rows(group, limit):
+                            rest.append(group)
+                        else:
+                            whole.append(group)
+                            judging.submit(group)
+                    begun += len(asked)
+                    if whole:
+                        break
             with phase("reward"):
                 groups = judging.judged()
+        rest.sort(key=lambda group: group.place)
         metrics = self._metrics(step, groups)
         metrics["rollout/going_on"] = float(sum(len(open_rows(g, limit)) for g in rest))
         return Batch(
             groups=self._kept(groups, rollout.questions),
-            questions=len(asked),
-            answers=len(asked) * rollout.num_generations,
-            tokens=count_tokens(groups) + count_tokens(rest) - before,
+            questions=begun,
+            answers=begun * rollout.num_generations,
+            tokens=count_tokens(groups) + count_tokens(rest) - count_tokens(going_on),
             metrics=metrics,
             going_on=rest,
+        )
+
+    def _longer(self, groups: Sequence[Group], segment: int, seeds: Iterator[int]) -> list[Group]:
+        return go_on(
+            self.engine, groups, self.sampling, segment, seeds, self.tokenizer, self.vocabulary
         )
 
     def _next(self, drawn: int, count: int) -> list[Prompt]:
@@ -177,8 +175,10 @@ class Collector:
     def _sampled(
         self, prompts: Sequence[Prompt], number: int, limit: int | None = None
     ) -> Iterator[Group]:
-        """The engine's groups of answers; `number` tells draws of one run apart. `limit`: tokens,
-        where they are fewer than an answer may have."""
+        """The engine's groups of answers, none to no prompts; `number` tells draws of one run
+        apart. `limit`: tokens, where they are fewer than an answer may have."""
+        if not prompts:
+            return iter(())
         return sample(
             self.engine,
             prompts,
