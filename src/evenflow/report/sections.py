@@ -220,6 +220,11 @@ SECTIONS = (
                 "Sampler against trainer",
                 "Largest difference of a token's log-prob; arithmetic alone.",
             ),
+            chart("correction/mean", "Correction", "Mean weight of what another policy sampled."),
+            chart(
+                "correction/limited", "Corrected to the limit",
+                "Share of answers, or tokens, that were truncated or left out.", percent=True,
+            ),
             chart("optimizer/skipped", "Skipped steps", "Optimiser steps that were not finite."),
         ),
     ),
