@@ -19,8 +19,9 @@ from trl.experimental.ppo.ppo_trainer import PPOTrainer
 from trl_code import loss as trl_loss
 from trl_code import section
 
-from evenflow.objectives import PRESETS, Answers, Surrogate
+from evenflow.objectives import PRESETS, Answers, Correction, Surrogate
 from evenflow.objectives.advantages import gae, whiten
+from evenflow.objectives.correction import Kind
 from evenflow.objectives.objective import Scores
 
 # TRL's G/(G − 1) is a quotient in float32: 5/4 is exact.
@@ -265,3 +266,52 @@ def test_trl_ppo_loss() -> None:
         assert got.abs().sum() > 0
         torch.testing.assert_close(got, same_gradient, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(ours, found["loss"], rtol=1e-12, atol=1e-14)
+
+
+def trl_correction(before: Tensor, answers: Answers, mode: str, high: float) -> Tensor:
+    """(N, T) or (N, 1): TRL's ratio of the trainer's to vLLM's log-probs, limited."""
+    return section(
+        GRPOTrainer._generate_and_score_completions,
+        "if self.use_vllm and self.vllm_importance_sampling_correction:",
+        "# Compute the per-token log probabilities for the reference model",
+        self=SimpleNamespace(
+            use_vllm=True,
+            vllm_importance_sampling_correction=True,
+            vllm_importance_sampling_mode=mode,
+            vllm_importance_sampling_clip_max=high,
+            vllm_importance_sampling_clip_min=None,
+        ),
+        old_per_token_logps=before.where(answers.mask, 0.0),
+        sampling_per_token_logps=answers.sampled_logprobs.where(answers.mask, 0.0),
+        completion_mask=answers.mask,
+        tool_mask=None,
+    )["vllm_importance_sampling_ratio"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["token-truncate", "token-mask", "sequence-truncate", "sequence-mask"]
+)
+@pytest.mark.parametrize("name", ["grpo-without-kl", "dr-grpo", "dapo"])
+def test_trl_correction(name: str, kind: Kind) -> None:
+    """Its weights and the loss with them; without the KL to the reference, which TRL leaves as it
+    is and we multiply as well."""
+    choices, trainer, settings, _ = LOSSES[name]
+    logprobs, answers = batch()
+    before = answers.old_logprobs
+    answers = answers.replace(sampled_logprobs=before - 0.5 * (7 * before).cos())
+    answers = choices.prepare(answers)
+    corrected, said = Correction(kind, 1.3).weigh(before, answers)
+    theirs = trl_correction(before, answers, kind.replace("-", "_"), 1.3)
+    inside = theirs.expand_as(before)[answers.mask]
+    torch.testing.assert_close(corrected.correction[answers.mask], inside, rtol=1e-12, atol=0)
+    assert 0 < said["correction_limited"].mean() < 1
+
+    leaf = logprobs.requires_grad_()
+    ours, _ = choices.loss(Scores(leaf), corrected, choices.total(answers))
+    inputs = {
+        "advantages": answers.advantages[:, 0],
+        "old_per_token_logps": before,
+        "importance_sampling_ratio": theirs,
+    }
+    more = {"use_vllm": True, "vllm_importance_sampling_correction": True}
+    same(ours, trl_loss(trainer, leaf, answers.mask, inputs, **settings, **more), leaf)

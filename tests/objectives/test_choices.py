@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,8 @@ def test_presets_train(name: str) -> None:
 
 
 def test_needs() -> None:
-    assert Balance().needs == Needs(reference=True, head=True, groups_of_two=True)
+    of_answers = Needs(reference=True, head=True, groups_of_two=True, correction="answers")
+    assert Balance().needs == of_answers
     assert Balance(log_z="leave-one-out").needs.whole_groups
     assert not Balance(log_z="none", scale="sum").needs.whole_groups
     assert Balance(log_z="running").needs.old_logprobs
@@ -61,13 +63,14 @@ def test_needs() -> None:
     assert offline.needs.reference_samples
     assert not Balance(reference_weight=0).needs.reference
     assert Balance(duplicates="once").needs.shares
-    assert Surrogate().needs == Needs(groups_of_two=True)
-    assert PRESETS["grpo"].objective.needs == Needs(reference=True, groups_of_two=True)
-    assert PRESETS["dapo"].objective.needs == Needs(groups_of_two=True)
-    rloo = Needs(reference=True, old_logprobs=True, groups_of_two=True)
+    wanted = partial(Needs, correction="wanted")
+    assert Surrogate().needs == wanted(groups_of_two=True)
+    assert PRESETS["grpo"].objective.needs == wanted(reference=True, groups_of_two=True)
+    assert PRESETS["dapo"].objective.needs == wanted(groups_of_two=True)
+    rloo = wanted(reference=True, old_logprobs=True, groups_of_two=True)
     assert PRESETS["rloo"].objective.needs == rloo
-    assert PRESETS["ppo"].objective.needs == Needs(reference=True, old_logprobs=True, values=True)
-    assert Surrogate(entropy_bonus=0.01).needs == Needs(entropy=True, groups_of_two=True)
+    assert PRESETS["ppo"].objective.needs == wanted(reference=True, old_logprobs=True, values=True)
+    assert Surrogate(entropy_bonus=0.01).needs == wanted(entropy=True, groups_of_two=True)
     assert Balance(log_z="leave-one-out").needs.old_logprobs
 
 

@@ -105,6 +105,12 @@ def test_learning_metrics_of_the_balance_family() -> None:
             log_z_group=[[4.0], [1.0, -2.0]],
             group=[[0], [7, 7]],
             sampler_gap=[[1e-6, 3e-5]],
+            sampler_gap_sum=[[2e-6, 4e-5]],
+            sampler_gap_tokens=[[2.0, 4.0]],
+            correction=[[2.0], [0.0, 1.0]],
+            correction_limited=[[0.5], [1.0, 0.0]],
+            correction_log_ratio=[[math.log(2.5)], [math.log(4.0), 0.0]],
+            correction_count=[[2.0], [1.0, 1.0]],
         ),
         Balance(),
     )
@@ -119,6 +125,10 @@ def test_learning_metrics_of_the_balance_family() -> None:
             "kl/old": 0.2,
             "kl/reference": 1.0,
             "sampler/gap": 3e-5,
+            "sampler/gap_mean": 7e-6,
+            "correction/mean": 1.25,
+            "correction/limited": 0.5,
+            "correction/largest": 4.0,
             # Before truncation: 0.5, 1, 84. Quantiles by linear interpolation.
             "weight/mean": 28.5,
             "weight/p01": 0.5 + 0.02 * 0.5,

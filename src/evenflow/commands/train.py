@@ -27,6 +27,7 @@ FREE = (
     "train.answers",
     "train.micro_batch_tokens",
     "rollout.max_batch",
+    "rollout.largest_gap",
     "reward.timeout",
     "model.logprob_chunk",
     "output",

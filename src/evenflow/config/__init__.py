@@ -24,6 +24,7 @@ from evenflow.config.recipe import GIVEN, PretrainConfig, Recipe, TrainConfig
 from evenflow.config.sections import (
     ArchitectureConfig,
     CheckpointConfig,
+    CorrectionConfig,
     CriticConfig,
     DataConfig,
     EvaluationConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "Change",
     "CheckpointConfig",
     "CompareConfig",
+    "CorrectionConfig",
     "CriticConfig",
     "DataConfig",
     "DiversityConfig",

@@ -58,6 +58,11 @@ OF_RECIPE: list[Rule] = [
         lambda c, o: not {"wandb", "trackio"} & set(c.log.backends),
         "only the backends wandb and trackio have projects",
     ),
+    (
+        ("train.correction.limit", "train.correction.floor"),
+        lambda c, o: c.build_correction() is None,
+        "nothing is corrected (train.correction.kind)",
+    ),
     (("reset.optimizer",), lambda c, o: not c.reset.active, "no reason for a reset is given"),
     (
         ("train.mini_batch_questions",),

@@ -32,7 +32,7 @@ from evenflow.config.sections import (
     Section,
 )
 from evenflow.errors import UserError
-from evenflow.objectives import PRESETS, Choices, Objective, Setting, preset
+from evenflow.objectives import PRESETS, Choices, Correction, Objective, Setting, preset
 from evenflow.rewards.right import advantage, unreachable
 
 GIVEN = "given"
@@ -98,6 +98,11 @@ class TrainConfig(Recipe):
         except ValidationError as error:
             raise UserError(explain(error, family, "objective.")) from None
         return choices.settle(frozenset(self.objective), self.setting)
+
+    def build_correction(self) -> Correction | None:
+        """What a loss is multiplied by on answers that another policy sampled; None: nothing."""
+        wanted = self.build_objective().needs.correction == "wanted"
+        return self.train.correction.build(wanted=wanted)
 
     @property
     def setting(self) -> Setting:
@@ -191,6 +196,17 @@ class TrainConfig(Recipe):
             )
         if self.reset.active:
             yield from self._impossible_resets(objective)
+        correction, reads = self.build_correction(), objective.needs.correction
+        if correction is not None and reads == "unread":
+            yield (
+                f"train.correction.kind: the loss of {self.algorithm} does not multiply by "
+                "`Answers.correction`, or does not say so in its needs; leave it at auto"
+            )
+        elif correction is not None and correction.level == "token" and reads == "answers":
+            yield (
+                f"train.correction.kind: {correction.kind} weighs tokens, and this loss is one of "
+                "whole answers; use sequence-truncate, sequence-mask, or leave it at auto"
+            )
         if objective.needs.groups_of_two and rollout.num_generations < 2:
             yield (
                 "rollout.num_generations: this objective compares answers to the same question; "

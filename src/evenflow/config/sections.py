@@ -20,6 +20,7 @@ from evenflow.bounds import (
     TemperatureOrGreedy,
     Template,
 )
+from evenflow.objectives.correction import LIMIT, LIMIT_OF_MEANS, USUAL, Correction, Kind
 from evenflow.rewards.right import right_total
 
 
@@ -183,6 +184,10 @@ class RolloutConfig(Section):
     engine: str = "embedded"
     """What samples the answers, in training and on held-out questions: embedded, or an engine of
     your own as my_module:MyEngine (docs/architecture.md)."""
+    largest_gap: PositiveFloat | None = 0.3
+    """The run stops where a token's log-prob as sampled and as the trainer computes it differ by
+    more than this on average, in nats, before anything is learned from such answers. null: however
+    far apart they are. Not asked of an engine that is exact."""
     max_batch: PositiveInt = 512
     """Answers decoded at once; lower it when sampling runs out of memory."""
     decoding: Literal["auto", "dynamic", "static"] = "auto"
@@ -202,6 +207,32 @@ class RolloutConfig(Section):
     """Steps that sampling is ahead of learning: each batch is sampled by the policy as it was so
     many steps before, while earlier batches are learned from (docs/ahead.md). 0: in turns."""
     replay: ReplayConfig = ReplayConfig()
+
+
+class CorrectionConfig(Section):
+    """For answers that another policy sampled (docs/offpolicy.md)."""
+
+    kind: Literal["auto", "none"] | Kind = "auto"
+    """What a loss is multiplied by: ρ, π before the step over the sampler's, of each token, of the
+    answer (sequence), or its geometric mean over tokens; limited (truncate), or 0 beyond the limits
+    (mask). auto: sequence-mask for surrogate losses, none for the balance family. It acts where the
+    engine is not exact, and on answers of an earlier policy."""
+    limit: float | None = Field(default=None, gt=1, le=1e6)
+    """The largest ρ. null: 3; of a geometric mean 1.05."""
+    floor: float | None = Field(default=None, gt=0, lt=1)
+    """The smallest. null: there is none; with geometric-mask 1/limit."""
+
+    def build(self, *, wanted: bool) -> Correction | None:
+        """What auto stands for where the loss wants a correction, or not."""
+        kind = self.kind
+        if kind == "auto":
+            kind = USUAL if wanted else "none"
+        if kind == "none":
+            return None
+        of_means = kind.startswith("geometric")
+        limit = self.limit or (LIMIT_OF_MEANS if of_means else LIMIT)
+        floor = self.floor or (1 / limit if kind == "geometric-mask" else 0.0)
+        return Correction(kind, limit, floor)
 
 
 class OptimizerConfig(Section):
@@ -237,6 +268,7 @@ class OptimizerConfig(Section):
     """AdamW's decay rates."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradients are scaled down to this norm (policy, head and critic each on its own)."""
+    correction: CorrectionConfig = CorrectionConfig()
 
 
 class ResetConfig(Section):

@@ -7,6 +7,7 @@ reward with a clipped ratio (GRPO). `balance_loss` and `surrogate_loss` are the 
 
 from evenflow.objectives.answers import Answers
 from evenflow.objectives.balance import Balance, effective_inverse_temperature
+from evenflow.objectives.correction import Correction
 from evenflow.objectives.functional import balance_loss, surrogate_loss
 from evenflow.objectives.groups import normalise_rewards
 from evenflow.objectives.log_z import RunningLogZ, offline_log_z
@@ -19,6 +20,7 @@ __all__ = [
     "Answers",
     "Balance",
     "Choices",
+    "Correction",
     "Memory",
     "Needs",
     "Objective",

@@ -16,6 +16,7 @@ PER_TOKEN = (
     "ref_logprobs",
     "values",
     "sampled_logprobs",
+    "correction",
     "advantages",
     "returns",
 )
@@ -49,6 +50,10 @@ class Answers:
     sampled_logprobs: Tensor | None = None
     """(N, T) old log-probs as the sampler computed them, to be compared with the trainer's; no
     loss reads them."""
+    correction: Tensor | None = None
+    """(N, T), without gradient: what the loss is multiplied by, of each token or, where all of an
+    answer's are one number, of each answer, because another policy sampled it (`correction`); None
+    is all ones."""
     signal: Tensor | None = None
     """(N,), filled by `prepare` (balance): the normalised reward r̃."""
     prior: Tensor | None = None

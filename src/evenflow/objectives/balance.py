@@ -130,6 +130,7 @@ class Balance(Choices):
             shares=self.duplicates == "once",
             old_logprobs=own_group or self.log_z == "running",
             groups_of_two=own_group or self.reward != "raw",
+            correction="answers",
         )
 
     def prepare(self, answers: Answers) -> Answers:

@@ -131,6 +131,8 @@ def loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Σ over answers of row_scale·Σ_t loss_t, divided by total; and its parts, per answer.
 
+    A `correction` multiplies all of loss_t; an answer whose correction is 0 still counts in total.
+
     The losses of the micro-batches of a mini-batch add up to its loss when `total` is the
     mini-batch's. `values` are the critic's, with gradient; `entropy` is the policy's at each token,
     with gradient; both (N, T), and only where the choices ask for them.
@@ -160,5 +162,7 @@ def loss(
         metrics["value_error"] = answers.token_mean((values.detach() - answers.returns) ** 2)
         metrics["return"] = answers.token_mean(answers.returns)
         metrics["return_square"] = answers.token_mean(answers.returns**2)
+    if answers.correction is not None:
+        per_token = per_token * answers.correction
     value = (row_scale(answers, choices) * answers.token_sum(per_token)).sum() / total
     return value, metrics | divergences(logprobs, answers)

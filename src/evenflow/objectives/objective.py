@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
@@ -50,6 +50,10 @@ class Needs:
     """The policy's entropy at each token, with gradient, in `Scores.entropy`."""
     groups_of_two: bool = False
     """It compares the answers to one question: there must be at least two."""
+    correction: Literal["unread", "answers", "tokens", "wanted"] = "unread"
+    """Whether its loss multiplies by `Answers.correction`: not at all; by one number an answer, or
+    one a token, if a recipe asks for it (`train.correction`); wanted: by either, and without it
+    answers of another policy would lead elsewhere."""
 
 
 class Scores(NamedTuple):

@@ -155,7 +155,8 @@ def loss(
     mini-batch's. `log_z` is the head's value with its gradient; every other log Z comes with the
     answers. With token weights the value is that of w = 1 and w_t multiplies each ∇log π_t, and
     what is said of an answer's weight is the mean over its tokens. `log_omega` is the logarithm of
-    share·w, with which the answer enters the loss.
+    share·w, with which the answer enters the loss and its group's log Z; a `correction`, one number
+    an answer, multiplies its loss alone.
     """
     require_shape("logprobs", logprobs, tuple(answers.mask.shape))
     z = known_log_z(answers, choices, log_z)  # (N,)
@@ -163,6 +164,8 @@ def loss(
     w = log_w.exp()
     share, log_answer = shares(answers, choices), log_answer_weight(log_w, choices)
     row_weight = share * log_answer.exp()
+    if answers.correction is not None:
+        row_weight = row_weight * answers.token_mean(answers.correction)
     if choices.importance == "token":
         fixed = logprobs.detach()
         logprobs = fixed + w * (logprobs - fixed)  # (N, T) same value, gradient w_t·∇log π_t

@@ -112,6 +112,7 @@ class Surrogate(Choices):
             values=self.advantage == "gae",
             entropy=self.entropy_bonus > 0,
             groups_of_two=self.advantage not in ("global", "gae"),
+            correction="wanted",
         )
 
     def prepare(self, answers: Answers) -> Answers:

@@ -233,6 +233,11 @@ SECTIONS = (
                     for low in (0, 1, 2, 4, 8, 16, 32)
                 ),
             ),
+            chart("correction/mean", "Correction", "Mean weight of what another policy sampled."),
+            chart(
+                "correction/limited", "Corrected to the limit",
+                "Share of answers, or tokens, that were truncated or left out.", percent=True,
+            ),
             chart("optimizer/skipped", "Skipped steps", "Optimiser steps that were not finite."),
         ),
     ),

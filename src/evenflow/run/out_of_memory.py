@@ -16,6 +16,7 @@ FIELDS = {
     "reference": "train.micro_batch_tokens or model.logprob_chunk",
     "critic": "train.micro_batch_tokens",
     "old log-probs": "train.micro_batch_tokens or model.logprob_chunk",
+    "sampler gap": "train.micro_batch_tokens or model.logprob_chunk",
     "learning": "train.micro_batch_tokens or model.logprob_chunk, or train with model.lora",
 }
 

@@ -14,7 +14,7 @@ from torch.optim import AdamW
 from evenflow.config import OptimizerConfig, TrainConfig
 from evenflow.errors import UserError
 from evenflow.imports import ask, calling, named
-from evenflow.objectives import Answers, Objective, Scores
+from evenflow.objectives import Answers, Correction, Objective, Scores
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate
 from evenflow.training.optim import adamw, parameter_groups, rate_factor, set_rate
@@ -48,6 +48,10 @@ class Learner:
     config: OptimizerConfig
     version: int = 0
     """Of the policy: how many optimiser steps it has taken."""
+    correction: Correction | None = None
+    """Of answers that another policy sampled."""
+    dropout: bool = False
+    """Whether the training forward drops units, and its log-probs are no policy's."""
 
     def set_rate(self, step: int, progress: float) -> float:
         """The learning rates of rollout step `step` (from 0), which all its mini-batches share; the
@@ -64,20 +68,30 @@ class Learner:
         known reward are gone: as many as fit."""
         return max(1, round(groups / (self.config.mini_batch_questions or groups)))
 
-    def needs_old_logprobs(self, rows: Rows) -> bool:
-        """Whether the policy's log-probs are asked for before its first step on these rows, of
-        which it is the one that sampled all; else the training forward gives them, or what sampled
-        them is all that is known."""
-        if bool((rows.versions != self.version).any()):
-            return False
+    def corrects(self, rows: Rows, *, exact: bool) -> bool:
+        """Whether the correction acts on these rows: an earlier policy sampled some of them, or an
+        engine whose log-probs are not `exact`."""
+        own = bool((rows.versions == self.version).all())
+        return self.correction is not None and not (exact and own)
+
+    def needs_old_logprobs(self, rows: Rows, *, exact: bool) -> bool:
+        """Whether the policy's log-probs are asked for before its first step on these rows; else
+        the training forward gives them, or what sampled them is all that is known."""
         single = self.config.epochs == 1 and self.mini_batches(rows.count) == 1
-        return self.objective.needs.old_logprobs or not single
+        early = self.objective.needs.old_logprobs or not single
+        if self.corrects(rows, exact=exact):
+            return early or self.objective.needs.whole_groups or self.dropout
+        return early and not exact and bool((rows.versions == self.version).all())
 
     def learn(self, rows: Rows, *, seed: str) -> Learned:
         """All epochs and mini-batches over the rows, as `objective.prepare` left them."""
         # Dropout's, whatever a reward has drawn from the same generator, or set it to.
         torch.manual_seed(random.Random(seed).getrandbits(63))
         learned, groups = Learned(), rows.answers.groups
+        if rows.before is not None and rows.scored:
+            rows = rows.with_answers(
+                self._corrected(rows.answers.old_logprobs, rows.answers, learned)
+            )
         size = math.ceil(rows.count / self.mini_batches(rows.count))
         for epoch in range(self.config.epochs):
             order = list(range(rows.count))
@@ -87,11 +101,21 @@ class Learner:
                 self._mini_batch(rows[torch.isin(groups, chosen).nonzero()[:, 0].tolist()], learned)
         return learned
 
+    def _corrected(self, before: Tensor, answers: Answers, learned: Learned) -> Answers:
+        """The answers, weighed by the policy before its first step on them, (N, T) log-probs."""
+        assert self.correction is not None
+        answers, said = self.correction.weigh(before, answers)
+        learned.add(said)
+        return answers
+
     def _mini_batch(self, rows: Rows, learned: Learned) -> None:
         """One optimiser step. Answers of the policy's own version are on-policy."""
         policy, answers, width = self.policy, rows.answers, rows.answers.mask.shape[1]
         own = rows.versions == self.version  # (N,)
         staleness = self.version - rows.versions
+        unmoved = own  # whether the policy is still the one of the old log-probs
+        if rows.before is not None:
+            unmoved = torch.full_like(own, rows.before == self.version)
         micros = policy.micro_batches(
             rows.prompt_ids, rows.answer_ids, self.config.micro_batch_tokens
         )
@@ -99,7 +123,7 @@ class Learner:
         if not whole and self.objective.needs.whole_groups:
             # The estimate needs every answer of the group before the first gradient.
             current = answers.old_logprobs
-            if not bool(own.all()):
+            if not bool(unmoved.all()):
                 current = policy.score(
                     rows.prompt_ids, rows.answer_ids, budget=self.config.micro_batch_tokens
                 )
@@ -120,13 +144,16 @@ class Learner:
             fixed = scores.logprobs.detach()
             index = torch.tensor(micro_rows, device=policy.device)
             micro, on_policy = answers[index], own[index]
+            if rows.before is not None and micro.correction is None:
+                micro = self._corrected(fixed, micro, learned)
             if micro.sampled_logprobs is not None and bool(on_policy.any()):
                 # The two are one policy: what differs is arithmetic.
                 gap = (fixed - micro.sampled_logprobs).abs()
-                gap = gap.masked_fill(~micro.mask.bool(), 0.0).amax(1)
-                learned.add({"sampler_gap": gap[on_policy]})
+                gap = gap.masked_fill(~micro.mask.bool(), 0.0)[on_policy]
+                learned.add({"sampler_gap": gap.amax(1), "sampler_gap_sum": gap.sum(1)})
+                learned.add({"sampler_gap_tokens": micro.mask[on_policy].sum(1)})
             # The ratio is exactly 1, whatever the sampler's arithmetic.
-            old = torch.where(on_policy[:, None], fixed, micro.old_logprobs)
+            old = torch.where(unmoved[index][:, None], fixed, micro.old_logprobs)
             micro = micro.replace(old_logprobs=old)
             if whole or not self.objective.needs.whole_groups:
                 micro = ask(ALGORITHM, self.objective, "estimate", fixed, micro, gives=Answers)
@@ -202,4 +229,11 @@ def build_learner(policy: Policy, objective: Objective, config: TrainConfig) -> 
             policy.masters.of(part.parameters()), rate, train.weight_decay
         )
     ]
-    return Learner(policy, objective, adamw(groups, train.betas), train)
+    return Learner(
+        policy,
+        objective,
+        adamw(groups, train.betas),
+        train,
+        correction=config.build_correction(),
+        dropout=config.setting.dropout,
+    )

@@ -14,6 +14,7 @@ from torch import Tensor
 from evenflow.errors import UserError
 from evenflow.imports import ask, named
 from evenflow.objectives import Objective
+from evenflow.objectives.exponentials import LARGEST
 from evenflow.objectives.summary import weighted_mean
 from evenflow.training.learning import ALGORITHM, Learned
 
@@ -38,6 +39,13 @@ def learning_metrics(learned: Learned, objective: Objective) -> dict[str, Any]:
         metrics["kl/reference"] = of["kl_ref"].mean().item()
     if "sampler_gap" in of:
         metrics["sampler/gap"] = of["sampler_gap"].max().item()
+        tokens = of["sampler_gap_tokens"].sum()
+        metrics["sampler/gap_mean"] = (of["sampler_gap_sum"].sum() / tokens).item()
+    if "correction" in of:
+        count = of["correction_count"]
+        metrics["correction/mean"] = weighted_mean(of["correction"], count)
+        metrics["correction/limited"] = weighted_mean(of["correction_limited"], count)
+        metrics["correction/largest"] = math.exp(min(of["correction_log_ratio"].max(), LARGEST))
     if "staleness" in of:
         metrics |= staleness_metrics(of)
     said = ask(ALGORITHM, objective, "summarise", of, gives=dict)

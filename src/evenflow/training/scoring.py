@@ -33,6 +33,11 @@ class Rows:
     """(N,) int64, of the oldest policy that had a part in the answer."""
     answers: Answers
     """(N, T) tensors. Without old log-probs of their own these are the sampled ones."""
+    scored: bool = False
+    """Whether old log-probs are those of the policy before its first step on the rows."""
+    before: int | None = None
+    """The version that this is, where a correction acts: π_old of all answers. None: each answer's
+    own version is."""
 
     @property
     def count(self) -> int:
@@ -42,7 +47,8 @@ class Rows:
     def __getitem__(self, rows: list[int]) -> Rows:
         """Some of the answers."""
         index = torch.tensor(rows, device=self.versions.device)
-        return Rows(
+        return replace(
+            self,
             keys=[self.keys[i] for i in rows],
             prompt_ids=[self.prompt_ids[i] for i in rows],
             answer_ids=[self.answer_ids[i] for i in rows],
@@ -108,8 +114,7 @@ def score(
     rescore: bool,
 ) -> Rows:
     """The rows with the log-probs of the reference, the values of the critic and, to `rescore`, old
-    log-probs from the policy, which is the one that sampled them, in place of the sampler's own,
-    each where the objective needs it."""
+    log-probs from the policy in place of the sampler's own, each where the objective needs it."""
     budget, width = config.train.micro_batch_tokens, rows.answers.mask.shape[1]
     ids, found = (rows.prompt_ids, rows.answer_ids), {}
 
@@ -125,4 +130,4 @@ def score(
     if needs.values:
         with phase("critic"):
             found["values"] = widen(policy.score_values(*ids, budget=budget))
-    return rows.with_answers(rows.answers.replace(**found))
+    return replace(rows, answers=rows.answers.replace(**found), scored=rescore)

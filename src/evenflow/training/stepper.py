@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ from evenflow.rollout.replay import Replay
 from evenflow.rollout.stream import Stream
 from evenflow.run.console import console
 from evenflow.training.budget import Spent
+from evenflow.training.gap import require_small_gap
 from evenflow.training.learning import ALGORITHM, build_learner
 from evenflow.training.metrics import learning_metrics
 from evenflow.training.optim import load_moments
 from evenflow.training.reset import ResetRule
-from evenflow.training.scoring import padded, rewards_of, score, to_rows
+from evenflow.training.scoring import Rows, padded, rewards_of, score, to_rows
 from evenflow.training.stall import NONE_KNOWN, NOT_FINITE, NOTHING_KEPT, Patience
 
 OF_REFERENCE = -1
@@ -104,8 +106,7 @@ class Stepper:
         if penalty is not None:
             metrics["reward/overlong"] = -penalty.mean().item()
         rows = to_rows(groups, rewards, self.policy.device)
-        rescore = not self.exact and self.learner.needs_old_logprobs(rows)
-        rows = score(rows, self.policy, self.needs, config, phase, rescore=rescore)
+        rows = self._scored(rows, phase)
         answers = ask(ALGORITHM, self.objective, "prepare", rows.answers, gives=Answers)
         if self.memory is not None:
             with phase("log Z"):
@@ -124,6 +125,27 @@ class Stepper:
         self._reset_if_due(metrics)
         metrics["tokens_per_second"] = batch.tokens / (time.monotonic() - began)
         return metrics
+
+    def _scored(self, rows: Rows, phase: Phase) -> Rows:
+        """With all that is asked of them before anything is learned. UserError where the engine's
+        log-probs are not those of the policy."""
+        config, learner = self.config, self.learner
+        rescore = learner.needs_old_logprobs(rows, exact=self.exact)
+        rows = score(rows, self.policy, self.needs, config, phase, rescore=rescore)
+        largest = config.rollout.largest_gap
+        if largest is not None and not self.exact:
+            with phase("sampler gap"):
+                require_small_gap(
+                    rows,
+                    self.policy,
+                    learner.version,
+                    largest,
+                    config.train.micro_batch_tokens,
+                    f"rollout.engine: {config.rollout.engine}, step {self.step + 1}",
+                )
+        if learner.corrects(rows, exact=self.exact):
+            rows = replace(rows, before=learner.version)
+        return rows
 
     def _count(self, batch: Batch, metrics: dict[str, float]) -> None:
         """Only of steps that came to their end: one that fails is taken again after a resume."""
