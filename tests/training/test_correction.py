@@ -49,12 +49,12 @@ def nats_off(nats: float, version: int | None = None) -> Change:
 
 
 @contextmanager
-def sampler(change: Change, *, exact: bool = False) -> Iterator[None]:
-    """The embedded engine with changed groups; whether it says that it is exact."""
+def sampler(change: Change, *, exact: bool = False, beside: bool = True) -> Iterator[None]:
+    """The embedded engine with changed groups; what it says of itself."""
     limits = EmbeddedEngine.limits
 
     def said(self: EmbeddedEngine, prompts: list) -> object:
-        return dataclasses.replace(limits(self, prompts), exact=exact)
+        return dataclasses.replace(limits(self, prompts), exact=exact, beside=beside)
 
     with engines(change), pytest.MonkeyPatch.context() as patch:
         patch.setattr(EmbeddedEngine, "limits", said)

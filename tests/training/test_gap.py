@@ -61,6 +61,27 @@ def test_what_was_learned_before_is_saved_and_a_run_can_go_on(recipe: Make, algo
     assert rows[2]["sampler/gap_mean"] == pytest.approx(0.5, abs=1e-3)
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_is_sampled_ahead_is_held_against_the_policy_that_sampled_it(
+    recipe: Make, beside: bool
+) -> None:
+    """Its own is another one by the time it learns from it; here steps are large."""
+    large = recipe("rollout.lag=2", "train.steps=5", "train.learning_rate=0.3")
+
+    def off_from_the_third(group: Group) -> Group:
+        return nats_off(0.5)(group) if group.version >= 2 else group
+
+    with sampler(off_from_the_third, beside=beside):
+        trainer = Trainer(large, open_run(large, "test"))
+        with pytest.raises(UserError, match="step 5: log-probs as sampled"):
+            trainer.run()
+    saved = checkpoints.latest_whole(trainer.folder)
+    # In turns the fifth batch is sampled when the third is about to be learned from.
+    assert saved.name == ("checkpoint-000004" if beside else "checkpoint-000002")
+    for row in metrics(saved):
+        assert row["sampler/gap"] < 1e-4
+
+
 def test_the_mean_counts_and_not_the_largest(recipe: Make) -> None:
     """One token in many may be far off: rounding where nearly nothing was likely."""
 

@@ -17,7 +17,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -30,6 +30,10 @@ from evenflow.rollout.group import Group
 from evenflow.rollout.packing import Packing
 from evenflow.rollout.sampling import Sampling
 from evenflow.run.out_of_memory import naming_the_field
+
+Check = Callable[[list[Group], Policy, int, int], dict[str, float]]
+"""Numbers of groups that were sampled by a policy, its version, for a step; raises UserError where
+they cannot be its own."""
 
 
 @dataclass
@@ -59,10 +63,19 @@ class Stream:
     """Hands out a run's batches: `publish` the policy of a step, then `take` the step's batch."""
 
     def __init__(
-        self, collector: Collector, policy: Policy, *, lag: int, steps: int, beside: bool
+        self,
+        collector: Collector,
+        policy: Policy,
+        *,
+        lag: int,
+        steps: int,
+        beside: bool,
+        check: Check | None = None,
     ) -> None:
-        """`steps` of the run; `beside`: sample in a thread, if there is a lag."""
+        """`steps` of the run; `beside`: sample in a thread, if there is a lag. `check`: of what is
+        sampled ahead, while the policy that sampled it is at hand."""
         self.policy, self.lag, self.steps = policy, lag, steps
+        self.check = check if lag else None
         self.engine = collector.engine
         self.follower = Follower(policy) if lag and beside else None
         self.collector = replace(collector, engine=Closable(self)) if self.follower else collector
@@ -101,8 +114,8 @@ class Stream:
         if self.follower is None:
             while self.orders:
                 order = self.orders[0]
-                self.engine.update(self.policy, self.version)
-                self._deliver(order, self._collect(order, phase), {})
+                order.version = self.version
+                self._deliver(order, self._collect(order, self.policy, phase), {})
         else:
             self._open()
             with phase("waiting"), self.changed:
@@ -149,8 +162,8 @@ class Stream:
                 assert self.follower is not None
                 assert order.weights is not None
                 seconds: dict[str, float] = {}
-                self.engine.update(self.follower.become(order.weights), order.version)
-                batch = self._collect(order, timed(seconds))
+                policy = self.follower.become(order.weights)
+                batch = self._collect(order, policy, timed(seconds))
                 with self.changed:
                     self._deliver(order, batch, seconds)
                     self.busy = False
@@ -171,13 +184,18 @@ class Stream:
 
     # --- both ------------------------------------------------------------------------------------
 
-    def _collect(self, order: Order, phase: Phase) -> Batch | None:
-        """The batch; None where the budget of answers does not allow it, which ends the run."""
+    def _collect(self, order: Order, policy: Policy, phase: Phase) -> Batch | None:
+        """The batch, by this policy; None where the budget of answers does not allow it, which ends
+        the run."""
         rollout, budget = self.collector.config.rollout, self.collector.config.train.answers
         left = None if budget is None else budget - order.beside - self.sampled
         if left is not None and left < rollout.questions * rollout.num_generations:
             return None
-        return self.collector.collect(order.step, self.drawn, left, phase, self.going_on)
+        self.engine.update(policy, order.version)
+        batch = self.collector.collect(order.step, self.drawn, left, phase, self.going_on)
+        if self.check is not None and batch.groups:
+            batch.metrics.update(self.check(batch.groups, policy, order.version, order.step))
+        return batch
 
     def _deliver(self, order: Order, batch: Batch | None, seconds: dict[str, float]) -> None:
         """What was ordered is there, all at once, so that a state never holds a half of it."""

@@ -22,17 +22,17 @@ CAUSES = (
 
 def require_small_gap(
     rows: Rows, policy: Policy, version: int, largest: float, budget: int, said: str
-) -> None:
-    """UserError, where log-probs as sampled by the policy of `version` and as it computes them now
-    differ by more than `largest` nats a token on average.
+) -> tuple[float, float] | None:
+    """The gap (`gap_of`); UserError, where log-probs as sampled by the policy of `version` and as
+    it computes them now differ by more than `largest` nats a token on average.
 
-    Answers of other versions tell nothing. Where the rows were scored all are compared, else a few,
-    spread over the batch, which are scored for it at most `budget` tokens at a time. `said` stands
-    at the sentence's start: whose answers they are.
+    Answers of other versions tell nothing; None where there are no others. Where the rows were
+    scored all are compared, else a few, spread over the batch, which are scored for it at most
+    `budget` tokens at a time. `said` stands at the sentence's start: whose answers they are.
     """
     own = (rows.versions == version).nonzero()[:, 0].tolist()
     if not own:
-        return
+        return None
     if not rows.scored:
         own = own[:: math.ceil(len(own) / PROBED)]
     some = rows[own]
@@ -50,6 +50,7 @@ def require_small_gap(
             f"Likely causes: {CAUSES}; docs/offpolicy.md tells them apart, and "
             "rollout.largest_gap=null goes on all the same"
         )
+    return mean, most
 
 
 def gap_of(answers: Answers) -> tuple[float, float]:

@@ -9,6 +9,7 @@ uninterrupted one bit for bit.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from evenflow.objectives import Answers, Objective
 from evenflow.policy.policy import Policy
 from evenflow.rollout.collect import Batch, Collector, Phase
 from evenflow.rollout.engine import limits_of
-from evenflow.rollout.group import count_answers, count_tokens
+from evenflow.rollout.group import Group, count_answers, count_tokens
 from evenflow.rollout.packing import Gone
 from evenflow.rollout.replay import Replay
 from evenflow.rollout.stream import Stream
@@ -66,6 +67,7 @@ class Stepper:
             lag=config.rollout.lag,
             steps=config.train.steps,
             beside=limits.beside,
+            check=None if self.exact else self._check_ahead,
         )
         self.replay = Replay(config.rollout.replay)
         self.learner = build_learner(policy, objective, config)
@@ -132,20 +134,33 @@ class Stepper:
         config, learner = self.config, self.learner
         rescore = learner.needs_old_logprobs(rows, exact=self.exact)
         rows = score(rows, self.policy, self.needs, config, phase, rescore=rescore)
-        largest = config.rollout.largest_gap
-        if largest is not None and not self.exact:
+        if config.rollout.largest_gap is not None and not self.exact:
             with phase("sampler gap"):
-                require_small_gap(
-                    rows,
-                    self.policy,
-                    learner.version,
-                    largest,
-                    config.train.micro_batch_tokens,
-                    f"rollout.engine: {config.rollout.engine}, step {self.step + 1}",
-                )
+                self._check_gap(rows, self.policy, learner.version, self.step)
         if learner.corrects(rows, exact=self.exact):
             rows = replace(rows, before=learner.version)
         return rows
+
+    def _check_gap(
+        self, rows: Rows, policy: Policy, version: int, step: int
+    ) -> tuple[float, float] | None:
+        rollout = self.config.rollout
+        return require_small_gap(
+            rows,
+            policy,
+            version,
+            math.inf if rollout.largest_gap is None else rollout.largest_gap,
+            self.config.train.micro_batch_tokens,
+            f"rollout.engine: {rollout.engine}, step {step + 1}",
+        )
+
+    def _check_ahead(
+        self, groups: list[Group], policy: Policy, version: int, step: int
+    ) -> dict[str, float]:
+        """The gap of groups that the learner meets when its policy is another one."""
+        rows = to_rows(groups, torch.zeros(count_answers(groups)), policy.device)
+        gap = self._check_gap(rows, policy, version, step)
+        return {"sampler/gap_mean": gap[0], "sampler/gap": gap[1]} if gap else {}
 
     def _count(self, batch: Batch, metrics: dict[str, float]) -> None:
         """Only of steps that came to their end: one that fails is taken again after a resume."""
