@@ -81,3 +81,17 @@ class AnswerDecoder:
 def decoder_of(tokenizer: PreTrainedTokenizerBase) -> AnswerDecoder:
     """The decoder of a tokenizer, made once."""
     return AnswerDecoder(tokenizer)
+
+
+def texts_of(
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompt: Sequence[int],
+    answers: Sequence[Sequence[int]],
+    finished: Sequence[bool],
+) -> list[str]:
+    """The texts of answers to one prompt, without the token that ended them; empty where there is
+    no tokenizer."""
+    if tokenizer is None:
+        return [""] * len(answers)
+    pairs = zip(answers, finished, strict=True)
+    return decoder_of(tokenizer)(prompt, [ids[:-1] if whole else ids for ids, whole in pairs])

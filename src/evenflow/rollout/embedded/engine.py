@@ -13,7 +13,7 @@ from evenflow.policy.cacheable import check_model
 from evenflow.policy.policy import Policy
 from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
-from evenflow.rollout.decoding import decoder_of
+from evenflow.rollout.decoding import texts_of
 from evenflow.rollout.embedded.generate import generate
 from evenflow.rollout.embedded.refill import TOKEN_BYTES
 from evenflow.rollout.embedded.static import StaticDecoding
@@ -71,7 +71,6 @@ class EmbeddedEngine:
         """See `generate`."""
         model, version, tokenizer = self._model, self.version, self.tokenizer
         static = is_static(self.decoding, gpu=model.device.type == "cuda")
-        decode = decoder_of(tokenizer) if tokenizer is not None else None
         for ended in generate(
             model,
             [prompt.ids for prompt in prompts],
@@ -82,14 +81,13 @@ class EmbeddedEngine:
             autocast=cast(Policy, self.policy).autocast,
             static=self.static if static else None,
         ):
-            prompt, pairs = prompts[ended.prompt], zip(ended.answers, ended.finished, strict=True)
-            spoken = [ids[:-1] if whole else ids for ids, whole in pairs]
+            prompt = prompts[ended.prompt]
             yield Group(
                 place=ended.prompt,
                 prompt=prompt,
                 answers=ended.answers,
                 logprobs=ended.logprobs,
-                texts=decode(prompt.ids, spoken) if decode else [""] * count,
+                texts=texts_of(tokenizer, prompt.ids, ended.answers, ended.finished),
                 finished=ended.finished,
                 version=version,
             )
