@@ -19,8 +19,8 @@ import torch
 
 from evenflow import train
 from evenflow.cli import main
-from evenflow.config import LoraConfig, TrainConfig, load
-from evenflow.data import Prompt, build_prompts
+from evenflow.config import DataConfig, LoraConfig, TrainConfig, load
+from evenflow.data import Prompt
 from evenflow.policy.adapters import new_adapter
 from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
@@ -28,6 +28,7 @@ from evenflow.rollout import Sampling
 from evenflow.rollout.engine import sample
 from evenflow.rollout.vllm.engine import VllmEngine
 from evenflow.tasks import get_task, rows_of
+from evenflow.training.build import tokenize
 
 MODEL = "builtin:countdown"
 NEAR = 1e-4
@@ -41,7 +42,8 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="module")
 def prompts(tokenizer: Any) -> list[Prompt]:
-    return build_prompts(rows_of(get_task("countdown", {}), "test", 6), tokenizer)
+    rows = rows_of(get_task("countdown", {}), "test", 6)
+    return tokenize(rows, tokenizer, DataConfig(task="countdown"), None)
 
 
 def policy_of(kind: str) -> Policy:

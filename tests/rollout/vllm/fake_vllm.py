@@ -88,12 +88,10 @@ class LLM:
     def generate(self, prompts: list[Any], parameters: Any, **_: Any) -> list[Any]:
         ids = torch.tensor([prompts[0]["prompt_token_ids"]])
         with torch.no_grad():
-            logprobs = self.model(input_ids=ids).logits[0].log_softmax(-1)
-        found = [
-            None,
-            *({int(t): Logprob(logprobs[i, t].item())} for i, t in enumerate(ids[0, 1:])),
-        ]
-        return [SimpleNamespace(prompt_logprobs=found)]
+            logprobs = self.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        drawn = logprobs.gather(1, ids[0, 1:, None])[:, 0].tolist()
+        found = [{t: Logprob(p)} for t, p in zip(ids[0, 1:].tolist(), drawn, strict=True)]
+        return [SimpleNamespace(prompt_logprobs=[None, *found])]
 
     def add_request(self, name: str, prompt: Any, parameters: Any, lora_request: Any) -> None:
         assert not (parameters.temperature == 0 and parameters.n > 1), "as vLLM refuses"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_a_temperature_that_vllm_would_raise_is_refused() -> None:
 
 def test_seeds_of_groups_lie_far_apart() -> None:
     seeds = sorted(seeds_of(3, 1000))
-    assert min(b - a for a, b in zip(seeds, seeds[1:], strict=False)) > 1000
+    assert min(b - a for a, b in itertools.pairwise(seeds)) > 1000
     assert seeds[0] >= 0
     assert seeds[-1] < 2**62
     assert seeds_of(3, 1000) != seeds_of(4, 1000)

@@ -247,7 +247,7 @@ def test_a_model_that_it_reads_in_another_way(
 ) -> None:
     move(policy)
     monkeypatch.setattr(fake, "deaf", True)
-    with pytest.raises(UserError, match="other log-probs than the policy, by .* nats"):
+    with pytest.raises(UserError, match=r"other log-probs than the policy, by .* nats"):
         engine.update(policy, 0)
 
 
@@ -257,9 +257,13 @@ def test_whatever_ends_it_becomes_a_sentence_that_says_how_to_go_on(
 ) -> None:
     engine.update(policy, 0)
     fake.fails[place] = RuntimeError("engine core\ndied")
-    with pytest.raises(UserError) as error:
+
+    def go_on() -> None:
         engine.update(policy, 1)
         list(engine.groups(PROMPTS, 2, SAMPLING, seed=0))
+
+    with pytest.raises(UserError) as error:
+        go_on()
     said = str(error.value)
     assert said.startswith("rollout.engine: vllm in this process failed when ")
     assert "(RuntimeError: engine core died)" in said
