@@ -21,6 +21,7 @@ from evenflow.config.reading import (
     resolve,
 )
 from evenflow.config.recipe import GIVEN, PretrainConfig, Recipe, TrainConfig
+from evenflow.config.rollout import ReplayConfig, RolloutConfig, refuse_server
 from evenflow.config.sections import (
     ArchitectureConfig,
     CheckpointConfig,
@@ -33,10 +34,8 @@ from evenflow.config.sections import (
     LoraConfig,
     ModelConfig,
     OptimizerConfig,
-    ReplayConfig,
     ResetConfig,
     RewardConfig,
-    RolloutConfig,
     Section,
 )
 from evenflow.config.study import CompareConfig, ExactConfig
@@ -77,5 +76,6 @@ __all__ = [
     "load",
     "parse_setting",
     "read_yaml",
+    "refuse_server",
     "resolve",
 ]

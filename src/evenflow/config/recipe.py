@@ -16,6 +16,7 @@ from evenflow.bounds import (
     Threads,
 )
 from evenflow.config.explain import explain
+from evenflow.config.rollout import RolloutConfig, refuse_server
 from evenflow.config.sections import (
     ArchitectureConfig,
     CheckpointConfig,
@@ -28,7 +29,6 @@ from evenflow.config.sections import (
     OptimizerConfig,
     ResetConfig,
     RewardConfig,
-    RolloutConfig,
     Section,
 )
 from evenflow.errors import UserError
@@ -148,6 +148,8 @@ class TrainConfig(Recipe):
                 f"train.mini_batch_questions: {mini} does not divide rollout.questions "
                 f"({rollout.questions}); mini-batches hold whole groups of equal number"
             )
+        if problem := refuse_server(rollout.engine, rollout.server):
+            yield f"rollout.{problem}"
         if (data.task is None) == (data.train is None):
             yield (
                 "data.task, data.train: name exactly one source of questions, a built-in task or "

@@ -84,11 +84,14 @@ def decoder_of(tokenizer: PreTrainedTokenizerBase) -> AnswerDecoder:
 
 
 def texts_of(
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | None,
     prompt: Sequence[int],
     answers: Sequence[Sequence[int]],
     finished: Sequence[bool],
 ) -> list[str]:
-    """The texts of answers to one prompt, without the token that ended those that are finished."""
+    """The texts of answers to one prompt, without the token that ended them; empty where there is
+    no tokenizer."""
+    if tokenizer is None:
+        return [""] * len(answers)
     pairs = zip(answers, finished, strict=True)
     return decoder_of(tokenizer)(prompt, [ids[:-1] if whole else ids for ids, whole in pairs])

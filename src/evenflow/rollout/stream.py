@@ -25,7 +25,7 @@ from evenflow.data import Prompt
 from evenflow.policy.policy import Policy
 from evenflow.policy.snapshot import Follower, Snapshot, snapshot
 from evenflow.rollout.collect import Batch, Collector, Phase
-from evenflow.rollout.engine import Limits
+from evenflow.rollout.engine import Limits, rest
 from evenflow.rollout.group import Group
 from evenflow.rollout.packing import Packing
 from evenflow.rollout.sampling import Sampling
@@ -116,6 +116,7 @@ class Stream:
                 order = self.orders[0]
                 order.version = self.version
                 self._deliver(order, self._collect(order, self.policy, phase), {})
+                rest(self.engine)
         else:
             self._open()
             with phase("waiting"), self.changed:

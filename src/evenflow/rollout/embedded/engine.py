@@ -82,16 +82,14 @@ class EmbeddedEngine:
             autocast=cast(Policy, self.policy).autocast,
             static=self.static if static else None,
         ):
-            prompt, answers, finished = prompts[ended.prompt], ended.answers, ended.finished
+            prompt = prompts[ended.prompt]
             yield Group(
                 place=ended.prompt,
                 prompt=prompt,
-                answers=answers,
+                answers=ended.answers,
                 logprobs=ended.logprobs,
-                texts=texts_of(tokenizer, prompt.ids, answers, finished)
-                if tokenizer is not None
-                else [""] * count,
-                finished=finished,
+                texts=texts_of(tokenizer, prompt.ids, ended.answers, ended.finished),
+                finished=ended.finished,
                 version=version,
             )
 
