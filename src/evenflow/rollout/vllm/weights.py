@@ -1,0 +1,80 @@
+"""The policy's weights as a folder that vLLM servers read."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from evenflow.policy.policy import Policy
+from evenflow.run.files import writing
+
+HEAD_FILE = "lm_head.safetensors"
+ONE_FILE = 10**18
+"""Bytes a shard: a list of shards would name all files that count, and the head's is one more."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a server is to sample from."""
+
+    label: str
+    """No other weights have it, of this run or another."""
+    kind: Literal["whole", "adapter", "base"]
+    """A whole model; a LoRA adapter; or the server's own model, beneath the adapter."""
+    folder: Path | None
+    """Where they lie; None for what the server has."""
+    rank: int = 0
+    """Of the adapter."""
+
+
+def write(policy: Policy, label: str, parent: Path) -> Weights:
+    """Write a policy's weights into a folder of their label, which is whole or not there.
+
+    A label is ``NAME-NUMBER``: once it is there, folders of the same name are removed. UserError
+    where nothing can be written.
+    """
+    model = cast(Any, policy.model)
+    if policy.adapted and model.get_model_status().enabled is False:  # within `as_reference`
+        return Weights(label, "base", None)
+    target, scratch = parent / label, parent / f".{label}.tmp"
+    with writing(parent):
+        try:
+            scratch.mkdir(parents=True)
+            if policy.adapted:
+                model.save_pretrained(scratch, save_embedding_layers=False)
+            else:
+                model.save_pretrained(scratch, max_shard_size=ONE_FILE)
+                _write_tied_head(model, scratch)
+            scratch.rename(target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    for old in parent.glob(f"{label.rpartition('-')[0]}-*"):
+        if old != target:
+            shutil.rmtree(old, ignore_errors=True)
+    if policy.adapted:
+        return Weights(label, "adapter", target, model.active_peft_config.r)
+    return Weights(label, "whole", target)
+
+
+@torch.no_grad()
+def _write_tied_head(model: nn.Module, folder: Path) -> None:
+    """Write a head that is the embeddings once more, under its own name: Transformers leaves it
+    out, and a server that loads new weights would silently keep its old head."""
+    head = cast(Any, model).get_output_embeddings()
+    if head is None or head.weight is not cast(Any, model).get_input_embeddings().weight:
+        return
+    names = [name for name, module in model.named_modules() if module is head]
+    save_file({f"{names[0]}.weight": head.weight.contiguous()}, folder / HEAD_FILE)
+
+
+def config_of(policy: Policy) -> dict[str, Any]:
+    """The numbers that tell one architecture from another, by their names in config.json."""
+    config = cast(Any, policy.model).config.get_text_config()
+    names = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size")
+    return {name: value for name in names if (value := getattr(config, name, None)) is not None}
