@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.rollout.vllm.vllm_server import VllmServer
 
 from evenflow.data import Prompt
 from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.rollout.vllm import client
 from evenflow.rollout.vllm.server import ServerEngine
-from tests.rollout.vllm.vllm_server import VllmServer
 
 
 @pytest.fixture(autouse=True)
@@ -59,12 +59,12 @@ def prompts(count: int) -> list[Prompt]:
 
 
 @torch.no_grad()
-def move(policy: Policy) -> None:
+def move(policy: Policy, by: float = 0.2) -> None:
     """An update that no log-prob survives."""
     generator = torch.Generator().manual_seed(7)
     for parameter in policy.model.parameters():
         if parameter.requires_grad:
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+            parameter.add_(by * torch.randn(parameter.shape, generator=generator))
 
 
 def worst_gap(policy: Policy, groups: list[Any]) -> float:

@@ -87,7 +87,7 @@ def test_questions_are_spread_over_the_servers_and_max_batch_bounds_what_is_unde
         places = Counter(g.place for g in engine.groups(prompts(12), 2, SAMPLING, seed=1))
         counts = [len(server.questions) for server in servers]
         assert sum(server.most_answering for server in servers) <= 8
-    assert places == {place: 1 for place in range(12)}
+    assert places == dict.fromkeys(range(12), 1)
     assert sum(counts) == 12
     assert min(counts) >= 3
 

@@ -19,6 +19,7 @@ RESET_PAUSE = 0.2
 """Seconds until a prefix cache that was in use is asked to be emptied again."""
 SHARPEST = 1e-3
 """By how much the log-prob of the one token that top-k leaves may differ from 0."""
+NO_LOGPROBS: dict[str, Any] = {"token_logprobs": None}
 OURS = {"repetition_penalty": 1.0, "min_p": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 """Said with every request: a server takes what is left out from the model's generation config."""
 
@@ -123,12 +124,10 @@ class Replica:
 
     def _load_adapter(self, connection: Connection, weights: Weights) -> None:
         try:
-            connection.ask(
-                "POST",
-                "/v1/load_lora_adapter",
-                {"lora_name": weights.label, "lora_path": str(weights.folder)},
-                text=True,
-            )
+            asked = {"lora_name": weights.label, "lora_path": str(weights.folder)}
+            # In place: a server that was lost for a moment may have it.
+            asked |= {"load_inplace": True}
+            connection.ask("POST", "/v1/load_lora_adapter", asked, text=True)
         except Refused as error:
             raise UserError(
                 f"{FIELD}: {self.url} could not load the LoRA adapter in {weights.folder} "
@@ -137,7 +136,7 @@ class Replica:
                 "where it sees that folder under the same path"
             ) from None
         before, self.adapter = self.adapter, weights.label
-        if before is not None:
+        if before not in (None, weights.label):
             with suppress(Refused):  # it is never asked for again, wherever it is
                 connection.ask("POST", "/v1/unload_lora_adapter", {"lora_name": before}, text=True)
 
@@ -169,7 +168,7 @@ class Replica:
             answers = [
                 Answer(
                     choice["token_ids"],
-                    (choice["logprobs"] or {}).get("token_logprobs", []),
+                    (choice["logprobs"] or NO_LOGPROBS)["token_logprobs"],
                     choice["finish_reason"],
                 )
                 for choice in choices

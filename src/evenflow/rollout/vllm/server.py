@@ -43,7 +43,7 @@ from evenflow.rollout.vllm.weights import Weights, config_of, write
 LOG = logging.getLogger(__name__)
 KNOCK = 5.0
 """Seconds in which a server that failed must show that it is well again."""
-TOLERANCE = 0.5
+TOLERANCE = 0.25
 """Nats a token by which the log-probs of the same weights may differ in the mean: bfloat16 makes
 0.01 of them, another model more than 1."""
 PROBE = "1 2 3 4 5 6 7 8"
