@@ -166,7 +166,7 @@ def test_a_server_without_runtime_lora_is_told_its_flags(
         engine = engine_of(servers)
         sentence = said(lambda: engine.update(adapted, 0))
         assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1" in sentence
-        assert "--max-lora-rank 4" in sentence
+        assert "--max-lora-rank 8" in sentence
 
 
 # --- in the middle -----------------------------------------------------------------------------

@@ -35,7 +35,8 @@ def parameters(sampling: Sampling, count: int, seed: int) -> dict[str, Any]:
     """vLLM's sampling parameters for a group of `count` answers to one prompt.
 
     Where answers end is ours to say: by `stop_ids`, and the model's own end token is no exception.
-    Log-probs are asked for of the drawn token alone. ValueError for what vLLM cannot sample.
+    Log-probs are asked for of the drawn token alone. Greedy decoding gives one answer, whatever
+    the count: vLLM refuses to repeat it. ValueError for what vLLM cannot sample.
     """
     if 0 < sampling.temperature < COLDEST:
         raise ValueError(
@@ -43,7 +44,7 @@ def parameters(sampling: Sampling, count: int, seed: int) -> dict[str, Any]:
             f"{sampling.temperature:g} was asked for"
         )
     return {
-        "n": count,
+        "n": count if sampling.temperature else 1,
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -75,11 +76,15 @@ def group_of(
     place: int,
     prompt: Prompt,
     answers: Sequence[Answer],
+    count: int,
     tokenizer: PreTrainedTokenizerBase | None,
     version: int,
 ) -> Group:
-    """The group of the answers to one prompt. ValueError for an answer that neither ended nor was
-    cut off at its limit: vLLM gave it up."""
+    """The group of the answers to one prompt, `count` of them; one alone, from greedy decoding, is
+    each of the group. ValueError for an answer that neither ended nor was cut off at its limit:
+    vLLM gave it up."""
+    if len(answers) == 1:
+        answers = [*answers] * count
     for answer in answers:
         if answer.reason not in (WHOLE, CUT_OFF):
             raise ValueError(f"vLLM gave up an answer ({answer.reason})")

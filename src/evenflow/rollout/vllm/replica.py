@@ -11,7 +11,7 @@ from transformers import AutoConfig
 from evenflow.errors import UserError
 from evenflow.rollout.vllm.answers import Answer
 from evenflow.rollout.vllm.client import FIELD, KEYS, Address, Connection, Lost, Refused
-from evenflow.rollout.vllm.weights import Weights
+from evenflow.rollout.vllm.snapshot import Weights
 
 CHANGING = "evenflow-changing"
 """The label of weights that are being replaced: nobody asked for those."""
@@ -132,7 +132,7 @@ class Replica:
             raise UserError(
                 f"{FIELD}: {self.url} could not load the LoRA adapter in {weights.folder} "
                 f"({error}); start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment "
-                f"and --enable-lora --max-lora-rank {weights.rank} (or the next that vLLM knows), "
+                f"and --enable-lora --max-lora-rank {weights.rank} "
                 "where it sees that folder under the same path"
             ) from None
         before, self.adapter = self.adapter, weights.label

@@ -38,7 +38,7 @@ from evenflow.rollout.vllm.client import (
     read_key,
 )
 from evenflow.rollout.vllm.replica import Replica
-from evenflow.rollout.vllm.weights import Weights, config_of, write
+from evenflow.rollout.vllm.snapshot import Weights, config_of, write
 
 LOG = logging.getLogger(__name__)
 KNOCK = 5.0
@@ -282,7 +282,8 @@ class ServerEngine:
                     yield group_of(
                         part.place,
                         prompts[part.place],
-                        answers * (count // distinct),
+                        answers,
+                        count,
                         self.tokenizer,
                         version,
                     )

@@ -1,80 +1,65 @@
-"""The policy's weights as a folder that vLLM servers read."""
+"""What vLLM is given of a policy: its weights under the names that a checkpoint has, or its adapter
+in a folder."""
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
-import torch
-from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor
 
+from evenflow.errors import UserError
 from evenflow.policy.policy import Policy
-from evenflow.run.files import writing
 
-HEAD_FILE = "lm_head.safetensors"
-ONE_FILE = 10**18
-"""Bytes a shard: a list of shards would name all files that count, and the head's is one more."""
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Of adapters, for which vLLM can make room."""
 
 
-@dataclass(frozen=True)
-class Weights:
-    """What a server is to sample from."""
-
-    label: str
-    """No other weights have it, of this run or another."""
-    kind: Literal["whole", "adapter", "base"]
-    """A whole model; a LoRA adapter; or the server's own model, beneath the adapter."""
-    folder: Path | None
-    """Where they lie; None for what the server has."""
-    rank: int = 0
-    """Of the adapter."""
+def whole_model(policy: Policy) -> Any:
+    """The Transformers model; of a policy with an adapter the one that is beneath it."""
+    model: Any = policy.model
+    return model.get_base_model() if policy.adapted else model
 
 
-def write(policy: Policy, label: str, parent: Path) -> Weights:
-    """Write a policy's weights into a folder of their label, which is whole or not there.
+def named_weights(policy: Policy) -> dict[str, Tensor]:
+    """The weights of `whole_model` where they lie, by the names of a checkpoint.
 
-    A label is ``NAME-NUMBER``: once it is there, folders of the same name are removed. UserError
-    where nothing can be written.
+    Tied embeddings stand there under both names: vLLM reads the head's weight where it is asked to
+    load anew, and would keep the old one in silence.
     """
-    model = cast(Any, policy.model)
-    if policy.adapted and model.get_model_status().enabled is False:  # within `as_reference`
-        return Weights(label, "base", None)
-    target, scratch = parent / label, parent / f".{label}.tmp"
-    with writing(parent):
-        try:
-            scratch.mkdir(parents=True)
-            if policy.adapted:
-                model.save_pretrained(scratch, save_embedding_layers=False)
-            else:
-                model.save_pretrained(scratch, max_shard_size=ONE_FILE)
-                _write_tied_head(model, scratch)
-            scratch.rename(target)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    for old in parent.glob(f"{label.rpartition('-')[0]}-*"):
-        if old != target:
-            shutil.rmtree(old, ignore_errors=True)
-    if policy.adapted:
-        return Weights(label, "adapter", target, model.active_peft_config.r)
-    return Weights(label, "whole", target)
+    weights = whole_model(policy).state_dict()
+    return {
+        name.replace(".base_layer.", "."): tensor.detach()
+        for name, tensor in weights.items()
+        if ".lora_" not in name
+    }
 
 
-@torch.no_grad()
-def _write_tied_head(model: nn.Module, folder: Path) -> None:
-    """Write a head that is the embeddings once more, under its own name: Transformers leaves it
-    out, and a server that loads new weights would silently keep its old head."""
-    head = cast(Any, model).get_output_embeddings()
-    if head is None or head.weight is not cast(Any, model).get_input_embeddings().weight:
-        return
-    names = [name for name, module in model.named_modules() if module is head]
-    save_file({f"{names[0]}.weight": head.weight.contiguous()}, folder / HEAD_FILE)
+def shapes_of(policy: Policy) -> dict[str, tuple[int, ...]]:
+    """By which one architecture is told from another."""
+    return {name: tuple(tensor.shape) for name, tensor in named_weights(policy).items()}
 
 
-def config_of(policy: Policy) -> dict[str, Any]:
-    """The numbers that tell one architecture from another, by their names in config.json."""
-    config = cast(Any, policy.model).config.get_text_config()
-    names = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size")
-    return {name: value for name in names if (value := getattr(config, name, None)) is not None}
+def uses_adapter(policy: Policy) -> bool:
+    """Whether the policy has an adapter that is switched on: its reference is itself without."""
+    model: Any = policy.model
+    return policy.adapted and model.get_model_status().enabled is True
+
+
+def room_for_adapter(policy: Policy) -> int:
+    """The smallest rank of vLLM's that holds the policy's adapter. UserError for a larger one."""
+    model: Any = policy.model
+    rank = max(config.r for config in model.peft_config.values())
+    room = next((each for each in RANKS if each >= rank), None)
+    if room is None:
+        raise UserError(
+            f"model.lora.rank: {rank} is more than vLLM's {RANKS[-1]}; lower it, or take "
+            "rollout.engine=embedded"
+        )
+    return room
+
+
+def save_adapter(policy: Policy, folder: Path) -> None:
+    """Write the adapter alone, as PEFT does."""
+    model: Any = policy.model
+    model.save_pretrained(folder, save_embedding_layers=False)
