@@ -132,7 +132,7 @@ class Replica:
             raise UserError(
                 f"{FIELD}: {self.url} could not load the LoRA adapter in {weights.folder} "
                 f"({error}); start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment "
-                f"and --enable-lora --max-lora-rank {weights.rank} "
+                f"and --enable-lora --max-lora-rank {weights.rank}, "
                 "where it sees that folder under the same path"
             ) from None
         before, self.adapter = self.adapter, weights.label
