@@ -28,7 +28,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--stop", action="append", default=[], help="a token that ends an answer")
     parser.add_argument("--chat", action="store_true", help="apply the chat template")
     parser.add_argument(
-        "--engine", default="embedded", help="what samples: embedded, or my_module:MyEngine"
+        "--engine", default="embedded", help="what samples: embedded, vllm, or my_module:MyEngine"
+    )
+    parser.add_argument(
+        "--server", metavar="URL", action="append", help="with --engine vllm: a server (repeatable)"
     )
     parser.add_argument("--seed", type=int, default=0, help="default 0")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default auto)")
@@ -39,7 +42,7 @@ def run(options: Namespace) -> None:
     import torch
 
     from evenflow.bounds import LONG, MANY
-    from evenflow.config import DataConfig
+    from evenflow.config import DataConfig, refuse_server
     from evenflow.machine import require_memory
     from evenflow.policy.loading import load_model, load_tokenizer
     from evenflow.policy.policy import Policy
@@ -56,6 +59,8 @@ def run(options: Namespace) -> None:
     path = model_folder(options.model)
     if not 1 <= options.n <= MANY:
         raise UserError(f"-n: must be from 1 to {MANY:,}, not {options.n}")
+    if problem := refuse_server(options.engine, options.server):
+        raise UserError(f"--{problem}")
     if not 0 <= options.seed <= LONG:
         raise UserError(f"--seed: must be from 0 to 2^63 - 1, not {options.seed}")
     try:
@@ -80,7 +85,7 @@ def run(options: Namespace) -> None:
     require_vocabulary(prompts, tokenizer, model)
     stop = [*(recipe.rollout.stop if recipe else []), *options.stop]
     stop += chat_ends(prompts, data, tokenizer, model)
-    engine = build_engine(options.engine, tokenizer, MAX_BATCH)
+    engine = build_engine(options.engine, tokenizer, MAX_BATCH, server=options.server)
     engine.update(Policy(model), 0)
     limits = limits_of(engine, prompts)
     limit = limits.positions or sys.maxsize

@@ -36,6 +36,7 @@ from evenflow.config.sections import (
     RewardConfig,
     RolloutConfig,
     Section,
+    refuse_server,
 )
 from evenflow.config.study import CompareConfig, ExactConfig
 
@@ -73,5 +74,6 @@ __all__ = [
     "load",
     "parse_setting",
     "read_yaml",
+    "refuse_server",
     "resolve",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evenflow.bounds import (
     AnyFloat,
@@ -17,7 +17,7 @@ from evenflow.bounds import (
     Template,
     Threads,
 )
-from evenflow.config.sections import Section
+from evenflow.config.sections import Section, refuse_server
 
 
 class SampledModel(Section):
@@ -92,7 +92,15 @@ class BenchmarkConfig(Section):
     seed: Seed = 0
     """Seed of everything random."""
     engine: str = "embedded"
-    """What samples the answers: embedded, or an engine of your own as my_module:MyEngine."""
+    """What samples the answers: embedded, vllm (extra `vllm`), or an engine of your own as
+    my_module:MyEngine."""
+    server: str | list[str] | None = None
+    """With engine vllm: the URL of a running vLLM server that samples, or those of several. null:
+    vLLM runs in this process."""
+    timeout: Seconds = 600.0
+    """Seconds without a sign of a server after which it counts as lost."""
+    gpu_share: float = Field(default=0.4, gt=0, le=1)
+    """Part of the GPU's memory that vLLM in this process takes for its weights and cache."""
     max_batch: PositiveInt = 512
     """Answers decoded at once; lower it when sampling runs out of memory."""
     output: str | None = None
@@ -102,3 +110,9 @@ class BenchmarkConfig(Section):
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
     threads: Threads | None = None
     """CPU threads; null: PyTorch's choice (OMP_NUM_THREADS, or all cores)."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if problem := refuse_server(self.engine, self.server):
+            raise ValueError(problem)
+        return self

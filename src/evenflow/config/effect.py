@@ -34,6 +34,16 @@ OF_RECIPE: list[Rule] = [
         "only rollout.engine: embedded decodes here",
     ),
     (
+        ("rollout.gpu_share",),
+        lambda c, o: c.rollout.engine != "vllm" or c.rollout.server is not None,
+        "only rollout.engine: vllm without a server takes a share of the GPU",
+    ),
+    (
+        ("rollout.timeout",),
+        lambda c, o: c.rollout.server is None,
+        "only a rollout.server is waited for",
+    ),
+    (
         ("model.reference",),
         lambda c, o: not needs_reference(c, o),
         "nobody asks for the reference's log-probs",

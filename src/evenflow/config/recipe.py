@@ -30,6 +30,7 @@ from evenflow.config.sections import (
     RewardConfig,
     RolloutConfig,
     Section,
+    refuse_server,
 )
 from evenflow.errors import UserError
 from evenflow.objectives import PRESETS, Choices, Objective, Setting, preset
@@ -142,6 +143,8 @@ class TrainConfig(Recipe):
                 f"train.mini_batch_questions: {mini} does not divide rollout.questions "
                 f"({rollout.questions}); mini-batches hold whole groups of equal number"
             )
+        if problem := refuse_server(rollout.engine, rollout.server):
+            yield f"rollout.{problem}"
         if (data.task is None) == (data.train is None):
             yield (
                 "data.task, data.train: name exactly one source of questions, a built-in task or "

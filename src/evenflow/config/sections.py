@@ -169,8 +169,17 @@ class RolloutConfig(Section):
     """Further tokens that end an answer, beside the model's own end tokens: numbers, or texts, each
     of which stands for every token that is decoded to just that."""
     engine: str = "embedded"
-    """What samples the answers, in training and on held-out questions: embedded, or an engine of
-    your own as my_module:MyEngine (docs/architecture.md)."""
+    """What samples the answers, in training and on held-out questions: embedded, vllm (extra
+    `vllm`, docs/engines.md), or an engine of your own as my_module:MyEngine
+    (docs/architecture.md)."""
+    server: str | list[str] | None = None
+    """With engine vllm: the URL of a running vLLM server that samples, or those of several. null:
+    vLLM runs in this process."""
+    timeout: Seconds = 600.0
+    """Seconds without a sign of a server after which it counts as lost."""
+    gpu_share: float = Field(default=0.4, gt=0, le=1)
+    """Part of the GPU's memory that vLLM in this process takes while it samples, for its weights
+    and cache; it gives them back while the run learns."""
     max_batch: PositiveInt = 512
     """Answers decoded at once; lower it when sampling runs out of memory."""
     decoding: Literal["auto", "dynamic", "static"] = "auto"
@@ -183,6 +192,15 @@ class RolloutConfig(Section):
     max_rounds: PositiveInt = 10
     """With dynamic_sampling: at most so many rounds of sampling a step; then it learns from what
     there is."""
+
+
+def refuse_server(engine: str, server: str | list[str] | None) -> str | None:
+    """A sentence where servers are named for another engine than vLLM, or none are in the list."""
+    if server is not None and engine != "vllm":
+        return f"server: is for engine: vllm, and the engine is {engine}; name vllm, or no server"
+    if isinstance(server, list) and not server:
+        return "server: is an empty list; name the URL of a vLLM server, or leave it null"
+    return None
 
 
 class OptimizerConfig(Section):

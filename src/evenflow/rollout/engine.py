@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 from evenflow.data import Prompt
 from evenflow.errors import UserError
@@ -18,8 +19,13 @@ from evenflow.rollout.sampling import Sampling
 FIELD = "rollout.engine"
 ROUNDING = 0.01
 """By how much a log-prob may lie above 0, from arithmetic."""
-ENGINES = {"embedded": "evenflow.rollout.embedded.engine:EmbeddedEngine"}
+ENGINES = {
+    "embedded": "evenflow.rollout.embedded.engine:EmbeddedEngine",
+    "vllm": "evenflow.rollout.vllm.engine:VllmEngine",
+}
 """Engines by name; any other is given by its import path."""
+SERVERS = "evenflow.rollout.vllm.server:ServerEngine"
+"""In place of `vllm` where servers are named."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Engine(Protocol):
     """Samples groups of answers from the policy that it was last given.
 
     One of your own is named by `rollout.engine: my_module:MyEngine`, and made as
-    ``MyEngine(tokenizer=…, max_batch=…)``.
+    ``MyEngine(tokenizer=…, max_batch=…)``. If it has a method ``rest()``, that is called where
+    nothing is sampled for a while, so that learning can have its memory; see `rest`.
     """
 
     def update(self, policy: Policy, version: int) -> None:
@@ -71,13 +78,29 @@ class Engine(Protocol):
         ...
 
 
-def build_engine(name: str, tokenizer: Any, max_batch: int, decoding: str = "auto") -> Engine:
+def build_engine(
+    name: str,
+    tokenizer: Any,
+    max_batch: int,
+    decoding: str = "auto",
+    *,
+    gpu_share: float = 0.4,
+    server: str | Sequence[str] | None = None,
+    timeout: float = 600.0,
+    folder: Path | None = None,
+) -> Engine:
     """The engine of that name or import path, without a policy yet. `max_batch`: the most answers
-    sampled at once; `decoding`: how the embedded engine decodes (`rollout.decoding`). UserError
-    that names what is wrong, now or whenever one of your own raises."""
+    sampled at once; then what is for some of ours alone, the fields of `rollout` of these names,
+    and the `folder` through which servers are given weights (None: a temporary one). UserError that
+    names what is wrong, now or whenever one of your own raises."""
+    both = {"tokenizer": tokenizer, "max_batch": max_batch}
+    if name == "vllm" and server is not None:
+        urls = [server] if isinstance(server, str) else [*server]
+        ours = load_object(SERVERS, FIELD)
+        return ours(**both, urls=urls, timeout=timeout, folder=folder)
     if name in ENGINES:
-        ours = load_object(ENGINES[name], FIELD)
-        return ours(tokenizer=tokenizer, max_batch=max_batch, decoding=decoding)
+        own = {"embedded": {"decoding": decoding}, "vllm": {"gpu_share": gpu_share}}
+        return load_object(ENGINES[name], FIELD)(**both, **own[name])
     factory = load_object(name, FIELD, ENGINES)
     try:
         engine = factory(tokenizer=tokenizer, max_batch=max_batch)
@@ -88,6 +111,15 @@ def build_engine(name: str, tokenizer: Any, max_batch: int, decoding: str = "aut
         raise raised(made, error) from error
     require_methods(engine, ("update", "limits", "groups"), f"{FIELD}: {name}")
     return engine if is_ours(engine) else Guarded(engine)
+
+
+def rest(engine: Engine) -> None:
+    """Tell an engine that has a use for it (a method ``rest()``) that nothing is sampled for a
+    while. It is woken by the next `update`, or by `groups`."""
+    own = engine.engine if isinstance(engine, Guarded) else engine
+    if hasattr(own, "rest"):
+        with calling(FIELD, own, "rest"):
+            cast(Any, own).rest()
 
 
 class Guarded:

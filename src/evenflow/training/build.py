@@ -200,7 +200,15 @@ def engine_for(
 ) -> Engine:
     """The recipe's engine with this policy; refuses questions that it cannot answer."""
     rollout = config.rollout
-    engine = build_engine(rollout.engine, tokenizer, rollout.max_batch, rollout.decoding)
+    engine = build_engine(
+        rollout.engine,
+        tokenizer,
+        rollout.max_batch,
+        rollout.decoding,
+        gpu_share=rollout.gpu_share,
+        server=rollout.server,
+        timeout=rollout.timeout,
+    )
     engine.update(policy, 0)
     limits = limits_of(engine, questions.all)
     require_vocabulary(questions.all, tokenizer, policy.model)

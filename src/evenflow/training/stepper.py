@@ -22,7 +22,7 @@ from evenflow.imports import ask, calling
 from evenflow.objectives import Answers, Objective
 from evenflow.policy.policy import Policy
 from evenflow.rollout.collect import Batch, Collector, Phase
-from evenflow.rollout.engine import limits_of
+from evenflow.rollout.engine import limits_of, rest
 from evenflow.rollout.group import count_answers, count_tokens
 from evenflow.run.console import console
 from evenflow.training.budget import Spent
@@ -73,6 +73,7 @@ class Stepper:
         asked, left = self.spent.questions, self.spent.left(config)
         self.engine.update(self.policy, self.learner.version)
         batch = self.collector.collect(step, asked, left, phase)
+        rest(self.engine)
         groups, metrics = batch.groups, batch.metrics
         self.asked = {group.prompt.key: group.prompt for group in groups}
         if self.memory is not None and groups:
@@ -130,6 +131,7 @@ class Stepper:
                 lambda _: contextlib.nullcontext(),
             )
         self.engine.update(self.policy, self.learner.version)
+        rest(self.engine)
         # Remembered with the log Z that comes of them, even if the step fails.
         self.spent.answers += count_answers(groups)
         self.spent.tokens += count_tokens(groups)

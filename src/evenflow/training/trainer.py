@@ -18,6 +18,7 @@ from evenflow.errors import UserError
 from evenflow.policy.loading import load_tokenizer
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.collect import Collector
+from evenflow.rollout.engine import rest
 from evenflow.run import checkpoints
 from evenflow.run.console import Display, before_after, console, show_rows
 from evenflow.run.folder import (
@@ -114,6 +115,7 @@ class Trainer:
         self.rewards = build_rewards(config, rewards)
         self.on_step, self.on_evaluation = on_step, on_evaluation
         self.engine = engine_for(config, self.questions, self.tokenizer, self.policy)
+        rest(self.engine)
         self.sampling = build_sampling(config, self.tokenizer, self.policy.model, self.questions)
         self.held_out = build_held_out(
             config, self.questions, self.rewards, self.tokenizer, self.policy
@@ -274,6 +276,7 @@ class Trainer:
         self.engine.update(self.policy, self.stepper.learner.version)
         with self._phase("evaluation", display):
             self.after, samples, self.right = self.held_out.evaluate(self.policy, self.engine)
+        rest(self.engine)
         if self.on_evaluation is not None and self.on_evaluation(self.step, self.after):
             self.stopping = True
         columns = {f"test/{name}": score for name, score in self.after.items()}

@@ -14,7 +14,7 @@ from evenflow.run.files import json_line, read_jsonl, write_atomic, write_json, 
 ANSWERS, CONFIG, RESULT, SAMPLING = "answers.jsonl", "config.yaml", "result.json", "sampling.json"
 # What may change when an evaluation goes on; all else would draw or grade other answers.
 FREE = {
-    *("device", "threads", "max_batch", "output"),
+    *("device", "threads", "max_batch", "output", "server", "timeout", "gpu_share"),
     *("contest_ratings", "user_ratings", "grading_timeout"),
 }
 REGRADED = {*FREE, "grader", "right", "data", "gold_column"}

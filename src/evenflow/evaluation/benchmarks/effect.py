@@ -25,6 +25,11 @@ def without_effect(config: BenchmarkConfig, rows: Sequence[Row]) -> list[str]:
         "grading_timeout": no_reward,
         "prompt_template": (bool(rows) and all(chats), "every question is chat messages already"),
         "chat_template_kwargs": (config.chat is False and not any(chats), "chat is false"),
+        "gpu_share": (
+            config.engine != "vllm" or config.server is not None,
+            "only engine: vllm without a server takes a share of the GPU",
+        ),
+        "timeout": (config.server is None, "only a server is waited for"),
         "top_p": (config.temperature == 0, "temperature: 0 is greedy"),
     }
     defaults = BenchmarkConfig.model_fields

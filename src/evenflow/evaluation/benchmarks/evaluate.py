@@ -69,7 +69,7 @@ from evenflow.sandbox import Sandbox
 
 LONGEST = 8192
 """Tokens of an answer, where the model has room for them: what FlowRL trains with."""
-OF_SAMPLING = {"device", "threads", "max_batch"}
+OF_SAMPLING = {"device", "threads", "max_batch", "gpu_share", "server", "timeout"}
 """Options that change no answer, and mean nothing where none is sampled."""
 
 
@@ -230,7 +230,14 @@ def sampled(
     data = DataConfig(chat=form.chat, chat_template_kwargs=form.arguments)
     stop_at = [*config.stop, *chat_ends(prompts, data, tokenizer, policy.model)]
     ends = stop_ids(stop_at, tokenizer, policy.model, "stop")
-    engine = build_engine(config.engine, tokenizer, config.max_batch)
+    engine = build_engine(
+        config.engine,
+        tokenizer,
+        config.max_batch,
+        gpu_share=config.gpu_share,
+        server=config.server,
+        timeout=config.timeout,
+    )
     engine.update(policy, 0)
     limits, longest = limits_of(engine, prompts), max(len(prompt.ids) for prompt in prompts)
     reads = limits.positions or sys.maxsize

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from evenflow.data import Prompt
+from evenflow.errors import UserError
 from evenflow.rollout.decoding import texts_of
 from evenflow.rollout.group import Group
 from evenflow.rollout.sampling import Sampling
@@ -36,12 +37,12 @@ def parameters(sampling: Sampling, count: int, seed: int) -> dict[str, Any]:
 
     Where answers end is ours to say: by `stop_ids`, and the model's own end token is no exception.
     Log-probs are asked for of the drawn token alone. Greedy decoding gives one answer, whatever
-    the count: vLLM refuses to repeat it. ValueError for what vLLM cannot sample.
+    the count: vLLM refuses to repeat it. UserError for what vLLM cannot sample.
     """
     if 0 < sampling.temperature < COLDEST:
-        raise ValueError(
-            f"vLLM samples at temperatures from {COLDEST:g}, or at 0 (greedy); "
-            f"{sampling.temperature:g} was asked for"
+        raise UserError(
+            f"temperature: vLLM samples at {COLDEST:g} and above, or at 0 (greedy), and "
+            f"{sampling.temperature:g} is asked for; raise it, or take engine=embedded"
         )
     return {
         "n": count if sampling.temperature else 1,
@@ -81,13 +82,13 @@ def group_of(
     version: int,
 ) -> Group:
     """The group of the answers to one prompt, `count` of them; one alone, from greedy decoding, is
-    each of the group. ValueError for an answer that neither ended nor was cut off at its limit:
+    each of the group. UserError for an answer that neither ended nor was cut off at its limit:
     vLLM gave it up."""
     if len(answers) == 1:
         answers = [*answers] * count
     for answer in answers:
         if answer.reason not in (WHOLE, CUT_OFF):
-            raise ValueError(f"vLLM gave up an answer ({answer.reason})")
+            raise UserError(f"rollout.engine: vLLM gave up an answer ({answer.reason})")
     ids = [answer.ids for answer in answers]
     finished = [answer.reason == WHOLE for answer in answers]
     return Group(

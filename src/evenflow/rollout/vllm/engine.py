@@ -21,14 +21,14 @@ from evenflow.rollout.engine import FIELD, Limits
 from evenflow.rollout.group import Group
 from evenflow.rollout.sampling import Sampling
 from evenflow.rollout.vllm.answers import Answer, group_of, parameters, seeds_of
-from evenflow.rollout.vllm.start import import_vllm, require_parity, require_vllm, start
-from evenflow.rollout.vllm.weights import (
+from evenflow.rollout.vllm.handover import (
     named_weights,
     save_adapter,
     shapes_of,
     uses_adapter,
     whole_model,
 )
+from evenflow.rollout.vllm.start import import_vllm, require_parity, require_vllm, start
 
 
 class VllmEngine:

@@ -16,10 +16,9 @@ import numpy as np
 import torch
 
 from evenflow.errors import UserError
-from evenflow.machine import memory_ran_out
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import vocabulary
-from evenflow.rollout.vllm.weights import room_for_adapter, whole_model
+from evenflow.rollout.vllm.handover import room_for_adapter, whole_model
 
 CPU_CACHE = 2**30
 """Bytes of keys and values on a CPU, at most: what no answer reaches is never touched."""
@@ -88,12 +87,11 @@ def start(policy: Policy, folder: Path, *, max_batch: int, gpu_share: float) -> 
         try:
             return vllm.LLM(**options)
         except Exception as error:
-            if memory_ran_out(error):
-                raise
             reason = " ".join(str(error).split())[:600]
             raise UserError(
                 f"rollout.engine: vllm {vllm.__version__} does not start with "
-                f"{type(model).__name__}: {reason}; take rollout.engine=embedded where it cannot"
+                f"{type(model).__name__}: {reason}; lower rollout.gpu_share or rollout.max_batch "
+                "where memory is short, and take rollout.engine=embedded for what it cannot run"
             ) from error
 
 
