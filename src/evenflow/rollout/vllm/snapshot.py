@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from evenflow.policy.policy import Policy
-from evenflow.rollout.vllm.weights import (
+from evenflow.rollout.vllm.handover import (
     room_for_adapter,
     save_adapter,
     uses_adapter,
