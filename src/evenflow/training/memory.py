@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from evenflow.config import TrainConfig
 from evenflow.policy.shape import Shape
 from evenflow.rollout.embedded.refill import cache_bytes, largest_shape
+from evenflow.rollout.vllm.start import CPU_CACHE
 
 SAFE = 0.92
 """Of a device's memory: the rest goes to its libraries and to gaps between allocations."""
@@ -16,7 +17,7 @@ SURE = 0.75
 FIELDS = {
     "weights": "train with model.lora",
     "gradients and Adam": "train with model.lora",
-    "sampling cache": "lower rollout.max_batch",
+    "sampling cache": "lower rollout.max_batch, with vLLM rollout.gpu_share",
     "activations": "lower train.micro_batch_tokens, or set model.gradient_checkpointing=true",
     "logits": "lower model.logprob_chunk",
 }
@@ -40,6 +41,9 @@ class Held:
     """Whether layers and log-probs are compiled, and hold fewer intermediates."""
     static: bool = False
     """Whether answers are decoded with static shapes (`rollout.decoding`)."""
+    engine: float | None = None
+    """Bytes that an engine takes while it samples (`engine_bytes`); None: it is the embedded one,
+    whose cache is estimated."""
 
 
 def weights_held(
@@ -57,6 +61,17 @@ def weights_held(
     return (1 + reference) * half * parameters + masters + 4.0 * beside
 
 
+def engine_bytes(config: TrainConfig, weights: float, room: float | None) -> float | None:
+    """Bytes that vLLM takes while it samples, from those of a model's weights and those of the
+    whole GPU (None: there is none); None for engines whose cache is estimated, or not known."""
+    rollout = config.rollout
+    if rollout.engine != "vllm":
+        return None
+    if rollout.server is not None:
+        return 0.0
+    return weights + CPU_CACHE if room is None else rollout.gpu_share * room
+
+
 def estimate(config: TrainConfig, shape: Shape, held: Held, longest: int) -> dict[str, float]:
     """Bytes by purpose, `longest` the tokens of the longest prompt; weights, moments and cache are
     counted, the rest comes from measured runs (docs/results/speed.json). Answers are as long as
@@ -67,7 +82,9 @@ def estimate(config: TrainConfig, shape: Shape, held: Held, longest: int) -> dic
     learned = (config.train.mini_batch_questions or rollout.questions) * rollout.num_generations
     position = half * shape.cached * shape.layers  # of keys and values
     cache = min(rollout.max_batch, answers) * reach * position
-    if held.static:
+    if held.engine is not None:
+        cache = held.engine
+    elif held.static:
         slots = largest_shape(
             rollout.questions,
             rollout.num_generations,

@@ -17,7 +17,15 @@ from evenflow.rollout.embedded.engine import is_static
 from evenflow.training.build import load_questions
 from evenflow.training.cost import COMPILED, EAGER, ON_CPU, Phase, Speed, Work, phases
 from evenflow.training.devices import Device
-from evenflow.training.memory import SAFE, Held, estimate, recomputes, too_much, weights_held
+from evenflow.training.memory import (
+    SAFE,
+    Held,
+    engine_bytes,
+    estimate,
+    recomputes,
+    too_much,
+    weights_held,
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ def plan(
         recompute=False,
         compiled=compiled,
         static=static,
+        engine=engine_bytes(config, half * shape.parameters, device.memory if device.gpu else None),
     )
     room = SAFE * device.memory
     recompute = recomputes(config, shape, held, lengths.longest, room if device.gpu else None)

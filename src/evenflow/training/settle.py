@@ -14,7 +14,7 @@ from evenflow.policy.recompute import recompute_activations
 from evenflow.policy.shape import shape_of
 from evenflow.rollout.embedded.engine import is_static
 from evenflow.training.build import Questions
-from evenflow.training.memory import SAFE, Held, estimate, least, recomputes, remedy
+from evenflow.training.memory import SAFE, Held, engine_bytes, estimate, least, recomputes, remedy
 
 GIB = 2**30
 
@@ -76,11 +76,16 @@ def longest_prompt(questions: Questions) -> int:
 def held_by(config: TrainConfig, policy: Policy) -> Held:
     """What a policy that is there holds."""
     weights = (*policy.parameters(), *policy.masters.values.values())
+    half = 4 if policy.compute_dtype == torch.float32 else 2
+    gpu = policy.device.type == "cuda"
+    model = half * sum(p.numel() for p in policy.model.parameters())
+    total = torch.cuda.get_device_properties(policy.device).total_memory if gpu else None
     return Held(
         weights=float(sum(p.numel() * p.element_size() for p in weights)),
         trained=sum(p.numel() for p in policy.parameters() if p.requires_grad),
-        half=4 if policy.compute_dtype == torch.float32 else 2,
+        half=half,
         recompute=policy.recomputes,
         compiled=policy.compiler is not None and policy.compiler.working,
-        static=is_static(config.rollout.decoding, gpu=policy.device.type == "cuda"),
+        static=is_static(config.rollout.decoding, gpu=gpu),
+        engine=engine_bytes(config, model, total),
     )

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import os
 import random
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,8 @@ def _undisturbed(device: torch.device) -> Iterator[None]:
     os.environ.update(SWITCHES)
     devices = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of what it uses of PyTorch
             yield
     finally:
         random.setstate(states[0])
