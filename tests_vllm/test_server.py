@@ -20,7 +20,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from evenflow.config import LoraConfig
+from evenflow.config import LoraConfig, TrainConfig, load
 from evenflow.data import Prompt
 from evenflow.errors import UserError
 from evenflow.policy.adapters import new_adapter
@@ -30,6 +30,8 @@ from evenflow.rollout.engine import sample
 from evenflow.rollout.group import Group
 from evenflow.rollout.sampling import Sampling
 from evenflow.rollout.vllm.server import ServerEngine
+from evenflow.run.folder import begin, run_folder
+from evenflow.training.trainer import Trainer
 
 TIED = resolve("builtin:countdown")
 STARTS_WITHIN = 300
@@ -244,6 +246,42 @@ def test_what_nobody_waits_for_is_dropped_at_the_server_too(
     running.close()  # type: ignore[attr-defined]
     engine.update(policy, 1)  # its prefix cache is free, or this would fail
     assert worst_gap(policy, answers(engine, 2)) < 1e-4
+
+
+def test_a_run_of_two_steps_and_its_evaluations(
+    servers: dict[str, Running], tmp_path: Path
+) -> None:
+    config = load(
+        TrainConfig,
+        None,
+        [
+            "algorithm=tba",
+            "data.task=countdown",
+            "data.train_questions=64",
+            "rollout.engine=vllm",
+            f"rollout.server={servers['tied'].url}/v1",
+            "rollout.timeout=120",
+            "rollout.questions=8",
+            "rollout.num_generations=8",
+            "rollout.max_completion_length=40",
+            "evaluation.every=2",
+            "train.steps=2",
+            "train.learning_rate=1e-3",
+            f"output={tmp_path / 'run'}",
+            "device=cpu",
+        ],
+    )
+    result = Trainer(config, begun(config)).run()
+    assert result.steps == 2
+    assert result.before["accuracy"] > 0.1  # an untrained model has none
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(rows) == 3
+
+
+def begun(config: TrainConfig) -> Path:
+    folder = run_folder(config.output, "test")
+    begin(config, folder)
+    return folder
 
 
 def test_a_server_that_is_killed_in_the_middle_ends_in_a_sentence(

@@ -9,16 +9,15 @@ from typing import Any
 from transformers import AutoConfig
 
 from evenflow.errors import UserError
-from evenflow.rollout.vllm.answers import Answer
+from evenflow.rollout.vllm.answers import CUT_OFF, WHOLE, Answer
 from evenflow.rollout.vllm.client import FIELD, KEYS, Address, Connection, Lost, Refused
 from evenflow.rollout.vllm.snapshot import Weights
+from evenflow.rollout.vllm.trial import Trial, require_processed
 
 CHANGING = "evenflow-changing"
 """The label of weights that are being replaced: nobody asked for those."""
 RESET_PAUSE = 0.2
 """Seconds until a prefix cache that was in use is asked to be emptied again."""
-SHARPEST = 1e-3
-"""By how much the log-prob of the one token that top-k leaves may differ from 0."""
 NO_LOGPROBS: dict[str, Any] = {"token_logprobs": None}
 OURS = {"repetition_penalty": 1.0, "min_p": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 """Said with every request: a server takes what is left out from the model's generation config."""
@@ -45,7 +44,7 @@ class Replica:
         self.adapter: str | None = None
         """The label of the adapter that it was given last."""
         self.holds: Weights | None = None
-        """None: not known; it may not be asked."""
+        """Said by the engine; None: not known, so it may not be asked."""
         self.why = ""
         """Why it is out of use, if it is."""
 
@@ -95,14 +94,23 @@ class Replica:
                 f"{getattr(found, name, None)}, that of model.path is {config[name]}"
             )
 
+    def begin(
+        self, connection: Connection, weights: Weights, like: dict[str, Any], trial: Trial
+    ) -> list[Answer]:
+        """Meet it, give it these weights, and try it; its answers to the trial."""
+        self.meet(connection)
+        self.require_like(like)
+        self.load(connection, weights)
+        sharp = self.complete(connection, weights, trial.prompt, trial.sharp)
+        require_processed(self.url, sharp)
+        return self.complete(connection, weights, trial.prompt, trial.plain)
+
     def load(self, connection: Connection, weights: Weights) -> None:
         """Give it these weights, and have it forget what it computed with others."""
-        self.holds = None
         if weights.kind == "adapter":
             self._load_adapter(connection, weights)
         elif weights.kind == "whole":
             self._load_whole(connection, weights)
-        self.holds = weights
 
     def _load_whole(self, connection: Connection, weights: Weights) -> None:
         try:
@@ -181,6 +189,8 @@ class Replica:
         if got != list(prompt):
             raise self._odd("answers to another prompt")
         for answer in answers:
+            if answer.reason not in (WHOLE, CUT_OFF):
+                raise Lost(f"it gave up an answer ({answer.reason})")
             if not _numbers(answer.ids, int):
                 raise self._odd("no token ids; take a newer release of vLLM (0.32 gives them)")
             if not _numbers(answer.logprobs, float):
@@ -191,15 +201,6 @@ class Replica:
                     f"{how['max_tokens']} of both were asked for"
                 )
         return answers
-
-    def require_processed(self, answers: list[Answer]) -> None:
-        """Refuse a server whose log-probs are not those of the distribution that it draws from:
-        `answers` were sampled among the one likeliest token, so theirs are all 0."""
-        if any(abs(value) > SHARPEST for answer in answers for value in answer.logprobs):
-            raise UserError(
-                f"{FIELD}: {self.url} gives log-probs of another distribution than it draws from; "
-                "start it with --logprobs-mode processed_logprobs"
-            )
 
     def _odd(self, what: str) -> UserError:
         return UserError(f"{FIELD}: {self.url} gave {what}")

@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from evenflow.data import Prompt
 from evenflow.errors import UserError
 from evenflow.policy.policy import Policy
+from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.engine import Limits
 from evenflow.rollout.group import Group
@@ -37,17 +38,14 @@ from evenflow.rollout.vllm.client import (
     Refused,
     read_key,
 )
+from evenflow.rollout.vllm.handover import whole_model
 from evenflow.rollout.vllm.replica import Replica
 from evenflow.rollout.vllm.snapshot import Weights, config_of, write
+from evenflow.rollout.vllm.trial import Trial, require_same
 
 LOG = logging.getLogger(__name__)
 KNOCK = 5.0
 """Seconds in which a server that failed must show that it is well again."""
-TOLERANCE = 0.25
-"""Nats a token by which the log-probs of the same weights may differ in the mean: bfloat16 makes
-0.01 of them, another model more than 1."""
-PROBE = "1 2 3 4 5 6 7 8"
-"""What a server is tried with: text that every tokenizer can spell."""
 NO_POLICY = "the engine has no policy yet: call update(policy, version) first"
 GO_ON = (
     "what was saved is whole, and the answers under way are lost; start the server again, then go "
@@ -105,18 +103,30 @@ class ServerEngine:
             self.updates += 1
             self.weights = write(policy, f"{self.name}-{self.updates}", self.folder)
             self.policy, self.version = policy, version
-        behind = [replica for replica in self.replicas if replica.holds is not self.weights]
+        weights, trial = self.weights, Trial.of(policy, self.tokenizer)
+        behind = [replica for replica in self.replicas if replica.holds is not weights]
+        known = [replica for replica in behind if replica.holds is not None]
+        for replica in behind:
+            replica.holds = None  # until all of it is there
         out = [replica for replica in behind if replica.why]
         ready = [replica for replica in behind if not replica.why]
         ready += [replica for replica, _ in self._each(out, KNOCK, Replica.knock)]
-        bring = functools.partial(self._bring, like=config_of(policy))
-        for replica, trial in self._each(ready, self.timeout, bring):
-            if trial is not None:
+        like = config_of(policy)
+
+        def bring(replica: Replica, connection: Connection) -> list[Answer] | None:
+            if replica in known:
+                return replica.load(connection, weights)
+            return replica.begin(connection, weights, like, trial)
+
+        for replica, tried in self._each(ready, self.timeout, bring):
+            if tried is not None:
                 try:
-                    self._require_same(replica, trial)
+                    require_same(replica.url, policy, trial, tried)
                 except UserError as error:
                     self._leave_out(replica, error)
-            if replica.why and replica.holds is not None:
+                    continue
+            replica.holds = weights
+            if replica.why:
                 LOG.warning("%s: %s is back, and has the newest weights", FIELD, replica.url)
                 replica.why = ""
         self.begun = True
@@ -142,54 +152,6 @@ class ServerEngine:
                     self._leave_out(replica, failure)
         return done
 
-    def _bring(
-        self, replica: Replica, connection: Connection, like: dict[str, Any]
-    ) -> list[Answer] | None:
-        """Give it the weights; its answers to the trial, if it was not known or not well."""
-        assert self.weights is not None
-        new = replica.holds is None
-        if new:
-            replica.meet(connection)
-            replica.require_like(like)
-        replica.load(connection, self.weights)
-        if not new:
-            return None
-        prompt = self._trial_prompt
-        sharp = parameters(Sampling(4, top_k=1), 1, 0)
-        replica.require_processed(replica.complete(connection, self.weights, prompt, sharp))
-        return replica.complete(connection, self.weights, prompt, self._trial)
-
-    @property
-    def _trial_prompt(self) -> list[int]:
-        assert self.policy is not None
-        if self.tokenizer is None:
-            return list(range(min(8, vocabulary(self.policy.model))))
-        return self.tokenizer.encode(PROBE, add_special_tokens=False)[:16] or [0]
-
-    @property
-    def _trial(self) -> dict[str, Any]:
-        assert self.policy is not None
-        return parameters(Sampling(8, self.policy.temperature), 4, 0)
-
-    def _require_same(self, replica: Replica, trial: list[Answer]) -> None:
-        """Refuse a server whose log-probs are not the policy's."""
-        assert self.policy is not None
-        ids = [answer.ids for answer in trial]
-        own = self.policy.score([self._trial_prompt] * len(ids), ids).tolist()
-        gaps = [
-            abs(ours - theirs)
-            for row, answer in zip(own, trial, strict=True)
-            for ours, theirs in zip(row, answer.logprobs, strict=False)  # padded
-        ]
-        gap = sum(gaps) / len(gaps)
-        if not gap <= TOLERANCE:
-            replica.holds = None
-            raise UserError(
-                f"{FIELD}: {replica.url} serves another model than the policy: it was given the "
-                f"same weights, and its log-probs of {replica.model} differ by {gap:.3g} nats a "
-                "token in the mean; start it with the recipe's model.path, and without quantization"
-            )
-
     def _leave_out(self, replica: Replica, error: Exception) -> None:
         """Ask it no more until the next update; said once. Before the first step nothing is left
         out: what is wrong is raised."""
@@ -206,7 +168,7 @@ class ServerEngine:
             ) from None
         if not replica.why:
             LOG.warning("%s: %s is left out until it is well again: %s", FIELD, replica.url, error)
-        replica.why = str(error)
+        replica.why = replica.why or str(error)
 
     @property
     def _ready(self) -> list[Replica]:
@@ -222,13 +184,13 @@ class ServerEngine:
         """What all servers have room for."""
         if self.policy is None:
             raise ValueError(NO_POLICY)
-        known = [each for each in self.replicas if each.positions is not None]
-        least = min(known, key=lambda replica: replica.positions or 0, default=None)
-        return Limits(
-            positions=least.positions if least else None,
-            remark=f" (--max-model-len of {least.url})" if least else "",
-            vocabulary=vocabulary(self.policy.model),
-        )
+        model = whole_model(self.policy)
+        limit = reach(model, [len(prompt.ids) for prompt in prompts]) if prompts else None
+        said = "" if limit is None else remark(model, limit)
+        for replica in self.replicas:
+            if replica.positions is not None and (limit is None or replica.positions < limit):
+                limit, said = replica.positions, f" (--max-model-len of {replica.url})"
+        return Limits(positions=limit, remark=said, vocabulary=vocabulary(model))
 
     def groups(
         self,
