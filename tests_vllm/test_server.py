@@ -265,6 +265,7 @@ def test_a_run_of_two_steps_and_its_evaluations(
             "rollout.num_generations=8",
             "rollout.max_completion_length=40",
             "evaluation.every=2",
+            "evaluation.num_generations=1",
             "train.steps=2",
             "train.learning_rate=1e-3",
             f"output={tmp_path / 'run'}",
