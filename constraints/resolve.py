@@ -9,6 +9,9 @@ stays until the command is run again. Name files to write only those: ``resolve.
 - ``lowest.txt``: the lowest release of each dependency that ``pyproject.toml`` allows, and the
   newest of the tools that test it.
 - ``trl.txt``: the environment of ``make test-trl``.
+
+``vllm.txt``, of ``make test-vllm``, is not among them: what vLLM for CPUs asks for does not work
+together. It is what an environment holds that was put together by hand, as its first lines say.
 """
 
 from __future__ import annotations
@@ -52,10 +55,14 @@ def project() -> dict:
 
 
 def lowest() -> list[str]:
-    """Every requirement of the package and its extras, at the lowest release that it allows."""
+    """Every requirement of the package and its extras but vLLM, at the lowest release allowed."""
     extras = project()["optional-dependencies"]
     tools = [tool for tool in extras["dev"] if not tool.startswith(project()["name"])]
-    ours = [*project()["dependencies"], *(r for n, rs in extras.items() if n != "dev" for r in rs)]
+    apart = ("dev", "vllm")
+    ours = [
+        *project()["dependencies"],
+        *(r for name, rs in extras.items() if name not in apart for r in rs),
+    ]
     floors = [re.sub(r">=\s*([^,;]+).*", r"==\1", requirement) for requirement in ours]
     return [*floors, *tools]
 

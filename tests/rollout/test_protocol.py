@@ -181,6 +181,39 @@ def test_its_own_sentence_stays(recipe: Make, monkeypatch: pytest.MonkeyPatch) -
     assert said(recipe(f"rollout.engine={HERE}:Own")) == "the server is asleep; wake it"
 
 
+class Resting(Own):
+    """Writes down what is asked of it, in order."""
+
+    log: ClassVar[list[str]] = []
+
+    def groups(self, prompts: Any, count: int, sampling: Any, *, seed: Any) -> Iterator[Any]:
+        self.log.append("groups")
+        return super().groups(prompts, count, sampling, seed=seed)
+
+    def rest(self) -> None:
+        self.log.append("rest")
+
+
+def test_an_engine_is_told_when_nothing_is_sampled_for_a_while(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Resting, "log", [])
+    config = recipe(f"rollout.engine={HERE}:Resting", "train.steps=2")
+    Trainer(config, open_run(config, "test")).run()
+    assert Resting.log == ["rest", *["groups", "rest"] * 2]
+
+
+def test_an_engine_that_raises_when_it_is_to_rest(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("not now")
+
+    monkeypatch.setattr(Resting, "rest", fail)
+    sentence = said(recipe(f"rollout.engine={HERE}:Resting"))
+    assert sentence.startswith("rollout.engine: Resting.rest raised ValueError: not now")
+
+
 class Lacking:
     def __init__(self, tokenizer: Any, max_batch: int) -> None: ...
 

@@ -39,7 +39,8 @@ MANNERS = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
 
 def require_vllm() -> None:
     """UserError where vLLM is not installed; it is not imported."""
-    if importlib.util.find_spec("vllm") is None:
+    found = importlib.util.find_spec("vllm")
+    if found is None or found.origin is None:  # a mere folder of that name
         raise UserError(
             "rollout.engine: vllm needs vLLM; pip install 'evenflow[vllm]' in an environment of "
             "its own, or take rollout.engine=embedded"
