@@ -243,17 +243,17 @@ def test_a_brief_failure_is_tried_again_and_not_told(
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("fault", [Fault(hang=True), Fault(drip=0.05)])
+@pytest.mark.parametrize("fault", [Fault(hang=True), Fault(drip=0.1)])
 def test_a_server_that_hangs_or_drips_is_given_up_when_time_is_up(
     fault: Fault, tiny_model: Path, policy: Policy, engine_of: Make
 ) -> None:
     with serving(tiny_model, tiny_model, script=nth(COMPLETIONS, TRIAL, fault)) as servers:
-        engine = engine_of(servers, timeout=3.0)
+        engine = engine_of(servers, timeout=20.0)
         engine.update(policy, 0)
-        engine.timeout = 0.7
+        engine.timeout = 2.5
         began = time.monotonic()
         assert places(engine, 4) == [0, 1, 2, 3]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert "no answer" in engine.replicas[0].why
 
 
@@ -265,14 +265,14 @@ def test_a_server_that_hangs_at_an_update_is_left_out_and_a_lone_one_ends_the_ru
         with serving(tiny_model, *[tiny_model] * others, script=hangs) as servers:
             engine = engine_of(servers)
             engine.update(policy, 0)
-            engine.timeout, began = 0.7, time.monotonic()
+            engine.timeout, began = 2.5, time.monotonic()
             if others:
                 engine.update(policy, 1)
                 assert places(engine, 3) == [0, 1, 2]
                 assert not servers[0].questions
             else:
                 assert "no server is left" in said(lambda: engine.update(policy, 1))  # noqa: B023
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize(
@@ -408,11 +408,11 @@ def test_one_that_stays_away_costs_an_update_no_more_than_a_knock(
     with serving(tiny_model, tiny_model, script=script) as servers:
         engine = engine_of(servers)
         engine.update(policy, 0)
-        engine.timeout = 0.7
+        engine.timeout = 2.5
         engine.update(policy, 1)  # it hangs
         engine.timeout, began = 60.0, time.monotonic()
         engine.update(policy, 2)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert len(servers[0].asked("/collective_rpc")) == 2
 
 
@@ -436,7 +436,7 @@ def test_when_nobody_waits_any_more_requests_are_dropped_and_threads_end(
             if thread.name.startswith("request "):
                 thread.join(5)
                 assert not thread.is_alive()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
 
 
 def test_an_interrupt_in_the_middle_drops_what_is_under_way(
