@@ -42,7 +42,7 @@ class RolloutConfig(Section):
     """Sample among the k likeliest tokens, 0 for all; refused in training."""
     max_completion_length: Count = 512
     """Longest answer in tokens, end token included; longer ones are cut off there."""
-    stop: list[str | int] = []
+    stop: list[str | int] = Field(default=[])
     """Further tokens that end an answer, beside the model's own end tokens: numbers, or texts, each
     of which stands for every token that is decoded to just that."""
     engine: str = "embedded"
