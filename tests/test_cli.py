@@ -39,6 +39,7 @@ COMMANDS = [
     "report",
     "sandbox",
     "config",
+    "recipes",
 ]
 
 
@@ -107,6 +108,58 @@ def test_help_helps(command: list[str], capsys: pytest.CaptureFixture[str]) -> N
         assert word in said
 
 
+def test_without_a_command_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main([])
+    assert done.value.code == 0
+    assert "post-train a model by a recipe" in capsys.readouterr().out
+
+
+def test_the_version_with_what_it_stands_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["--version"])
+    assert done.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith("evenflow 0.")
+    assert f"torch {torch.__version__}" in said
+
+
+def test_the_help_of_train_says_where_recipes_and_settings_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = capsys.readouterr().out
+    for words in ("`evenflow recipes`", "`evenflow config`", "evenflow train countdown seed=1"):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["train", "--model.path", "X"], "model.path=X"),
+        (["train", "countdown", "--model.path", "X"], "model.path=X"),
+        (["train", "countdown", "--model.path", "X", "seed=1"], "model.path=X"),
+        (["train", "countdown", "seed=1", "--seed=3"], "seed=3"),
+        (["eval", "--benchmark", "aime24"], "benchmark=aime24"),
+    ],
+)
+def test_a_setting_written_as_an_option_is_answered_with_its_form(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, *words)
+    assert said.endswith(f"a setting is written key=value: {meant}\n")
+
+
+def test_a_field_without_its_section_is_answered_with_both(
+    written: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, "train", written, "top_k=1")
+    assert "top_k: there is no such field; did you mean rollout.top_k?" in said
+    said = refused(capsys, "train", written, "logprob_chunks=1")
+    assert "did you mean model.logprob_chunk?" in said
+
+
 def test_a_wrong_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         main(["trane"])
@@ -145,7 +198,7 @@ def test_a_reader_that_has_seen_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 BAD = {
     "none.yaml": "none.yaml: there is no such recipe",
-    "train.stps=1": "train.stps: there is no such field; did you mean steps?",
+    "train.stps=1": "train.stps: there is no such field; did you mean train.steps?",
     "model.path=nowhere/at/all": "model.path: there is no folder nowhere/at/all",
     "data.task=chess": "data.task 'chess': is neither package.module:class nor built in",
     "data.task_options={numbers: 9}": "2 to 5 numbers",

@@ -24,7 +24,7 @@ examples:
   evenflow eval model.path=MODEL benchmark=aime24 output=runs/aime    # again: goes on
   evenflow eval aime.yaml model.path=runs/latest                      # a file of such settings
   evenflow eval --regrade runs/aime grader=dapo                       # needs no model
-  evenflow eval recipes/countdown.yaml model.path=runs/latest
+  evenflow eval countdown model.path=runs/latest
 """
 
 
@@ -43,6 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Measure a model on a benchmark, or on the held-out questions of a recipe."""
+    file, settings = file_and_settings(options.words)
     import json
 
     from evenflow.config import BenchmarkConfig, TrainConfig, parse_setting, read_yaml, resolve
@@ -53,7 +54,6 @@ def run(options: Namespace) -> None:
     if options.regrade is not None:
         benchmarks.regrade(options.regrade, options.words)
         return
-    file, settings = file_and_settings(options.words)
     values = {} if file is None else read_yaml(Path(file))
     changes = [parse_setting(setting) for setting in settings]
     if "benchmark" in values.keys() | dict(changes).keys():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evenflow.errors import UserError
+from evenflow.installation import how_to_install
 from evenflow.run.files import finite, keep_rows, read_jsonl, writable, write_atomic, writing
 
 __all__ = ["MetricsLog", "read_jsonl"]
@@ -79,7 +80,7 @@ def _package(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise UserError(
-            f"log.backends: {extra} is not installed; pip install 'evenflow[{extra}]'"
+            f"log.backends: {extra} is not installed; {how_to_install(extra)}"
         ) from None
 
 

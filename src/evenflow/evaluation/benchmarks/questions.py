@@ -22,6 +22,7 @@ from evenflow.evaluation.benchmarks.registry import (
     of_task,
 )
 from evenflow.evaluation.benchmarks.verdicts import PRESETS
+from evenflow.installation import how_to_install
 from evenflow.rewards.code.formats import checked_cases, seconds, without_tests
 from evenflow.tasks import TASKS, get_task
 
@@ -108,7 +109,7 @@ def load_files(source: str, split: str, files: Sequence[str]) -> list[Row]:
     try:
         from datasets import load_dataset
     except ImportError:
-        raise UserError("Hugging Face data sets need: pip install evenflow[data]") from None
+        raise UserError(f"Hugging Face data sets need: {how_to_install('data')}") from None
     address = f"hf://datasets/{source}/{versions[split]}"
     try:
         return [dict(row) for row in load_dataset("json", data_files=address, split="train")]
