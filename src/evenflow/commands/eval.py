@@ -89,14 +89,19 @@ def evaluate(config: TrainConfig) -> dict[str, float]:
         build_rewards,
         engine_for,
         load_questions,
+        require_columns,
     )
+    from evenflow.training.requirements import require_packages
 
+    require_packages(config)
     set_threads(config)
     device = choose_device(config.device)
     tokenizer = load_tokenizer(config.model.path)
     questions = load_questions(config, tokenizer, training=False)
     if not questions.test:
         raise UserError("data.test: eval needs held-out questions; name a file or dataset")
+    rewards = build_rewards(config)
+    require_columns(rewards, questions)
     policy = Policy(  # weights in float32, as in training, so that the numbers are the same
         load_model(config.model.path, torch.float32, config.model.attention),
         chunk=config.model.logprob_chunk,
@@ -106,6 +111,6 @@ def evaluate(config: TrainConfig) -> dict[str, float]:
     if separator is not None and config.build_objective().needs.head:
         make_room(policy.model, separator)
     engine = engine_for(config, questions, tokenizer, policy)
-    held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
+    held_out = build_held_out(config, questions, rewards, tokenizer, policy)
     assert held_out is not None
     return held_out.evaluate(policy, engine).scores

@@ -40,10 +40,12 @@ from evenflow.training.build import (
     engine_for,
     load_questions,
     policy_to_train,
+    require_columns,
 )
 from evenflow.training.facts import facts, true_log_z
 from evenflow.training.inputs import compared, marks_of
 from evenflow.training.metrics import shown
+from evenflow.training.requirements import require_packages
 from evenflow.training.settle import settle
 from evenflow.training.stepper import Stepper
 
@@ -104,14 +106,16 @@ class Trainer:
         self.config = config
         resume = resume and here / resume
         self.device = choose_device(config.device)
-        torch.manual_seed(config.seed)
+        require_packages(config)
         self.objective = config.build_objective()
         self.tokenizer = load_tokenizer(str(resume or config.model.path))
-        self.policy = policy_to_train(config, self.device, self.tokenizer, resume)
         self.questions = load_questions(
             config, self.tokenizer, given=None if questions is None else (questions, held_out or ())
         )
         self.rewards = build_rewards(config, rewards)
+        require_columns(self.rewards, self.questions)
+        torch.manual_seed(config.seed)
+        self.policy = policy_to_train(config, self.device, self.tokenizer, resume)
         self.on_step, self.on_evaluation = on_step, on_evaluation
         self.engine = engine_for(config, self.questions, self.tokenizer, self.policy)
         self.sampling = build_sampling(config, self.tokenizer, self.policy.model, self.questions)
