@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 
-from evenflow.config import GIVEN, TrainConfig
+from evenflow.config import TrainConfig
 from evenflow.errors import UserError
 from evenflow.policy.loading import load_tokenizer
 from evenflow.policy.stops import vocabulary
@@ -42,7 +42,9 @@ from evenflow.training.build import (
     policy_to_train,
     require_columns,
 )
-from evenflow.training.facts import facts, true_log_z
+from evenflow.training.card import write_card
+from evenflow.training.facts import facts, how_to_go_on, sample_text, true_log_z
+from evenflow.training.forecast import resources
 from evenflow.training.inputs import compared, marks_of
 from evenflow.training.metrics import shown
 from evenflow.training.requirements import require_packages
@@ -105,6 +107,8 @@ class Trainer:
         set_threads(config)
         self.config = config
         resume = resume and here / resume
+        if resume is not None:
+            checkpoint.require_state(resume)
         self.device = choose_device(config.device)
         require_packages(config)
         self.objective = config.build_objective()
@@ -166,7 +170,10 @@ class Trainer:
         point_latest(self.folder)
         show_rows(
             f"evenflow train: {config.algorithm}",
-            facts(config, self.policy, self.questions, self.tokenizer),
+            [
+                *facts(config, self.policy, self.questions, self.tokenizer),
+                *resources(config, self.policy, self.questions, self.folder, total - self.step),
+            ],
         )
         log = MetricsLog(
             self.folder,
@@ -197,12 +204,7 @@ class Trainer:
         if self.done:
             self._end(saved)
         else:
-            by_name = config.data.train != GIVEN and not self.given
-            go_on = (
-                f"evenflow train --resume {self.folder}"
-                if by_name
-                else f"Trainer(config, resume=Path({str(saved)!r}), …)"
-            )
+            go_on = how_to_go_on(config, saved, by_name=not self.given)
             console.print(
                 f"stopped after step {self.step} of {total}; go on with: {go_on}", markup=False
             )
@@ -239,6 +241,8 @@ class Trainer:
         if self.due and evaluate:
             columns, samples = self._evaluate(display)
             self.row |= columns
+            if self.saved == self.step:
+                self._write_card()
         log.log(self.step, self.row, samples)
         if self.done:  # dropped answers end a run before its last step
             display.total = self.step
@@ -263,10 +267,13 @@ class Trainer:
         return steps > 0 and self.step % steps == 0
 
     def _step(self, display: Display) -> None:
-        began = time.process_time()
+        began, tokens = time.process_time(), self.stepper.spent.tokens
         self.seconds = {}
         self.row = self.stepper.take(self.step, functools.partial(self._phase, display=display))
         self.row |= {f"seconds/{phase}": s for phase, s in self.seconds.items()}
+        if sampling := self.seconds.get("rollout"):
+            sampled = self.stepper.spent.tokens - tokens
+            self.row["tokens_per_second/sampling"] = sampled / sampling
         self.stepper.spent.cpu_seconds += time.process_time() - began
         self.step, self.stepper.learning = self.step + 1, False
 
@@ -280,6 +287,8 @@ class Trainer:
             self.after, samples, self.right = self.held_out.evaluate(self.policy, self.engine)
         if self.on_evaluation is not None and self.on_evaluation(self.step, self.after):
             self.stopping = True
+        if samples:
+            console.print(f"step {self.step}  {sample_text(samples[0])}", markup=False)
         columns = {f"test/{name}": score for name, score in self.after.items()}
         return columns | {"seconds/evaluation": self.seconds["evaluation"]}, samples
 
@@ -300,11 +309,16 @@ class Trainer:
             self.step,
             self.policy,
             self.tokenizer,
-            state,
+            None if self.config.checkpoint.weights_only else state,
             keep=self.config.checkpoint.keep,
             reference=self.stepper.reset.resets > 0,
         )
         self.saved = self.step
+        self._write_card()
+
+    def _write_card(self) -> None:
+        folder = self.folder / f"{checkpoints.PREFIX}{self.saved:06}"
+        write_card(folder, self.config, self.step, self.before, self.after)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step = self.saved = state["step"]
