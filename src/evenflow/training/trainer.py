@@ -200,6 +200,8 @@ class Trainer:
                         self._save()
                 raise
             self._save()  # the signal may have come after the last step's turn to save
+            if self.done:
+                log.end(self._summary())
         saved = self.folder / f"{checkpoints.PREFIX}{self.step:06}"
         if self.done:
             self._end(saved)
