@@ -70,6 +70,11 @@ def write_card(folder: Path, *made: Any) -> None:
     write_atomic(folder / CARD, writable(model_card(*made)))
 
 
+def card_of(folder: Path) -> Path | None:
+    """The card of a model's folder, if it has one."""
+    return folder / CARD if (folder / CARD).is_file() else None
+
+
 def scores(
     config: TrainConfig, before: Mapping[str, float], after: Mapping[str, float]
 ) -> list[str]:
