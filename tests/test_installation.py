@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evenflow import installation
-from evenflow.config import GIVEN, PretrainConfig, TrainConfig, load, read_yaml
+from evenflow.config import GIVEN, PretrainConfig, TrainConfig, load, parse_setting, read_yaml
 from evenflow.errors import UserError
 from evenflow.installation import (
     description,
@@ -86,3 +86,13 @@ def test_whether_a_module_is_there_is_known_without_it() -> None:
     assert is_installed("yaml")
     assert not is_installed("no_such_module_at_all")
     assert not is_installed("no_such_module_at_all.inner")
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "math"])
+def test_the_template_for_chat_models_is_what_the_command_line_makes_of_it(name: str) -> None:
+    comment = " ".join(line.lstrip("# ") for line in recipes()[name].read_text().splitlines())
+    (word,) = re.findall(r"data\.prompt_template='(\"[^']+\")'", comment)
+    _, template = parse_setting(f"data.prompt_template={word}")
+    filled = template.format(prompt="1+1?")
+    assert filled.startswith("1+1?\n")
+    assert filled.endswith({"gsm8k": "#### and the number.", "math": r"\boxed{}."}[name])
