@@ -46,7 +46,7 @@ def facts(
         rows.append(("compiled", "layers and log-probs, in learning and scoring"))
     if tokenizer is not None:
         first = (questions.train or questions.test)[0]
-        rows.append(("first prompt", one_line(str(tokenizer.decode(first.ids)))))
+        rows.append(("first prompt", one_line(str(tokenizer.decode(list(first.ids))))))
         rows.append(("answers end", ends_text(config, policy.model, questions, tokenizer)))
     objective = config.build_objective()
     if isinstance(objective, Choices):
