@@ -43,7 +43,7 @@ def run(options: Namespace) -> None:
     if folder.exists():
         raise UserError(f"{folder}: exists already; name a new folder")
     if options.push:
-        from evenflow.training.hub import push, require_login
+        from evenflow.training.hub import require_login
 
         require_login(options.push)
     path = model_folder(options.model)
@@ -66,4 +66,6 @@ def run(options: Namespace) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
     print(f"model: {folder}")
     if options.push:
+        from evenflow.training.hub import push
+
         print(f"pushed: {push(folder, options.push)}")

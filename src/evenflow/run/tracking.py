@@ -89,9 +89,9 @@ class Tracker:
     def end(self, summary: Mapping[str, Any]) -> None:
         """The summary, where the package has a place for it; else as numbers of the last step."""
         known = {name: value for name, value in flat(dict(summary)).items() if value is not None}
-        run = getattr(self.module, "run", None)
-        if hasattr(getattr(run, "summary", None), "update"):
-            run.summary.update({f"final/{name}": value for name, value in known.items()})
+        place: Any = getattr(getattr(self.module, "run", None), "summary", None)
+        if hasattr(place, "update"):
+            place.update({f"final/{name}": value for name, value in known.items()})
             return
         numbers = {f"final/{n}": v for n, v in known.items() if isinstance(v, int | float)}
         self.module.log(numbers, step=summary["steps"])
