@@ -86,9 +86,9 @@ REFUSED = {
     # unknown names, at any depth
     "x=1": "x: there is no such field; there are: seed, output,",
     "seeds=1": "seeds: there is no such field; did you mean seed?",
-    "train.stps=1": "train.stps: there is no such field; did you mean steps?",
-    "model.lora={rnk: 1}": "model.lora.rnk: there is no such field; did you mean rank?",
-    "objective.log_zz=head": "objective.log_zz: there is no such field; did you mean log_z?",
+    "train.stps=1": "train.stps: there is no such field; did you mean train.steps?",
+    "model.lora={rnk: 1}": "model.lora.rnk: there is no such field; did you mean model.lora.rank?",
+    "objective.log_zz=head": "objective.log_zz: there is no such field; did you mean objective",
     "train.betas.a=1": "train.betas: must be",
     # wrong types and values
     "train.steps=true": "train.steps: must be a valid integer, not True",

@@ -135,24 +135,46 @@ def test_it_samples_what_the_embedded_engine_samples(recipe: Make, here: None) -
         assert counts[-1] == pytest.approx(probability, abs=4 * (probability / 400) ** 0.5)
 
 
-def test_the_notebook_is_a_notebook_and_runs(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    notebook = json.loads((EXAMPLES / "notebook.ipynb").read_text(encoding="utf-8"))
+def run_notebook(name: str) -> dict[str, Any]:
+    """The names that a notebook's cells leave; it is one, and holds no outputs."""
+    notebook = json.loads((EXAMPLES / name).read_text(encoding="utf-8"))
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     cells = notebook["cells"]
     ids = [cell["id"] for cell in cells]
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch(r"[\w-]{1,64}", name) for name in ids)
-    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for cell in cells:
         assert cell["metadata"] == {}
         if cell["cell_type"] == "code":
             assert (cell["outputs"], cell["execution_count"]) == ([], None)
             exec("".join(cell["source"]), names)
-    result = names["result"]
+    return names
+
+
+def test_the_notebook_is_a_notebook_and_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run_notebook("notebook.ipynb")["result"]
     assert result.steps == 6
     assert [row["step"] for row in result.rows] == list(range(7))
     assert all(math.isfinite(row["reward/mean"]) for row in result.rows[1:])
     assert any(row["reward/mean"] > 0 for row in result.rows[1:])
+
+
+def test_the_notebook_with_a_loop_of_its_own_learns() -> None:
+    history = run_notebook("objective_in_a_loop.ipynb")["history"]
+    assert len(history) == 41
+    assert history[-1][0] > history[0][0] + 0.2
+    assert history[-1][1] > history[0][1]
+
+
+def test_the_notebook_that_reads_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run_notebook("reading_a_run.ipynb")
+    assert names["result"].steps == 3
+    assert {row["step"] for row in names["samples"]} == {0, 3}
+    assert {"metrics.jsonl", "report.html", "config.yaml"} <= {
+        path.name for path in names["result"].folder.iterdir()
+    }

@@ -110,7 +110,7 @@ def test_a_file_then_overrides_then_fields(tmp_path: Path) -> None:
     ("fields", "sentence"),
     [
         ({"stepz": 1}, "stepz: there is no such field"),
-        ({"train": {"stps": 1}}, "train.stps: there is no such field; did you mean steps?"),
+        ({"train": {"stps": 1}}, "train.stps: there is no such field; did you mean train.steps?"),
         ({"model": {"lora": {"rnk": 1}}}, "model.lora.rnk: there is no such field"),
         ({"train": {"steps": "many"}}, "train.steps: must be a valid integer, not 'many'"),
         ({"train": {"steps": object}}, "train.steps: must be a valid integer"),

@@ -23,14 +23,14 @@ from evenflow.terminal import (
 
 EPILOG = """\
 examples:
-  evenflow train recipes/countdown.yaml seed=1
-  evenflow train recipes/gsm8k.yaml model.path=MODEL data.train=gsm8k_train.jsonl
-  evenflow plan recipes/gsm8k.yaml model.path=MODEL --device h100
+  evenflow train countdown seed=1
+  evenflow train gsm8k model.path=MODEL data.train=gsm8k_train.jsonl
+  evenflow plan gsm8k model.path=MODEL --device h100
   evenflow train --resume runs/latest
-  evenflow eval recipes/countdown.yaml model.path=runs/latest
+  evenflow eval countdown model.path=runs/latest
   evenflow eval model.path=runs/latest benchmark=aime24
   evenflow sample runs/latest --prompt '3,7,8,2>31:'
-  evenflow compare recipes/countdown.yaml algorithms=tba,flowrl,grpo seeds=0,1,2
+  evenflow compare countdown algorithms=tba,flowrl,grpo seeds=0,1,2
   evenflow exact only=tba
   evenflow grade responses.jsonl --kind math --out graded.jsonl
   evenflow report runs/latest --open
@@ -44,6 +44,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
+
+
+class Version(argparse.Action):
+    """Prints what a report of a defect should say."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        beside = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
+        print(f"evenflow {version('evenflow')} (Python {sys.version.split()[0]}, {beside})")
+        raise SystemExit(0)
 
 
 class Lines(logging.Formatter):
@@ -62,10 +73,30 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    added = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    top.add_argument("--version", action=Version, nargs=0, help="print the versions and exit")
+    added = top.add_subparsers(dest="command", metavar="COMMAND")
     for name, command in commands.ALL.items():
         command.add_arguments(added.add_parser(name, help=command.HELP))
     return top
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; a setting that was written as an option is answered with its form. Without a
+    command: the help."""
+    top = parser()
+    options, unknown = top.parse_known_args(arguments)
+    if options.command is None and not unknown:
+        top.print_help()
+        raise SystemExit(0)
+    if unknown and unknown[0].startswith("--") and hasattr(options, "words"):
+        name, _, value = unknown[0][2:].partition("=")
+        value = value or next(iter([*unknown[1:], *options.words[-1:]]), "…")
+        raise UserError(
+            f"{unknown[0]}: there is no such option; a setting is written key=value: {name}={value}"
+        )
+    if unknown:
+        top.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
 
 
 class StandardError(logging.StreamHandler):
@@ -86,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     try:
         with flushed():
-            options = parser().parse_args(arguments)
+            options = parse(arguments)
             handler = StandardError()
             handler.setFormatter(Lines("%(name)s: %(message)s"))
             logging.getLogger("evenflow").handlers = [handler]

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from evenflow.errors import UserError
 from evenflow.inputs import an_object, is_text, json_rows, read_json
+from evenflow.installation import how_to_install
 from evenflow.machine import bounded
 from evenflow.rewards.thoughts import opened_by
 
@@ -37,7 +38,6 @@ LONGEST = 10_000_000
 """Characters of a prompt in its chat template."""
 SLOWEST, LARGEST = 10.0, 2**30
 """Seconds and further bytes that a template may take for one prompt."""
-NO_PACKAGE = "{} need the package {}: pip install evenflow[data]"
 
 Row = dict[str, Any]
 Messages = list[dict[str, Any]]
@@ -187,11 +187,16 @@ def _read_json(path: Path, *, by_line: bool) -> list[Row]:
     return [an_object(row, f"{path}, row {number}") for number, row in enumerate(rows, 1)]
 
 
+def lacks_package(what: str, package: str) -> UserError:
+    """The sentence for data that a package of the extra would read."""
+    return UserError(f"{what} need the package {package}: {how_to_install('data')}")
+
+
 def _read_parquet(path: Path) -> list[Row]:
     try:
         import pyarrow.parquet as parquet
     except ImportError:
-        raise UserError(NO_PACKAGE.format("Parquet files", "pyarrow")) from None
+        raise lacks_package("Parquet files", "pyarrow") from None
     if not os.path.exists(path):
         raise UserError(NO_FILE.format(path))
     try:
@@ -207,7 +212,7 @@ def _read_hub(name: str, config: str | None, split: str) -> list[Row]:
     try:
         from datasets import load_dataset
     except ImportError:
-        raise UserError(NO_PACKAGE.format("Hugging Face data sets", "datasets")) from None
+        raise lacks_package("Hugging Face data sets", "datasets") from None
     try:
         return [dict(row) for row in load_dataset(name, config, split=split)]
     except Exception as error:  # the library raises many kinds: network, names, splits, formats

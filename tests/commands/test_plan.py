@@ -112,7 +112,7 @@ def seconds(line: str) -> float:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ((), "plan needs a recipe, e.g. recipes/countdown.yaml"),
+        ((), "plan needs a recipe, e.g. countdown"),
         (
             (COUNTDOWN, "--device=b300"),
             "there is no 'b300'; there are h100",

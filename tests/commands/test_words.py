@@ -29,8 +29,16 @@ from evenflow.config import BenchmarkConfig, TrainConfig
     ],
 )
 def test_the_first_word_is_a_file_unless_it_is_a_setting(
-    words: list[str], file: str | None, settings: list[str]
+    words: list[str],
+    file: str | None,
+    settings: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    if file is not None:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).touch()
     assert file_and_settings(words) == (file, settings)
 
 

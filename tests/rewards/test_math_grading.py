@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from evenflow.errors import UserError
+from evenflow.installation import how_to_install
 from evenflow.rewards import Rewards, load_reward
 from evenflow.rewards.math import (
     boxed_strict,
@@ -203,7 +204,7 @@ def test_a_process_that_nobody_waits_for_ends_itself():
 def test_without_math_verify(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert Workers(1).ask("2", r"\log 100").result() == (
-        "needs math-verify: pip install 'evenflow[math]'"
+        f"needs math-verify: {how_to_install('math')}"
     )
 
 

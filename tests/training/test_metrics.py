@@ -195,3 +195,13 @@ def test_weights_of_one_have_no_histogram() -> None:
 
     assert "weight/histogram" not in metrics(1.0)
     assert sum(metrics(1.25)["weight/histogram"]) == 2
+
+
+def test_the_speeds_say_what_they_are_of() -> None:
+    values = shown({"tokens_per_second/sampling": 600.0, "tokens_per_second": 300.0})
+    assert values == {"tok/s sampling": "600", "whole step": "300"}
+
+
+def test_a_negative_kl_is_not_shown_without_a_word() -> None:
+    assert shown({"kl/reference": 0.25})["KL ref"] == "0.250"
+    assert shown({"kl/reference": -0.25})["KL ref"].startswith("-0.250 (a mean over samples")

@@ -18,6 +18,7 @@ from evenflow.commands import (
     grade,
     plan,
     pretrain,
+    recipes,
     report,
     sample,
     sandbox,
@@ -56,4 +57,5 @@ ALL: dict[str, Command] = {
     "report": report,
     "sandbox": sandbox,
     "config": config,
+    "recipes": recipes,
 }

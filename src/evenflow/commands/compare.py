@@ -19,9 +19,9 @@ EPILOG = """\
 settings that are none of `evenflow config compare` change the recipe of every run
 
 examples:
-  evenflow compare recipes/countdown.yaml algorithms=tba,flowrl,grpo train.answers=10240
-  evenflow compare recipes/countdown.yaml algorithms=flowrl,flowrl:importance=none seeds=0
-  evenflow compare recipes/countdown.yaml algorithms=tba,grpo search=train.learning_rate=1e-4,2e-4
+  evenflow compare countdown algorithms=tba,flowrl,grpo train.answers=10240
+  evenflow compare countdown algorithms=flowrl,flowrl:importance=none seeds=0
+  evenflow compare countdown algorithms=tba,grpo search=train.learning_rate=1e-4,2e-4
   evenflow compare study.yaml jobs=2
 """
 
@@ -37,12 +37,12 @@ def parse(words: Sequence[str]) -> Request:
 
     Settings that are none of a study's fields change the recipe.
     """
+    file, settings = file_and_settings(words)
     from evenflow.config import CompareConfig, TrainConfig, apply, check, parse_setting, read_yaml
-    from evenflow.config.explain import no_field
+    from evenflow.config.explain import fields, no_field
     from evenflow.studies.compare.plan import Request
 
     own, of_recipe = CompareConfig.model_fields, TrainConfig.model_fields
-    file, settings = file_and_settings(words)
     values: dict[str, Any] = {} if file is None else read_yaml(Path(file))
     if file is not None and not values.keys() & (own.keys() - of_recipe.keys()):
         values = {"recipe": file}
@@ -52,7 +52,8 @@ def parse(words: Sequence[str]) -> Request:
         name = key.partition(".")[0]
         if name not in own:
             if name not in of_recipe:
-                raise UserError(no_field("", name, [*own, *of_recipe]))
+                everywhere = [field for field, *_ in fields(TrainConfig)]
+                raise UserError(no_field("", name, [*own, *of_recipe], everywhere))
             changes.pop(key, None)  # the last of equals counts, and comes where it stands
             changes[key] = value
         elif key not in said:
@@ -73,6 +74,7 @@ def parse(words: Sequence[str]) -> Request:
 
 def run(options: Namespace) -> None:
     """Check everything, run what is left, write the tables."""
+    request = parse(options.words)
     from evenflow.studies.compare.comparison import Comparison
 
-    Comparison(parse(options.words)).run()
+    Comparison(request).run()

@@ -24,7 +24,7 @@ examples:
   evenflow eval model.path=MODEL benchmark=aime24 output=runs/aime    # again: goes on
   evenflow eval aime.yaml model.path=runs/latest                      # a file of such settings
   evenflow eval --regrade runs/aime grader=dapo                       # needs no model
-  evenflow eval recipes/countdown.yaml model.path=runs/latest
+  evenflow eval countdown model.path=runs/latest
 """
 
 
@@ -43,6 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Measure a model on a benchmark, or on the held-out questions of a recipe."""
+    file, settings = file_and_settings(options.words)
     import json
 
     from evenflow.config import BenchmarkConfig, TrainConfig, parse_setting, read_yaml, resolve
@@ -53,7 +54,6 @@ def run(options: Namespace) -> None:
     if options.regrade is not None:
         benchmarks.regrade(options.regrade, options.words)
         return
-    file, settings = file_and_settings(options.words)
     values = {} if file is None else read_yaml(Path(file))
     changes = [parse_setting(setting) for setting in settings]
     if "benchmark" in values.keys() | dict(changes).keys():
@@ -89,14 +89,19 @@ def evaluate(config: TrainConfig) -> dict[str, float]:
         build_rewards,
         engine_for,
         load_questions,
+        require_columns,
     )
+    from evenflow.training.requirements import require_packages
 
+    require_packages(config)
     set_threads(config)
     device = choose_device(config.device)
     tokenizer = load_tokenizer(config.model.path)
     questions = load_questions(config, tokenizer, training=False)
     if not questions.test:
         raise UserError("data.test: eval needs held-out questions; name a file or dataset")
+    rewards = build_rewards(config)
+    require_columns(rewards, questions)
     policy = Policy(  # weights in float32, as in training, so that the numbers are the same
         load_model(config.model.path, torch.float32, config.model.attention),
         chunk=config.model.logprob_chunk,
@@ -106,6 +111,6 @@ def evaluate(config: TrainConfig) -> dict[str, float]:
     if separator is not None and config.build_objective().needs.head:
         make_room(policy.model, separator)
     engine = engine_for(config, questions, tokenizer, policy)
-    held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
+    held_out = build_held_out(config, questions, rewards, tokenizer, policy)
     assert held_out is not None
     return held_out.evaluate(policy, engine).scores

@@ -33,6 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Run what is left, then write the page with all that was asked for and is there."""
+    file, settings = file_and_settings(options.words)
     from evenflow.config import ExactConfig, load
     from evenflow.run.console import console
     from evenflow.run.files import file_at
@@ -41,7 +42,7 @@ def run(options: Namespace) -> None:
     from evenflow.studies.exact.runner import result_of, run_all
     from evenflow.studies.exact.training import Settings
 
-    config = load(ExactConfig, *file_and_settings(options.words))
+    config = load(ExactConfig, file, settings)
     given: dict[str, Any] = {} if config.rollouts is None else {"rollouts": config.rollouts}
     runs = [
         run

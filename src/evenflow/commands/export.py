@@ -20,6 +20,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         default="auto",
         help="of the weights; auto (the default): as the base model's",
     )
+    parser.add_argument(
+        "--push",
+        metavar="ORG/NAME",
+        help="upload it to the Hugging Face Hub; a repository that is not there is made, private",
+    )
 
 
 def run(options: Namespace) -> None:
@@ -31,11 +36,16 @@ def run(options: Namespace) -> None:
     from evenflow.policy.loading import load_model, load_tokenizer, stored_dtype
     from evenflow.run.checkpoints import model_folder, recipe_of
     from evenflow.run.files import writing
+    from evenflow.training.card import card_of
     from evenflow.training.checkpoint import save_model
 
     folder: Path = options.folder
     if folder.exists():
         raise UserError(f"{folder}: exists already; name a new folder")
+    if options.push:
+        from evenflow.training.hub import require_login
+
+        require_login(options.push)
     path = model_folder(options.model)
     if options.dtype == "auto":
         recipe = recipe_of(options.model)  # a checkpoint's weights are float32 whatever its base's
@@ -49,7 +59,13 @@ def run(options: Namespace) -> None:
         with writing(folder):
             scratch.mkdir(parents=True, exist_ok=True)
             save_model(model, load_tokenizer(path), scratch)
+            if card := card_of(Path(path)):
+                (scratch / card.name).write_bytes(card.read_bytes())
             scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     print(f"model: {folder}")
+    if options.push:
+        from evenflow.training.hub import push
+
+        print(f"pushed: {push(folder, options.push)}")

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from evenflow.training.plan import Lengths, Plan
 
 HELP = "memory, tokens, FLOPs and seconds of a recipe on a device, without loading weights"
-EPILOG = "example: evenflow plan recipes/gsm8k.yaml model.path=MODEL --device h100 --answer 300"
+EPILOG = "example: evenflow plan gsm8k model.path=MODEL --device h100 --answer 300"
 GIB = 2**30
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow plan` takes."""
-    add_words(parser, "a recipe (YAML file; see recipes/)", "train")
+    add_words(parser, "a recipe (a YAML file, or a name that `evenflow recipes` lists)", "train")
     add = parser.add_argument
     add(
         "--device",
@@ -40,14 +40,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Print the plan."""
+    recipe, settings = file_and_settings(options.words)
+    if recipe is None:
+        raise UserError("plan needs a recipe, e.g. countdown")
     from evenflow.run.checkpoints import from_checkpoint
     from evenflow.run.console import show_rows
     from evenflow.run.folder import set_threads
     from evenflow.training.plan import plan, read_lengths
 
-    recipe, settings = file_and_settings(options.words)
-    if recipe is None:
-        raise UserError("plan needs a recipe, e.g. recipes/countdown.yaml")
     for name in ("gemm", "copy", "prompt", "answer"):
         value = getattr(options, name)
         if value is not None and not 0 < value < 1e9:

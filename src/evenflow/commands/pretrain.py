@@ -13,15 +13,19 @@ HELP = "train a small base model on demonstrations"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow pretrain` takes."""
-    add_words(parser, "a recipe (YAML file), e.g. recipes/countdown_base.yaml", "pretrain")
+    add_words(
+        parser,
+        "a recipe (a YAML file, or a name that `evenflow recipes` lists)",
+        "pretrain",
+    )
 
 
 def run(options: Namespace) -> None:
     """Train a base model."""
+    recipe, settings = file_and_settings(options.words)
+    if recipe is None:
+        raise UserError("pretrain needs a recipe, e.g. countdown_base")
     from evenflow.config import PretrainConfig, load
     from evenflow.training.pretrain import pretrain
 
-    recipe, settings = file_and_settings(options.words)
-    if recipe is None:
-        raise UserError("pretrain needs a recipe, e.g. recipes/countdown_base.yaml")
     pretrain(load(PretrainConfig, recipe, settings), Path(recipe).stem)

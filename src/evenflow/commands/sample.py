@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from typing import Any
 
 from evenflow.errors import UserError
@@ -26,7 +26,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--max-tokens", type=int, help="default 256, or what the model has room for"
     )
     parser.add_argument("--stop", action="append", default=[], help="a token that ends an answer")
-    parser.add_argument("--chat", action="store_true", help="apply the chat template")
+    parser.add_argument(
+        "--chat",
+        action=BooleanOptionalAction,
+        help="apply the chat template; default: as in the model's run, else where it has one",
+    )
     parser.add_argument(
         "--engine", default="embedded", help="what samples: embedded, vllm, or my_module:MyEngine"
     )
@@ -51,7 +55,7 @@ def run(options: Namespace) -> None:
     from evenflow.rollout.engine import sample as sample_answers
     from evenflow.rollout.sampling import Sampling
     from evenflow.rollout.stopping import chat_ends, require_vocabulary
-    from evenflow.run.checkpoints import model_folder, recipe_of
+    from evenflow.run.checkpoints import model_folder, recipe_of, speaks_in_chat
     from evenflow.run.console import console
     from evenflow.run.folder import choose_device
     from evenflow.training.build import tokenize
@@ -73,9 +77,8 @@ def run(options: Namespace) -> None:
     model: Any = load_model(path, torch.float32).to(choose_device(options.device))
     recipe = recipe_of(options.model)  # questions are put, and answers ended, as in training
     data = recipe.data if recipe else DataConfig()
-    data = data.model_copy(
-        update={"chat": options.chat or data.chat, "max_prompt_length": sys.maxsize}
-    )
+    chat = speaks_in_chat(options.model, tokenizer, options.chat)
+    data = data.model_copy(update={"chat": chat, "max_prompt_length": sys.maxsize})
     prompts = tokenize(
         [{data.prompt_column: question} for question in questions],
         tokenizer,
@@ -110,5 +113,12 @@ def run(options: Namespace) -> None:
         raise UserError(str(error)) from error
     for group in sorted(groups, key=lambda group: group.place):
         console.print(questions[group.place], style="bold", markup=False)
-        for text, ended in zip(group.texts, group.finished, strict=True):
-            console.print(f"  {text}{'' if ended else ' …'}", markup=False)
+        for number, (text, ended) in enumerate(zip(group.texts, group.finished, strict=True), 1):
+            console.print(numbered(number, f"{text}{'' if ended else ' …'}"), markup=False)
+
+
+def numbered(number: int, text: str) -> str:
+    """An answer with its number; further lines stand beneath its first, so that two answers cannot
+    be taken for one."""
+    head = f"{number:>3}  "
+    return head + text.replace("\n", "\n" + " " * len(head))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from evenflow.training.trainer import Trainer
 
 HELP = "post-train a model by a recipe"
+EPILOG = """\
+`evenflow recipes` lists the recipes that are shipped, `evenflow config` every setting.
+
+examples:
+  evenflow train countdown seed=1
+  evenflow train gsm8k model.path=MODEL data.train=train.jsonl data.test=test.jsonl
+  evenflow train mine.yaml train.steps=50 log.backends='[wandb]'
+  evenflow train --resume runs/latest
+"""
 
 # What may change when a run goes on; all else would make it another run.
 FREE = (
@@ -39,7 +48,8 @@ FREE = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow train` takes."""
-    add_words(parser, "a recipe (YAML file; see recipes/)", "train")
+    parser.epilog, parser.formatter_class = EPILOG, RawDescriptionHelpFormatter
+    add_words(parser, "a recipe (a YAML file, or a name that `evenflow recipes` lists)", "train")
     parser.add_argument(
         "--resume", metavar="RUN", type=Path, help="go on with a run's newest checkpoint"
     )
@@ -52,27 +62,33 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Train by a recipe, or go on with a run."""
-    from evenflow.config import TrainConfig, load
-    from evenflow.run.checkpoints import from_checkpoint
-    from evenflow.run.folder import begin, own_folder, run_folder
-    from evenflow.run.lock import only_one
-    from evenflow.training.trainer import Trainer
-
     if options.resume is not None:
-        folder = run_to_resume(options.resume)
-        with only_one(folder):
-            finish(resumed(folder, options.words, changed_inputs=options.changed_inputs))
+        go_on(options)
         return
     if options.changed_inputs:
         raise UserError("--changed-inputs: goes with --resume RUN")
     recipe, settings = file_and_settings(options.words)
     if recipe is None:
-        raise UserError("train needs a recipe, e.g. recipes/countdown.yaml, or --resume RUN")
+        raise UserError("train needs a recipe, e.g. countdown, or --resume RUN")
+    from evenflow.config import TrainConfig, load
+    from evenflow.run.checkpoints import from_checkpoint
+    from evenflow.run.folder import begin, own_folder, run_folder
+    from evenflow.training.trainer import Trainer
+
     config = from_checkpoint(load(TrainConfig, recipe, settings))
     folder = run_folder(config.output, Path(recipe).stem)
     with own_folder(folder):
         begin(config, folder)
         finish(Trainer(config, folder))
+
+
+def go_on(options: Namespace) -> None:
+    """Go on with a run."""
+    from evenflow.run.lock import only_one
+
+    folder = run_to_resume(options.resume)
+    with only_one(folder):
+        finish(resumed(folder, options.words, changed_inputs=options.changed_inputs))
 
 
 def finish(trainer: Trainer) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from pathlib import Path
+
+from evenflow.installation import recipe_file
 
 SETTING = re.compile(r"[\w.]+=", re.ASCII)
 """What a setting begins with; ``./a=b.yaml`` is a file all the same."""
@@ -30,6 +33,10 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def file_and_settings(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The file, if the first word is none of the settings, and all others, which must be."""
+    """The file, if the first word is none of the settings, and all others, which must be. It is
+    looked for here, before anything is imported that takes a second: `installation.recipe_file`."""
     files, settings = split_words(words)
-    return (files[0] if files else None), [*files[1:], *settings]
+    if not files:
+        return None, settings
+    found = recipe_file(files[0])
+    return (files[0] if Path(files[0]) == found else str(found)), [*files[1:], *settings]

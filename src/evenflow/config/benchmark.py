@@ -60,7 +60,8 @@ class BenchmarkConfig(Section):
     """Text around the question, with column names in braces ({prompt} is the question); null: the
     benchmark's own."""
     chat: bool | None = None
-    """Put questions through the chat template; null: where the tokenizer has one."""
+    """Put questions through the chat template; null: as the run had them that the model comes from,
+    else where the tokenizer has one."""
     system_prompt: str | None = None
     """System message put before the question (chat only)."""
     chat_template_kwargs: dict[str, Any] = Field(default={})

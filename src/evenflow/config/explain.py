@@ -21,7 +21,9 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
         field = prefix + ".".join(names)
         if problem["type"] == "extra_forbidden":
             path = "".join(f"{name}." for name in names)
-            lines.append(no_field(prefix + path, str(problem["loc"][-1]), section.model_fields))
+            everywhere = [name for name, *_ in fields(kind)]
+            unknown = str(problem["loc"][-1])
+            lines.append(no_field(prefix + path, unknown, section.model_fields, everywhere))
         elif problem["type"] == "missing":
             # Of a section that is missing, what it must have.
             inner = () if names[-1] in section.model_fields else section.model_fields.items()
@@ -44,11 +46,17 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
     return "\n".join(dict.fromkeys(lines))
 
 
-def no_field(prefix: str, unknown: str, known: Iterable[str]) -> str:
-    """The sentence on a field that there is not, in a section with these."""
+def no_field(
+    prefix: str, unknown: str, known: Iterable[str], everywhere: Iterable[str] = ()
+) -> str:
+    """The sentence on a field that there is not, in a section with these; `everywhere` are the
+    dotted names of all fields, of which one may have been meant."""
     unknown, known = _cut(unknown), list(known)
-    close = difflib.get_close_matches(unknown, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+    close = [f"{prefix}{name}" for name in difflib.get_close_matches(unknown, known, n=1)]
+    leaves = {name: name.rpartition(".")[2] for name in everywhere}
+    alike = difflib.get_close_matches(unknown, leaves.values(), n=1, cutoff=0.8)
+    close = close or [name for name, leaf in leaves.items() if leaf in alike]
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
     return f"{prefix}{unknown}: there is no such field; {hint}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from evenflow.config.recipe import TrainConfig
 from evenflow.config.sections import Section
 from evenflow.errors import UserError
 from evenflow.inputs import is_text, read_text
+from evenflow.installation import recipe_file
 from evenflow.objectives import PRESETS
 from evenflow.yaml_text import dump_yaml, parse_value, parse_yaml
 
@@ -98,9 +98,8 @@ def check(kind: type[AnyRecipe], values: Mapping[str, Any]) -> AnyRecipe:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file."""
-    if not os.path.exists(path):
-        raise UserError(f"{path}: there is no such recipe; see the folder recipes/")
+    """The mapping in a YAML file; one that is shipped is found by its name."""
+    path = recipe_file(path)
     try:
         values = parse_yaml(read_text(path))
     except yaml.YAMLError as error:

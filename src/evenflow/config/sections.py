@@ -255,6 +255,9 @@ class CheckpointConfig(Section):
     """Save every so many steps; 0: only at the end (and when interrupted)."""
     keep: PositiveInt = 2
     """How many of the latest checkpoints are kept."""
+    weights_only: bool = False
+    """Save the model without the optimizer's moments and the trainer's state: a third of the disk,
+    but no run can go on from it."""
 
 
 class LogConfig(Section):

@@ -13,6 +13,7 @@ from torch import nn
 
 from evenflow.config import LoraConfig
 from evenflow.errors import CannotLoad, UserError
+from evenflow.installation import how_to_install
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -146,5 +147,5 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError:
-        raise UserError("model.lora needs PEFT; pip install 'evenflow[lora]'") from None
+        raise UserError(f"model.lora needs PEFT; {how_to_install('lora')}") from None
     return peft

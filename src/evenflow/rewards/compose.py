@@ -17,7 +17,7 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +54,12 @@ class RewardResult:
         )
 
 
+def refuse_reserved(columns: Iterable[str]) -> None:
+    """UserError for a column that a reward could not be told from what it always gets."""
+    if clash := [name for name in columns if name in OURS]:
+        raise UserError(f"the data column {clash[0]!r} has a name that rewards reserve; rename")
+
+
 def text_of(completion: str | list[dict[str, Any]]) -> str:
     """A completion's text, whether it came as text or as the assistant's chat message."""
     return completion if isinstance(completion, str) else completion[-1]["content"]
@@ -87,6 +93,15 @@ class Rewards:
         # Not at the end of the process: the loops' threads end with it.
         weakref.finalize(self, _stop, self._loops).atexit = False
 
+    def require_columns(self, columns: Iterable[str]) -> None:
+        """UserError where a function asks for a column that is not among those of the data, or one
+        of these has a name that is ours: found before anything is sampled."""
+        columns = list(columns)
+        refuse_reserved(columns)
+        offered = dict.fromkeys([*columns, *OURS])
+        for name, function, _ in self.functions:
+            accepted(name, function, offered)
+
     @property
     def longest(self) -> float | None:
         """Seconds that a call may take in all: `timeout` for each function that runs by itself."""
@@ -111,9 +126,7 @@ class Rewards:
         The answers of a call that takes too long are unknown. Raises UserError for a function that
         raises, lacks a column that it asks for, or returns anything but N numbers or Nones.
         """
-        clash = [name for name in columns if name in OURS]
-        if clash:
-            raise UserError(f"the data column {clash[0]!r} has a name that rewards reserve; rename")
+        refuse_reserved(columns)
         answers = [
             text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
             for prompt, text in zip(prompts, completions, strict=True)

@@ -54,6 +54,21 @@ def recipe_of(name: str) -> TrainConfig | None:
     return None
 
 
+def speaks_in_chat(name: str, tokenizer: Any, asked: bool | None = None) -> bool:
+    """Whether questions go through a model's chat template: as asked, else as the run had them that
+    it comes from, else where its tokenizer has one.
+
+    A run whose prompts were neither of a task nor in a template of its own may have read chat
+    messages, which go through the template without `data.chat`: its tokenizer decides.
+    """
+    if asked is not None:
+        return asked
+    recipe = recipe_of(name)
+    if recipe is not None and (recipe.data.chat or recipe.data.task or recipe.data.prompt_template):
+        return recipe.data.chat
+    return bool(tokenizer.chat_template)
+
+
 def from_checkpoint(config: TrainConfig) -> TrainConfig:
     """The recipe with the newest checkpoint where `model.path` is the folder of a run."""
     model = config.model.model_copy(update={"path": model_folder(config.model.path)})
@@ -63,11 +78,12 @@ def from_checkpoint(config: TrainConfig) -> TrainConfig:
 def verify(folder: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = manifest["files"]
         listed = [(name, entry["bytes"], entry["blake2b"]) for name, entry in files.items()]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST} is missing or unreadable"
-    if STATE not in files:
+    if STATE not in files and not manifest.get("weights_only"):
         return f"{MANIFEST} does not list {STATE}"
     for name, size, digest in listed:
         path, shown = folder / name, name[:100]

@@ -13,15 +13,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evenflow.errors import UserError
-from evenflow.run.files import finite, keep_rows, read_jsonl, writable, write_atomic, writing
+from evenflow.installation import how_to_install
+from evenflow.run.files import finite, flat, keep_rows, read_jsonl, writable, write_atomic, writing
 
 __all__ = ["MetricsLog", "read_jsonl"]
+
+
+COLUMNS = ("step", "prompt", "answer", "reward", "finished")
+"""Of the table of answers that trackers get."""
 
 
 class Backend(Protocol):
     """A place to send metrics to."""
 
     def log(self, values: Mapping[str, float], step: int) -> None: ...
+    def show(self, rows: Sequence[Mapping[str, Any]], step: int) -> None: ...
+    def end(self, summary: Mapping[str, Any]) -> None: ...
     def close(self) -> None: ...
 
 
@@ -35,6 +42,17 @@ class TensorBoard:
     def log(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
+
+    def show(self, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        """Answers as a table of Markdown."""
+        lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+        for row in table_of(rows, step):
+            cells = (str(cell).replace("|", "\\|").replace("\n", "<br>") for cell in row)
+            lines.append(f"| {' | '.join(cells)} |")
+        self.writer.add_text("answers", "\n".join(lines), step)
+
+    def end(self, summary: Mapping[str, Any]) -> None:
+        self.writer.add_text("summary", f"```json\n{json.dumps(summary, indent=1)}\n```")
 
     def close(self) -> None:
         self.writer.close()
@@ -63,8 +81,41 @@ class Tracker:
     def log(self, values: Mapping[str, float], step: int) -> None:
         self.module.log(dict(values), step=step)
 
+    def show(self, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        """Answers as a table, under the step's numbers."""
+        table = self.module.Table(columns=list(COLUMNS), data=table_of(rows, step))
+        self.module.log({"answers": table}, step=step)
+
+    def end(self, summary: Mapping[str, Any]) -> None:
+        """The summary, where the package has a place for it; else as numbers of the last step."""
+        known = {name: value for name, value in flat(dict(summary)).items() if value is not None}
+        place: Any = getattr(getattr(self.module, "run", None), "summary", None)
+        if hasattr(place, "update"):
+            place.update({f"final/{name}": value for name, value in known.items()})
+            return
+        numbers = {f"final/{n}": v for n, v in known.items() if isinstance(v, int | float)}
+        self.module.log(numbers, step=summary["steps"])
+
     def close(self) -> None:
         self.module.finish()
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], step: int) -> list[list[Any]]:
+    """Lines of samples.jsonl as one line an answer."""
+    return [
+        [step, _text(row["prompt"]), answer, reward, ended]
+        for row in rows
+        for answer, reward, ended in zip(
+            row["answers"], row["rewards"], row["finished"], strict=True
+        )
+    ]
+
+
+def _text(prompt: str | list[dict[str, Any]]) -> str:
+    """A prompt as text, chat messages one after the other."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
 def _own_id(file: Path, *, new: bool) -> str:
@@ -79,7 +130,7 @@ def _package(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise UserError(
-            f"log.backends: {extra} is not installed; pip install 'evenflow[{extra}]'"
+            f"log.backends: {extra} is not installed; {how_to_install(extra)}"
         ) from None
 
 
@@ -130,7 +181,7 @@ class MetricsLog:
         self, step: int, values: Mapping[str, Any], samples: Sequence[dict[str, Any]] = ()
     ) -> None:
         """Write the row, `samples` before it. Lists stand in metrics.jsonl alone: backends are sent
-        numbers."""
+        numbers, and the samples as a table."""
         if samples:
             lines = [json.dumps({"step": step} | row, ensure_ascii=False) for row in samples]
             with writing(self.samples), self.samples.open("a", encoding="utf-8") as file:
@@ -147,6 +198,13 @@ class MetricsLog:
         }
         for backend in self.backends:
             backend.log(known, step)
+            if samples:
+                backend.show(samples, step)
+
+    def end(self, summary: Mapping[str, Any]) -> None:
+        """Send what the run came to."""
+        for backend in self.backends:
+            backend.end(finite(dict(summary)))
 
     def close(self) -> None:
         with suppress(OSError):  # what a full disk refused was reported when it was written

@@ -158,6 +158,13 @@ def build_rewards(
     return Rewards(functions, timeout=config.reward.timeout)
 
 
+def require_columns(rewards: Rewards, questions: Questions) -> None:
+    """UserError where a reward asks for a column that no question has."""
+    for prompts in (questions.train, [] if questions.task else questions.test):
+        if prompts:
+            rewards.require_columns(dict.fromkeys(n for p in prompts for n in p.columns))
+
+
 def given_functions(
     given: Sequence[Callable] | Mapping[Callable, float],
 ) -> list[tuple[str, Callable, float]]:

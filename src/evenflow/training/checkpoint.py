@@ -24,6 +24,7 @@ from evenflow.policy.loading import save_parts
 from evenflow.policy.policy import Policy
 from evenflow.run.checkpoints import MANIFEST, PREFIX, STATE, age, checkpoints, fingerprint
 from evenflow.run.files import write_atomic, writing
+from evenflow.training.card import CARD
 
 
 def save(
@@ -31,14 +32,15 @@ def save(
     step: int,
     policy: Policy,
     tokenizer: PreTrainedTokenizerBase,
-    state: dict[str, Any],
+    state: dict[str, Any] | None,
     *,
     keep: int,
     reference: bool = False,
 ) -> Path:
     """Write checkpoint `step` of a run; of the finished ones up to it, keep the newest `keep`.
 
-    `reference`: write the reference too, because it is not the base model any more.
+    `state` None: no run will go on from it. `reference`: write the reference too, because it is not
+    the base model any more.
     """
     target = run / f"{PREFIX}{step:06}"
     scratch = run / f".{target.name}.tmp"
@@ -51,14 +53,16 @@ def save(
                 save_model(policy.model, tokenizer, scratch)
                 with _system_errors():
                     save_parts(policy, scratch, reference=reference)
-            save_state(state, scratch)
+            if state is not None:
+                save_state(state, scratch)
             listed = {
                 path.relative_to(scratch).as_posix(): {"bytes": size, "blake2b": digest}
                 for path in sorted(scratch.rglob("*"))
-                if path.is_file()
+                if path.is_file() and path.name != CARD  # written anew when scores are known
                 for size, digest in [fingerprint(path)]
             }
-            write_atomic(scratch / MANIFEST, json.dumps({"step": step, "files": listed}, indent=1))
+            manifest = {"step": step, "files": listed, "weights_only": state is None}
+            write_atomic(scratch / MANIFEST, json.dumps(manifest, indent=1))
             # The rows so far, too: what goes on from here does not write them again.
             _sync([*run.glob("*.jsonl"), *scratch.rglob("*"), scratch])
             if target.exists():  # saved again after going back: the old one stays until the end
@@ -120,6 +124,15 @@ def _system_errors() -> Iterator[None]:
         yield
     except (SafetensorError, RuntimeError) as error:
         raise OSError(" ".join(str(error).split())[:200]) from error
+
+
+def require_state(folder: Path) -> None:
+    """UserError for a checkpoint that was saved without the trainer's state."""
+    if not (folder / STATE).is_file():
+        raise UserError(
+            f"{folder}: was saved with checkpoint.weights_only, so that no run can go on from it; "
+            f"start a new one from its weights with model.path={folder}"
+        )
 
 
 def load_state(folder: Path) -> dict[str, Any]:

@@ -70,9 +70,10 @@ def names() -> list[str]:
     return [*DEVICES, "cpu", "here"]
 
 
-def measured_here() -> Device:
-    """This machine's GPU, or its CPU with PyTorch's threads."""
-    gpu = torch.cuda.is_available()
+def measured_here(within: float = 0.4, gpu: bool | None = None) -> Device:
+    """This machine's GPU, or its CPU with PyTorch's threads; each rate is measured for `within`
+    seconds. `gpu` None: a GPU where there is one."""
+    gpu = torch.cuda.is_available() if gpu is None else gpu
     device = torch.device("cuda" if gpu else "cpu")
     half = 2 if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else 4
     side = 8192 if half == 2 else 1024
@@ -82,8 +83,8 @@ def measured_here() -> Device:
     title = f"CPU, {torch.get_num_threads()} threads"
     return Device(
         title=torch.cuda.get_device_name(device) if gpu else title,
-        gemm=2 * side**3 / _fastest(lambda: a @ a, gpu),
-        copy=2 * x.nbytes / _fastest(lambda: y.copy_(x), gpu),
+        gemm=2 * side**3 / _fastest(lambda: a @ a, gpu, within),
+        copy=2 * x.nbytes / _fastest(lambda: y.copy_(x), gpu, within),
         memory=torch.cuda.mem_get_info(device)[1] if gpu else memory(),
         half=half,
         gpu=gpu,
@@ -91,7 +92,7 @@ def measured_here() -> Device:
     )
 
 
-def _fastest(call: object, gpu: bool, within: float = 0.4) -> float:
+def _fastest(call: object, gpu: bool, within: float) -> float:
     """Seconds of the fastest of the calls that fit into that time, at least three."""
     assert callable(call)
     best, began, calls = float("inf"), time.perf_counter(), 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from evenflow.config import TrainConfig
+from evenflow.config import GIVEN, TrainConfig
 from evenflow.config.effect import cautions, without_effect
 from evenflow.objectives import Choices, preset
 from evenflow.policy.policy import Policy
@@ -44,6 +45,8 @@ def facts(
     if policy.compiler is not None and policy.compiler.working:
         rows.append(("compiled", "layers and log-probs, in learning and scoring"))
     if tokenizer is not None:
+        first = (questions.train or questions.test)[0]
+        rows.append(("first prompt", one_line(str(tokenizer.decode(list(first.ids))))))
         rows.append(("answers end", ends_text(config, policy.model, questions, tokenizer)))
     objective = config.build_objective()
     if isinstance(objective, Choices):
@@ -51,6 +54,31 @@ def facts(
     rows += [("no effect", sentence) for sentence in without_effect(config)]
     rows += [("take care", sentence) for sentence in cautions(config)]
     return rows
+
+
+def one_line(text: str, longest: int = 400) -> str:
+    """A text as it is, but on one line, and its middle left out where it is long."""
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]} … {text[-half:]}"
+
+
+def sample_text(row: Mapping[str, Any]) -> str:
+    """A held-out question with the first of its answers, of a line of samples.jsonl."""
+    prompt, answer, reward = row["prompt"], row["answers"][0], row["rewards"][0]
+    asked = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    end = "" if row["finished"][0] else " … (cut off)"
+    worth = "unknown" if reward is None else f"{reward:g}"
+    return f"{one_line(asked, 160)} → {one_line(answer)}{end} (reward {worth})"
+
+
+def how_to_go_on(config: TrainConfig, saved: Path, *, by_name: bool) -> str:
+    """What to type to go on from a checkpoint; `by_name`: its rewards are those of the recipe."""
+    if config.checkpoint.weights_only:
+        return "nothing, for checkpoint.weights_only left the trainer's state out"
+    if by_name and config.data.train != GIVEN:
+        return f"evenflow train --resume {saved.parent}"
+    return f"Trainer(config, resume=Path({str(saved)!r}), …)"
 
 
 def ends_text(

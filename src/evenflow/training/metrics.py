@@ -84,10 +84,14 @@ def shown(metrics: Mapping[str, float]) -> dict[str, str]:
         "pass": ("accuracy", "{:.1%}"),
         "log Z": ("log_z/used", "{:.2f}"),
         "KL ref": ("kl/reference", "{:.3f}"),
-        "tok/s": ("tokens_per_second", "{:.0f}"),
+        "tok/s sampling": ("tokens_per_second/sampling", "{:.0f}"),
+        "whole step": ("tokens_per_second", "{:.0f}"),
     }
-    return {
+    values = {
         label: form.format(metrics[name])
         for label, (name, form) in names.items()
         if not math.isnan(metrics.get(name, math.nan))
     }
+    if metrics.get("kl/reference", 0.0) < 0:
+        values["KL ref"] += " (a mean over samples: noise takes it below 0)"
+    return values

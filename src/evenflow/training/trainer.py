@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import torch
 
-from evenflow.config import GIVEN, TrainConfig
+from evenflow.config import TrainConfig
 from evenflow.errors import UserError
 from evenflow.policy.loading import load_tokenizer
 from evenflow.policy.stops import vocabulary
@@ -41,10 +41,14 @@ from evenflow.training.build import (
     engine_for,
     load_questions,
     policy_to_train,
+    require_columns,
 )
-from evenflow.training.facts import facts, true_log_z
+from evenflow.training.card import write_card
+from evenflow.training.facts import facts, how_to_go_on, sample_text, true_log_z
+from evenflow.training.forecast import resources
 from evenflow.training.inputs import compared, marks_of
 from evenflow.training.metrics import shown
+from evenflow.training.requirements import require_packages
 from evenflow.training.settle import settle
 from evenflow.training.stepper import Stepper
 
@@ -104,15 +108,19 @@ class Trainer:
         set_threads(config)
         self.config = config
         resume = resume and here / resume
+        if resume is not None:
+            checkpoint.require_state(resume)
         self.device = choose_device(config.device)
-        torch.manual_seed(config.seed)
+        require_packages(config)
         self.objective = config.build_objective()
         self.tokenizer = load_tokenizer(str(resume or config.model.path))
-        self.policy = policy_to_train(config, self.device, self.tokenizer, resume)
         self.questions = load_questions(
             config, self.tokenizer, given=None if questions is None else (questions, held_out or ())
         )
         self.rewards = build_rewards(config, rewards)
+        require_columns(self.rewards, self.questions)
+        torch.manual_seed(config.seed)
+        self.policy = policy_to_train(config, self.device, self.tokenizer, resume)
         self.on_step, self.on_evaluation = on_step, on_evaluation
         self.engine = engine_for(config, self.questions, self.tokenizer, self.policy)
         rest(self.engine)
@@ -165,7 +173,10 @@ class Trainer:
         point_latest(self.folder)
         show_rows(
             f"evenflow train: {config.algorithm}",
-            facts(config, self.policy, self.questions, self.tokenizer),
+            [
+                *facts(config, self.policy, self.questions, self.tokenizer),
+                *resources(config, self.policy, self.questions, self.folder, total - self.step),
+            ],
         )
         log = MetricsLog(
             self.folder,
@@ -193,16 +204,13 @@ class Trainer:
                         self._save()
                 raise
             self._save()  # the signal may have come after the last step's turn to save
+            if self.done:
+                log.end(self._summary())
         saved = self.folder / f"{checkpoints.PREFIX}{self.step:06}"
         if self.done:
             self._end(saved)
         else:
-            by_name = config.data.train != GIVEN and not self.given
-            go_on = (
-                f"evenflow train --resume {self.folder}"
-                if by_name
-                else f"Trainer(config, resume=Path({str(saved)!r}), …)"
-            )
+            go_on = how_to_go_on(config, saved, by_name=not self.given)
             console.print(
                 f"stopped after step {self.step} of {total}; go on with: {go_on}", markup=False
             )
@@ -239,6 +247,8 @@ class Trainer:
         if self.due and evaluate:
             columns, samples = self._evaluate(display)
             self.row |= columns
+            if self.saved == self.step:
+                self._write_card()
         log.log(self.step, self.row, samples)
         if self.done:  # dropped answers end a run before its last step
             display.total = self.step
@@ -263,10 +273,13 @@ class Trainer:
         return steps > 0 and self.step % steps == 0
 
     def _step(self, display: Display) -> None:
-        began = time.process_time()
+        began, tokens = time.process_time(), self.stepper.spent.tokens
         self.seconds = {}
         self.row = self.stepper.take(self.step, functools.partial(self._phase, display=display))
         self.row |= {f"seconds/{phase}": s for phase, s in self.seconds.items()}
+        if sampling := self.seconds.get("rollout"):
+            sampled = self.stepper.spent.tokens - tokens
+            self.row["tokens_per_second/sampling"] = sampled / sampling
         self.stepper.spent.cpu_seconds += time.process_time() - began
         self.step, self.stepper.learning = self.step + 1, False
 
@@ -281,6 +294,8 @@ class Trainer:
             rest(self.engine)
         if self.on_evaluation is not None and self.on_evaluation(self.step, self.after):
             self.stopping = True
+        if samples:
+            console.print(f"step {self.step}  {sample_text(samples[0])}", markup=False)
         columns = {f"test/{name}": score for name, score in self.after.items()}
         return columns | {"seconds/evaluation": self.seconds["evaluation"]}, samples
 
@@ -301,11 +316,16 @@ class Trainer:
             self.step,
             self.policy,
             self.tokenizer,
-            state,
+            None if self.config.checkpoint.weights_only else state,
             keep=self.config.checkpoint.keep,
             reference=self.stepper.reset.resets > 0,
         )
         self.saved = self.step
+        self._write_card()
+
+    def _write_card(self) -> None:
+        folder = self.folder / f"{checkpoints.PREFIX}{self.saved:06}"
+        write_card(folder, self.config, self.step, self.before, self.after)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step = self.saved = state["step"]

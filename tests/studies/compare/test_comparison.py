@@ -224,7 +224,7 @@ def test_answers_that_nobody_can_list(small: str, tmp_path: Path, calls: Calls) 
         (["algorithms=tba,tabb"], "there is no preset 'tabb'"),
         (["algorithms=flowrl:betta=5"], "flowrl:betta=5: objective.betta: there is no such field"),
         (["algorithms=grpo:log_z=head"], r"grpo:log_z=head: .*objective.log_z: not with"),
-        (["train.stepps=5"], "train.stepps: there is no such field; did you mean steps"),
+        (["train.stepps=5"], "train.stepps: there is no such field; did you mean train.steps"),
         (["algorithm=flowrl"], "compare takes algorithms="),
         (["seed=3"], "compare takes seeds="),
         (["threads=2"], "compare takes jobs="),

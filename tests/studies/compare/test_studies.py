@@ -130,7 +130,7 @@ def test_several_searches_are_one_grid(small: str) -> None:
         ({"baseline": "flowrl"}, "baseline: 'flowrl' is none of the algorithms .tba."),
         ({"overrides": None}, "overrides: must be a valid dictionary, not None"),
         ({"overrides": ["train.steps=1"]}, "overrides: must be a valid dictionary"),
-        ({"overrides": {"train.stps": 1}}, "train.stps: there is no such field; did you mean st"),
+        ({"overrides": {"train.stps": 1}}, "train.stps: there is no such field; did you mean tr"),
         ({"overrides": {"train": {"stps": 1}}}, "train.stps: there is no such field; did you m"),
         ({"overrides": {"train.steps": "x"}}, "train.steps: must be a valid integer, not 'x'"),
         ({"overrides": {"seed": 1}}, "seed: compare takes seeds=… instead"),

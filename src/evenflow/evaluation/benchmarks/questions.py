@@ -22,7 +22,9 @@ from evenflow.evaluation.benchmarks.registry import (
     of_task,
 )
 from evenflow.evaluation.benchmarks.verdicts import PRESETS
+from evenflow.installation import how_to_install
 from evenflow.rewards.code.formats import checked_cases, seconds, without_tests
+from evenflow.run.checkpoints import speaks_in_chat
 from evenflow.tasks import TASKS, get_task
 
 STDIN = "Write a Python program that reads standard input and writes to standard output."
@@ -108,7 +110,7 @@ def load_files(source: str, split: str, files: Sequence[str]) -> list[Row]:
     try:
         from datasets import load_dataset
     except ImportError:
-        raise UserError("Hugging Face data sets need: pip install evenflow[data]") from None
+        raise UserError(f"Hugging Face data sets need: {how_to_install('data')}") from None
     address = f"hf://datasets/{source}/{versions[split]}"
     try:
         return [dict(row) for row in load_dataset("json", data_files=address, split="train")]
@@ -253,7 +255,7 @@ class PromptFormat:
 
 def prompt_format(config: BenchmarkConfig, benchmark: Benchmark, tokenizer: Any) -> PromptFormat:
     """The configuration's wishes, else the benchmark's way."""
-    chat = bool(tokenizer.chat_template) if config.chat is None else config.chat
+    chat = speaks_in_chat(config.model.path, tokenizer, config.chat)
     own = benchmark.template if chat else benchmark.plain_template or benchmark.template
     template = own if config.prompt_template is None else config.prompt_template
     return PromptFormat(template, chat, config.system_prompt, config.chat_template_kwargs)

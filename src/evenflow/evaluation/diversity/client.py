@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from evenflow.errors import UserError
+from evenflow.installation import how_to_install
 from evenflow.run.files import writable
 
 Messages = list[dict[str, str]]
@@ -62,7 +63,7 @@ class Client:
         try:
             import openai
         except ImportError:
-            raise UserError("judge.model needs a package: pip install 'evenflow[judge]'") from None
+            raise UserError(f"judge.model needs a package: {how_to_install('judge')}") from None
         self.server, self.openai = server, openai
         self.client = openai.AsyncOpenAI(
             api_key=server.api_key or "none",  # the client insists on one, local servers do not

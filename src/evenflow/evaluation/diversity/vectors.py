@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from evenflow.errors import UserError
 from evenflow.evaluation.diversity.texts import grams, tokens
+from evenflow.installation import how_to_install
 from evenflow.run.files import writable
 
 
@@ -76,7 +77,7 @@ def load_model(name: str) -> Any:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise UserError(
-            "embed needs a package: pip install 'evenflow[diversity]'; "
+            f"embed needs a package: {how_to_install('diversity')}; "
             "without it, n-gram vectors are used"
         ) from None
     try:

@@ -23,6 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from evenflow.installation import how_to_install
 from evenflow.machine import cores
 
 TIMEOUT = 5.0
@@ -30,7 +31,6 @@ TIMEOUT = 5.0
 START = 120.0
 """Seconds for a process to import math-verify, on a machine that is busy with others."""
 TRIES = 2
-INSTALL = "needs math-verify: pip install 'evenflow[math]'"
 SOURCE = Path(__file__).parents[3]
 
 
@@ -58,7 +58,7 @@ class Workers:
         """
         job = Job({"gold": gold, "said": said, "whole": whole})
         if importlib.util.find_spec("math_verify") is None:
-            job.answer.set_result(INSTALL)
+            job.answer.set_result(f"needs math-verify: {how_to_install('math')}")
             return job.answer
         with self.lock:
             if len(self.threads) < self.count:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from evenflow.installation import how_to_install
 from evenflow.run.console import console
 from evenflow.run.files import write_atomic, writing
 from evenflow.studies.exact.experiments import ALGORITHMS, FIXED_POINTS
@@ -67,7 +68,9 @@ def draw_if_possible(folder: Path, results: Results) -> None:
     try:
         from evenflow.studies.exact.figures import draw
     except ModuleNotFoundError as error:
-        console.print(f"no figures: {error.name} is missing; pip install 'evenflow[plots]'")
+        console.print(
+            f"no figures: {error.name} is missing; {how_to_install('plots')}", markup=False
+        )
         return
     draw(folder, results)
 
