@@ -190,7 +190,7 @@ class ServerEngine:
         for replica in self.replicas:
             if replica.positions is not None and (limit is None or replica.positions < limit):
                 limit, said = replica.positions, f" (--max-model-len of {replica.url})"
-        return Limits(positions=limit, remark=said, vocabulary=vocabulary(model))
+        return Limits(positions=limit, remark=said, vocabulary=vocabulary(model), beside=True)
 
     def groups(
         self,
