@@ -5,6 +5,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV ?= .venv
 VENV_TRL ?= .venv-trl
+VENV_VLLM ?= .venv-vllm
 SEED ?= 0
 BIN := $(VENV)/bin
 # Each stamp is written last: what was interrupted is done again.
@@ -12,6 +13,7 @@ CREATED := $(VENV)/.created
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 COMPARED := $(VENV_TRL)/.installed
+SAMPLED := $(VENV_VLLM)/.installed
 
 # Environments are installed from committed versions, so that they do tomorrow what they do today.
 # Where a CUDA GPU is in sight they are those with PyTorch's CUDA build.
@@ -23,8 +25,8 @@ INSTALL = PIP_CONSTRAINT=$(1) PIP_BUILD_CONSTRAINT=$(1) \
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: help train test test-lowest test-newest test-browser test-trl lint format clean bench \
-	bench-trl constraints
+.PHONY: help train test test-lowest test-newest test-browser test-trl test-vllm lint format clean \
+	bench bench-trl constraints docs
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -50,6 +52,9 @@ test-browser: $(DEVELOPED) ## the tests of the page in chromium (apt-get install
 test-trl: $(COMPARED) ## compare the baselines' losses with TRL's own code
 	OMP_NUM_THREADS=1 $(VENV_TRL)/bin/python -m pytest tests_trl
 
+test-vllm: $(SAMPLED) ## sample with vLLM itself, on a CPU
+	OMP_NUM_THREADS=1 $(VENV_VLLM)/bin/python -m pytest tests_vllm
+
 constraints: ## resolve the committed versions anew (constraints/*.txt)
 	$(PYTHON) constraints/resolve.py
 
@@ -63,8 +68,12 @@ bench: $(INSTALLED) ## sampling against Transformers' generate; time and memory 
 bench-trl: $(COMPARED) ## a training step in turns with one of TRL's
 	OMP_NUM_THREADS=1 $(VENV_TRL)/bin/python benchmarks/step.py --against trl
 
+docs: $(INSTALLED) ## the docs as a site in site/ (mkdocs-material)
+	$(call INSTALL,$(CONSTRAINTS),$(VENV)) mkdocs-material
+	$(BIN)/mkdocs build --strict
+
 clean: ## remove the environments
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV_TRL)
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV_TRL) $(VENV_VLLM)
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -86,4 +95,12 @@ $(COMPARED): pyproject.toml tests_trl/requirements.txt constraints/trl.txt
 	$(PYTHON) -m venv --clear $(VENV_TRL)
 	$(call INSTALL,constraints/trl.txt,$(VENV_TRL)) torch
 	$(call INSTALL,constraints/trl.txt,$(VENV_TRL)) -r tests_trl/requirements.txt -e .
+	@touch $@
+
+# What vLLM for CPUs asks for does not work as it stands (constraints/resolve.py): all by name.
+$(SAMPLED): pyproject.toml constraints/vllm.txt
+	$(PYTHON) -m venv --clear $(VENV_VLLM)
+	$(call INSTALL,constraints/vllm.txt,$(VENV_VLLM)) torch
+	$(call INSTALL,constraints/vllm.txt,$(VENV_VLLM)) --no-deps -r constraints/vllm.txt
+	$(call INSTALL,constraints/vllm.txt,$(VENV_VLLM)) --no-deps -e .
 	@touch $@

@@ -128,7 +128,8 @@ class Stream:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """The engine is free for other questions, once the batch under way is sampled."""
+        """The engine is free for other questions, once the batch under way is sampled. They name
+        their policy; the next batch names its own."""
         with self.changed:
             self.pauses += 1
             while self.busy:
@@ -136,6 +137,8 @@ class Stream:
         try:
             yield
         finally:
+            if self.follower is None:
+                rest(self.engine)
             with self.changed:
                 self.pauses -= 1
                 self.changed.notify_all()

@@ -20,7 +20,7 @@ from evenflow.policy.loading import build_policy, separator_id
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import stop_ids
 from evenflow.rewards import Rewards, load_reward
-from evenflow.rollout.engine import Engine, Limits, build_engine, limits_of
+from evenflow.rollout.engine import Engine, Limits, build_engine, limits_of, rest
 from evenflow.rollout.sampling import Sampling
 from evenflow.rollout.stopping import chat_ends, require_vocabulary
 from evenflow.run.out_of_memory import naming_the_field
@@ -220,6 +220,7 @@ def engine_for(
     limits = limits_of(engine, questions.all)
     require_vocabulary(questions.all, tokenizer, policy.model)
     require_room(config, questions, limits)
+    rest(engine)
     return engine
 
 

@@ -24,7 +24,7 @@ from evenflow.imports import ask, calling
 from evenflow.objectives import Answers, Objective
 from evenflow.policy.policy import Policy
 from evenflow.rollout.collect import Batch, Collector, Phase
-from evenflow.rollout.engine import limits_of, rest
+from evenflow.rollout.engine import limits_of
 from evenflow.rollout.group import Group, count_answers, count_tokens
 from evenflow.rollout.packing import Gone
 from evenflow.rollout.replay import Replay
@@ -180,7 +180,6 @@ class Stepper:
                 self.step + REFERENCE_SEEDS,
                 lambda _: contextlib.nullcontext(),
             )
-            rest(self.engine)
         # Remembered with the log Z that comes of them, even if the step fails.
         self.spent.answers += count_answers(groups)
         self.spent.tokens += count_tokens(groups)

@@ -18,7 +18,6 @@ from evenflow.errors import UserError
 from evenflow.policy.loading import load_tokenizer
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.collect import Collector
-from evenflow.rollout.engine import rest
 from evenflow.run import checkpoints
 from evenflow.run.console import Display, before_after, console, show_rows
 from evenflow.run.folder import (
@@ -107,9 +106,8 @@ class Trainer:
         here = Path.cwd()  # a reward may go to another directory
         set_threads(config)
         self.config = config
-        resume = resume and here / resume
         if resume is not None:
-            checkpoint.require_state(resume)
+            checkpoint.require_state(resume := here / resume)
         self.device = choose_device(config.device)
         require_packages(config)
         self.objective = config.build_objective()
@@ -123,7 +121,6 @@ class Trainer:
         self.policy = policy_to_train(config, self.device, self.tokenizer, resume)
         self.on_step, self.on_evaluation = on_step, on_evaluation
         self.engine = engine_for(config, self.questions, self.tokenizer, self.policy)
-        rest(self.engine)
         self.sampling = build_sampling(config, self.tokenizer, self.policy.model, self.questions)
         self.held_out = build_held_out(
             config, self.questions, self.rewards, self.tokenizer, self.policy
@@ -291,7 +288,6 @@ class Trainer:
         with self.stepper.stream.paused(), self._phase("evaluation", display):
             self.engine.update(self.policy, self.stepper.learner.version)
             self.after, samples, self.right = self.held_out.evaluate(self.policy, self.engine)
-            rest(self.engine)
         if self.on_evaluation is not None and self.on_evaluation(self.step, self.after):
             self.stopping = True
         if samples:
