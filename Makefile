@@ -68,7 +68,7 @@ bench: $(INSTALLED) ## sampling against Transformers' generate; time and memory 
 bench-trl: $(COMPARED) ## a training step in turns with one of TRL's
 	OMP_NUM_THREADS=1 $(VENV_TRL)/bin/python benchmarks/step.py --against trl
 
-docs: $(INSTALLED) ## the docs as a site in site/ (mkdocs-material)
+docs: $(INSTALLED) ## the docs as a site in build/site (mkdocs-material)
 	$(call INSTALL,$(CONSTRAINTS),$(VENV)) mkdocs-material
 	$(BIN)/mkdocs build --strict
 

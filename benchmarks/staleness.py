@@ -29,7 +29,7 @@ RUNS = ROOT / "runs" / "staleness"
 PAGE = ROOT / "docs" / "results" / "staleness.md"
 COMMON = [
     *("objective={}", "train.steps=60", "evaluation.every=10", "evaluation.questions=100"),
-    *("checkpoint.every=30", "checkpoint.keep=1"),
+    *("checkpoint.every=30", "checkpoint.keep=1", "train.correction.kind=none"),
 ]
 PRESETS = ("tba", "flowrl", "grpo")
 SETTINGS = {

@@ -248,9 +248,13 @@ def test_what_nobody_waits_for_is_dropped_at_the_server_too(
     assert worst_gap(policy, answers(engine, 2)) < 1e-4
 
 
-def test_a_run_of_two_steps_and_its_evaluations(
-    servers: dict[str, Running], tmp_path: Path
+@pytest.mark.parametrize(
+    "more", [(), ("rollout.lag=1", "rollout.segment=20", "rollout.replay.questions=2")]
+)
+def test_a_run_of_a_few_steps_and_its_evaluations(
+    servers: dict[str, Running], tmp_path: Path, more: tuple[str, ...]
 ) -> None:
+    """In turns with learning; and beside it, answers in parts, some of them learned from twice."""
     config = load(
         TrainConfig,
         None,
@@ -266,17 +270,23 @@ def test_a_run_of_two_steps_and_its_evaluations(
             "rollout.max_completion_length=40",
             "evaluation.every=2",
             "evaluation.num_generations=1",
-            "train.steps=2",
+            "train.steps=4",
             "train.learning_rate=1e-3",
             f"output={tmp_path / 'run'}",
             "device=cpu",
+            *more,
         ],
     )
     result = Trainer(config, begun(config)).run()
-    assert result.steps == 2
+    assert result.steps == 4
     assert result.before["accuracy"] > 0.1  # an untrained model has none
-    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert len(rows) == 3
+    _, *rows = result.rows
+    assert len(rows) == 4
+    for step, row in enumerate(rows):
+        assert ("seconds/waiting" in row) == bool(more)
+        if step and more:
+            assert row["staleness/max"] >= 1
+        assert row["sampler/gap"] < 1e-3
 
 
 def begun(config: TrainConfig) -> Path:
