@@ -274,7 +274,7 @@ class Trainer:
         self.seconds = {}
         self.row = self.stepper.take(self.step, functools.partial(self._phase, display=display))
         self.row |= {f"seconds/{phase}": s for phase, s in self.seconds.items()}
-        if sampling := self.seconds.get("rollout"):
+        if sampling := self.row.get("seconds/rollout"):
             sampled = self.stepper.spent.tokens - tokens
             self.row["tokens_per_second/sampling"] = sampled / sampling
         self.stepper.spent.cpu_seconds += time.process_time() - began
