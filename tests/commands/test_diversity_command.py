@@ -17,6 +17,7 @@ from tests.chat_server import KEY, Response, serving
 from evenflow.cli import main
 from evenflow.commands.diversity import outputs
 from evenflow.errors import UserError
+from evenflow.installation import how_to_install
 
 ROWS = [
     {"id": str(q), "sample": s, "prompt": f"{q}?", "response": f"way {s % ways} to {q}",
@@ -274,7 +275,7 @@ def test_a_missing_package_is_named(tmp_path, capsys, monkeypatch, module, field
     file = written(tmp_path / "f.jsonl", ROWS)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     assert main(["diversity", file, f"{field}=m"]) == 2
-    assert f"pip install 'evenflow[{extra}]'" in capsys.readouterr().err
+    assert f"needs a package: {how_to_install(extra)}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("key", ["sk-a\nb", "sk-ü"])

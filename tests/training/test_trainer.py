@@ -305,7 +305,8 @@ def test_a_reward_that_fails_late_loses_no_step(recipe: Make) -> None:
         return [1.0] * len(completions)
 
     rewards = Rewards([("fails", fail_in_third, 1.0)])
-    trainer.stepper.collector = dataclasses.replace(trainer.stepper.collector, rewards=rewards)
+    stream = trainer.stepper.stream
+    stream.collector = dataclasses.replace(stream.collector, rewards=rewards)
     with pytest.raises(UserError, match="the grader is gone"):
         trainer.run()
     saved = checkpoints.latest_whole(trainer.folder)

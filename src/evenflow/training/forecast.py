@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from evenflow.config import TrainConfig
+from evenflow.errors import UserError
 from evenflow.policy.policy import Policy
 from evenflow.run.console import duration
 from evenflow.training.build import Questions
@@ -48,7 +49,12 @@ def time_left(config: TrainConfig, device: torch.device, questions: Questions, s
         return AFTER
     lengths = [len(question.ids) for question in questions.train]
     mean, longest = sum(lengths) / len(lengths), max(lengths)
-    seconds = plan(config, known, Lengths(mean, longest, "the questions")).seconds
+    try:
+        seconds = plan(config, known, Lengths(mean, longest, "the questions")).seconds
+    except (
+        UserError
+    ):  # a run that goes on has its weights, wherever the model that it began with is
+        return AFTER
     return (
         f"about {duration(steps * seconds)} for {steps:,} steps if all answers reach "
         f"rollout.max_completion_length; rewards, evaluation and checkpoints aside"
