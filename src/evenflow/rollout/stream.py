@@ -156,7 +156,7 @@ class Stream:
 
     def _open(self) -> None:
         if self.thread is None:
-            self.closed = False
+            self.closed, self.error = False, None
             self.thread = threading.Thread(target=self._work, name="sampling", daemon=True)
             self.thread.start()
 
