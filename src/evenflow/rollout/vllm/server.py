@@ -166,9 +166,11 @@ class ServerEngine:
                 f"{FIELD}: no vLLM server answers at {replica.url} ({error}); start it "
                 "(docs/engines.md), or check the address"
             ) from None
-        if not replica.why:
-            LOG.warning("%s: %s is left out until it is well again: %s", FIELD, replica.url, error)
-        replica.why = replica.why or str(error)
+        reason = str(error).removeprefix(f"{FIELD}: {replica.url} ")
+        # What else comes of one outage is no news, but that it cannot be used at all is.
+        if not replica.why or (isinstance(error, UserError) and reason != replica.why):
+            LOG.warning("%s: %s is left out until it is well again: %s", FIELD, replica.url, reason)
+            replica.why = reason
 
     @property
     def _ready(self) -> list[Replica]:
