@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from evenflow import data
 from evenflow.data import build_prompts, load_rows, question_order
 from evenflow.errors import UserError
+from evenflow.installation import how_to_install
 
 TEMPLATE = (
     "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} {% endfor %}"
@@ -131,7 +133,7 @@ def test_a_failing_hub_says_what_was_tried(monkeypatch):
 def test_missing_packages_name_the_extra(monkeypatch, source):
     for package in ("datasets", "pyarrow.parquet"):
         monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=r"pip install evenflow\[data\]"):
+    with pytest.raises(UserError, match=re.escape(how_to_install("data"))):
         load_rows(source)
 
 
