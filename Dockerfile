@@ -1,7 +1,7 @@
 # evenflow on a CPU or, started with `--gpus all` and built with TORCH=cuda, on an NVIDIA GPU.
 #
 #   docker build -t evenflow .
-#   docker run --rm -v "$PWD/runs:/work/runs" evenflow train countdown seed=1
+#   docker run --rm -v "$PWD/runs:/data/runs" evenflow train countdown seed=1
 FROM python:3.12-slim
 
 # cpu or cuda: the file of constraints/, whose exact versions are those that the tests run with.
@@ -22,9 +22,9 @@ COPY recipes/ recipes/
 RUN pip install -c "constraints/$TORCH.txt" '.[lora,math,data,plots]'
 
 # Nothing of a run needs root.
-RUN useradd --create-home --uid 1000 evenflow && install -d -o evenflow /work /work/runs
+RUN useradd --create-home --uid 1000 evenflow && install -d -o evenflow /data /data/runs
 USER evenflow
-WORKDIR /work
-VOLUME /work/runs
+WORKDIR /data
+VOLUME /data/runs
 ENTRYPOINT ["evenflow"]
 CMD ["--help"]
