@@ -162,16 +162,20 @@ def sampled(before: Callable[[int], None] = lambda _: None) -> Iterator[list[int
 def test_sampling_goes_on_while_the_policy_learns(
     recipe: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Learning waits until the next batch is being sampled: without a thread, that is never."""
-    sampling = [threading.Event() for _ in range(9)]
-    score = Stepper._count
+    """Each batch, from the third on, comes only when the step before it has been learned from: one
+    that samples it before it learns, in the same thread, would wait in vain."""
+    learned = [threading.Event() for _ in range(4)]
+    count = Stepper._count
 
-    def wait(self: Any, *arguments: Any) -> None:
-        assert sampling[self.step + 1].wait(60) or self.step == 3
-        score(self, *arguments)
+    def tell(self: Any, *arguments: Any) -> None:
+        count(self, *arguments)
+        learned[self.step].set()
 
-    monkeypatch.setattr(Stepper, "_count", wait)
-    with sampled(lambda number: sampling[number].set()):
+    def wait(number: int) -> None:
+        assert number < 2 or learned[number - 1].wait(20)
+
+    monkeypatch.setattr(Stepper, "_count", tell)
+    with sampled(wait):
         train(recipe("rollout.lag=1"))
 
 
@@ -304,19 +308,16 @@ def test_an_adapters_base_is_not_held_twice(recipe: Make) -> None:
 def test_changed_questions_forget_what_was_sampled_for_others(
     recipe: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = recipe(*LAG, "checkpoint.every=2", "train.steps=4")
+    config = recipe("rollout.replay.questions=2", "train.steps=3", "checkpoint.every=2")
     whole = train(config)
-    other = config.model_copy(update={"seed": config.seed})
-    other = other.model_copy(
-        update={
-            "data": other.data.model_copy(update={"task_options": {"targets": [50, 60]}}),
-            "train": other.train.model_copy(update={"steps": 6}),
-        }
-    )
-    state = whole.parent / "checkpoint-000004"
-    # The waiting batches of a run of four steps are none: take the state of a longer one.
-    resumed = Trainer(other, whole.parent, resume=state, changed_inputs=True)
-    assert resumed.run().steps == 6
+    data = config.data.model_copy(update={"task_options": {"targets": [50, 60]}})
+    other = config.model_copy(update={"data": data})
+    folder = whole.parent / "checkpoint-000002"
+    assert checkpoint.load_state(folder)["replay"]
+    resumed = Trainer(other, whole.parent, resume=folder, changed_inputs=True)
+    assert resumed.stepper.replay.groups == []
+    assert "or kept to be replayed, is left out" in " ".join(capsys.readouterr().out.split())
+    assert resumed.run().steps == 3
 
 
 # --- replay ------------------------------------------------------------------------------------

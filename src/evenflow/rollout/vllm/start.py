@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from evenflow.errors import UserError
+from evenflow.installation import how_to_install
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.vllm.handover import room_for_adapter, whole_model
@@ -42,8 +43,8 @@ def require_vllm() -> None:
     found = importlib.util.find_spec("vllm")
     if found is None or found.origin is None:  # a mere folder of that name
         raise UserError(
-            "rollout.engine: vllm needs vLLM; pip install 'evenflow[vllm]' in an environment of "
-            "its own, or take rollout.engine=embedded"
+            f"rollout.engine: vllm needs vLLM; {how_to_install('vllm')} in an environment of its "
+            "own, or take rollout.engine=embedded"
         )
 
 
