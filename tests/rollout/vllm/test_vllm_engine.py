@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from tests.rollout.vllm.fake_vllm import LLM, fake
 from evenflow.config import LoraConfig
 from evenflow.data import Prompt
 from evenflow.errors import UserError
+from evenflow.installation import how_to_install
 from evenflow.policy.adapters import new_adapter
 from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
@@ -223,7 +225,7 @@ def test_an_adapter_of_a_rank_beyond_vllms_is_refused(engine: VllmEngine, policy
 
 def test_without_vllm_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"pip install 'evenflow\[vllm\]'"):
+    with pytest.raises(UserError, match=re.escape(how_to_install("vllm"))):
         build_engine("vllm", None, 8)
 
 
