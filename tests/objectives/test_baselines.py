@@ -313,8 +313,8 @@ def test_on_policy_every_preset_is_the_policy_gradient(name: str) -> None:
     """At π = π_old = π_ref nothing is clipped: −∂loss/∂log π is A over the aggregate's size."""
     size = {"sequence-mean": 3.0, "token-mean": 3.0, "constant": L}
     choices = SURROGATES[name]
-    if name == "rloo":
-        size["constant"] = 1.0
+    if choices.aggregation_length is not None:
+        size["constant"] = choices.aggregation_length
     if choices.needs.values:
         choices = choices.model_copy(update={"advantage": "group"})
     leaf = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)

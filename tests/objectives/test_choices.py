@@ -43,7 +43,7 @@ def test_presets_train(name: str) -> None:
     ref = leaf.detach() - 0.1
     critic = torch.zeros(4, 3)
     answers = Answers(batch["mask"], batch["rewards"], batch["groups"], leaf.detach(), ref)
-    answers = answers.replace(values=critic)
+    answers = answers.replace(values=critic, share=torch.ones(4), guide_logprobs=0.9 * ref)
     answers = objective.estimate(leaf.detach(), objective.prepare(answers))
     log_z = torch.zeros(4) if objective.needs.head else None
     total = objective.total(answers)
@@ -205,7 +205,7 @@ def test_a_gradient_left_on_the_reference_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["old_logprobs", "ref_logprobs", "values", "advantages", "returns"]
+    "name", ["old_logprobs", "ref_logprobs", "guide_logprobs", "values", "advantages", "returns"]
 )
 def test_answers_refuse_what_is_not_one_number_a_token(name: str) -> None:
     given = {"mask": torch.ones(2, 3), "rewards": torch.zeros(2), "groups": torch.zeros(2).long()}
@@ -228,7 +228,11 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("page", ["objective", "baselines"])
 def test_the_derivations_name_tests_that_exist(page: str) -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / f"docs/{page}.md").read_text()))
-    files = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("tests_trl/*.py")]
+    files = [
+        path
+        for tests in ("tests", "tests_trl", "tests_verl")
+        for path in ROOT.glob(f"{tests}/**/*.py")
+    ]
     defined = set(re.findall(r"def (test_\w+)", "".join(p.read_text() for p in files)))
     assert len(named) > 20
     assert named <= defined

@@ -19,7 +19,9 @@ def batch() -> tuple[Tensor, Answers]:
     groups = torch.tensor([5, 0, 5, 0, 9, 9, 5, 0, 9, 9, 5, 0])
     rewards = torch.rand(N, generator=generator, dtype=torch.float64)
     share = torch.where(torch.arange(N) % 3 == 0, 0.5, 1.0).double()
-    return logprobs, Answers(mask, rewards, groups, old, ref, share=share, values=values)
+    guide = 0.7 * ref.roll(1, 0)
+    answers = Answers(mask, rewards, groups, old, ref, guide, share=share, values=values)
+    return logprobs, answers
 
 
 def result(choices, logprobs: Tensor, answers: Answers, parts: list[Tensor]) -> tuple:
@@ -29,7 +31,11 @@ def result(choices, logprobs: Tensor, answers: Answers, parts: list[Tensor]) -> 
     the critic's values and the entropies, both made from the log-probs.
     """
     given = {"logprobs": logprobs, "values": logprobs.sin(), "entropy": logprobs.cos()}
-    wanted = ["logprobs"] + [k for k in ("values", "entropy") if getattr(choices.needs, k)]
+    wanted = ["logprobs"] + [
+        k
+        for k in ("values", "entropy")
+        if getattr(choices.needs, k) or (k == "values" and choices.needs.flows)
+    ]
     leaves = {name: given[name].clone().requires_grad_() for name in wanted}
     answers = choices.estimate(logprobs, choices.prepare(answers))
     total = choices.total(answers)
@@ -53,10 +59,23 @@ CHOICES = [
     Balance(log_z="group", importance="token", regression="cosh"),
     Balance(log_z="group", regression="linex", reward="raw", scale="constant", scale_length=4),
     Balance(log_z="group", prior_lift=0.8, right_reward=0.5, truncation="upper"),
+    Balance(log_z="group", log_z_policy="old", question_weight="inverse", duplicates="once"),
+    Balance(log_z="leave-one-out", rarity=0.5, right_reward=0.5, question_weight="root"),
+    Balance(log_z="group", residual_low=0.5, residual_high=1, truncation="upper"),
+    Balance(right_reference_weight=0.5, right_reward=0.5, residual_low=2),
+    Balance(log_z="flow", scale="sum", reward="raw", flow_decay=0.7, duplicates="once"),
+    Balance(log_z="flow", scale="constant", scale_length=3, prior_lift=1, right_reward=0.5),
+    Balance(
+        log_z="flow", flow_base="group", scale="sum", duplicates="once", question_weight="root"
+    ),
+    Balance(log_z="group", scale="sum", guidance=0.3),
+    Balance(log_z="flow", scale="sum", reward="centred", guidance=0.3, reference_weight=0),
     *SURROGATES.values(),
     Surrogate(ratio="geometric", advantage="leave-one-out", epsilon_high=0.3),
     Surrogate(ratio="geometric-token", advantage="gae", gae_lambda=0.9, value_epsilon=None),
     Surrogate(aggregation="token-mean", advantage="centred", kl_coefficient=0.1, kl_estimator="k2"),
+    Surrogate(advantage="best-of-k", best_of=2, rarity=0.3, right_reward=0.5),
+    Surrogate(advantage="relative", smoothing=0.1, smoothing_wrong=0.2, right_reward=0.5),
     Surrogate(advantage="global", clip="log-token", ratio="geometric", entropy_bonus=0.1),
 ]
 ids = range(len(CHOICES))
@@ -84,6 +103,7 @@ def test_padding_is_never_read(choices) -> None:
         mask=torch.cat([answers.mask, torch.zeros(N, 2, dtype=torch.bool)], 1),
         old_logprobs=pad(answers.old_logprobs, float("nan")),
         ref_logprobs=pad(answers.ref_logprobs, -float("inf")),
+        guide_logprobs=pad(answers.guide_logprobs, -float("inf")),
         values=pad(answers.values, float("nan")),
     )
     for value in (float("nan"), float("inf"), 1e30):

@@ -9,7 +9,7 @@ import torch
 from tiny_models import make, make_rows
 
 from evenflow.config import CriticConfig
-from evenflow.policy.heads import Critic
+from evenflow.policy.critic import Critic
 from evenflow.policy.loading import CRITIC_FILE, load_part, save_parts
 from evenflow.policy.logprobs import Projection, token_logprobs
 from evenflow.policy.policy import Policy

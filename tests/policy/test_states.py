@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, FalconH1Config, MistralConfig
 
 from evenflow.config import CriticConfig, HeadConfig
-from evenflow.policy.heads import Critic, PartitionHead
+from evenflow.objectives.partition import PartitionHead
+from evenflow.policy.critic import Critic
 from evenflow.policy.policy import Policy
 from evenflow.policy.states import can_share, length_classes
 from evenflow.policy.tokens import collate

@@ -1,4 +1,4 @@
-"""Objectives: tensors in, (loss, metrics) out. No model, no files, no configuration of a run.
+"""Objectives: tensors in, (loss, metrics) out. No language model, no files, no configuration.
 
 An `Objective` is what the trainer asks of a method. Two families are built in: `Balance` regresses
 the policy onto the reward's distribution (FlowRL and trajectory balance); `Surrogate` maximises
@@ -12,6 +12,7 @@ from evenflow.objectives.functional import balance_loss, surrogate_loss
 from evenflow.objectives.groups import normalise_rewards
 from evenflow.objectives.log_z import RunningLogZ, offline_log_z
 from evenflow.objectives.objective import Choices, Memory, Needs, Objective, Scores, Setting
+from evenflow.objectives.partition import PartitionHead
 from evenflow.objectives.presets import PRESETS, Preset, preset
 from evenflow.objectives.surrogate import Surrogate
 
@@ -24,6 +25,7 @@ __all__ = [
     "Memory",
     "Needs",
     "Objective",
+    "PartitionHead",
     "Preset",
     "RunningLogZ",
     "Scores",

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from evenflow.bounds import is_right
 from evenflow.objectives.answers import Answers
-from evenflow.objectives.groups import Normalisation, normalise_rewards
+from evenflow.objectives.emphasis import rarity_weight
+from evenflow.objectives.groups import Normalisation, gain_of_best, normalise_rewards
 
 if TYPE_CHECKING:
     from evenflow.objectives.surrogate import Surrogate
@@ -23,6 +25,7 @@ BASELINES: dict[str, Normalisation] = {
     "group": "group",
     "centred": "centred",
     "leave-one-out": "leave-one-out",
+    "relative": "relative",
     "global": "raw",
 }
 
@@ -33,6 +36,8 @@ def prepare(answers: Answers, choices: Surrogate) -> Answers:
     if choices.needs.reference and answers.ref_logprobs is None:
         raise ValueError("kl_coefficient above 0 needs `ref_logprobs`; give them or set it to 0")
     rewards = answers.rewards.to(answers.old_logprobs.dtype)  # (N,)
+    right = is_right(rewards, choices.right_reward)
+    rewards = rewards - smoothing(answers, right, choices)
     penalty = kl_penalty(answers, choices)  # (N, T)
     returns = None
     if choices.advantage == "gae":
@@ -48,12 +53,26 @@ def prepare(answers: Answers, choices: Surrogate) -> Answers:
     else:
         if choices.kl_credit == "answer":
             rewards, penalty = rewards - penalty.sum(-1), torch.zeros_like(penalty)
-        baseline = BASELINES[choices.advantage]
-        scores = normalise_rewards(rewards, answers.groups, baseline)
+        if choices.advantage == "best-of-k":
+            scores = gain_of_best(rewards, answers.groups, choices.best_of)
+        else:
+            scores = normalise_rewards(rewards, answers.groups, BASELINES[choices.advantage])
         advantages = scores[:, None] - to_go(penalty)
     if choices.whiten or choices.advantage == "global":
         advantages = whiten(advantages, answers.mask)
+    if choices.rarity > 0:
+        mean, ones = answers.token_mean(answers.old_logprobs), torch.ones_like(rewards)
+        weight = rarity_weight(mean, right, answers.groups, ones, choices.rarity)
+        advantages = weight[:, None] * advantages
     return answers.replace(advantages=advantages, returns=returns)
+
+
+def smoothing(answers: Answers, right: Tensor, choices: Surrogate) -> Tensor:
+    """(N,) γ_p·m of a right answer and −γ_n·m of a wrong one, m its mean log π_old a token: what
+    is taken off its reward (differential smoothing, arXiv 2511.19942). The likelier a right answer
+    was, the less it earns; a wrong one costs the more, the less likely it was."""
+    mean = answers.token_mean(answers.old_logprobs)
+    return torch.where(right, choices.smoothing * mean, -choices.smoothing_wrong * mean)
 
 
 def kl_penalty(answers: Answers, choices: Surrogate) -> Tensor:

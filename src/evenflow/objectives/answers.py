@@ -14,13 +14,14 @@ from evenflow.objectives.exponentials import exponential_minus_one
 PER_TOKEN = (
     "old_logprobs",
     "ref_logprobs",
+    "guide_logprobs",
     "values",
     "sampled_logprobs",
     "correction",
     "advantages",
     "returns",
 )
-PER_ANSWER = ("rewards", "groups", "log_z", "share", "signal", "prior")
+PER_ANSWER = ("rewards", "groups", "log_z", "share", "signal", "prior", "emphasis")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Answers:
     """(N, T), of the policy that sampled the answers."""
     ref_logprobs: Tensor | None = None
     """(N, T), of the reference."""
+    guide_logprobs: Tensor | None = None
+    """(N, T), of the reference when its prompt holds the question's gold answer too."""
     log_z: Tensor | None = None
     """(N,), a log Z without gradient: running, offline, or what `estimate` found."""
     share: Tensor | None = None
@@ -57,7 +60,10 @@ class Answers:
     signal: Tensor | None = None
     """(N,), filled by `prepare` (balance): the normalised reward r̃."""
     prior: Tensor | None = None
-    """(N,), filled by `prepare` (balance): Σ_t log π_ref, lifted where the choices say so."""
+    """(N,), filled by `prepare` (balance): γ·Σ_t log π_ref, lifted where the choices say so."""
+    emphasis: Tensor | None = None
+    """(N,), filled by `prepare` (balance): how much an answer counts, by its question and how rare
+    it is; None is all ones."""
     advantages: Tensor | None = None
     """(N, T), filled by `prepare` (surrogate): the advantage of each token."""
     returns: Tensor | None = None

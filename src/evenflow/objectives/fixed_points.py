@@ -4,7 +4,7 @@ On-policy and with a constant s the expected gradient is Σ_y π(y)·E[δ|y]·s�
 where E[δ|y] is the same for all y. With s = 1/|y| it vanishes where E[δ|y]·s is, and a log Z that
 follows the mean of δ makes that constant 0. Both are
 
-    π(y) = π_ref(y)^γ · exp((β·r̄(y) − z)/s(y) + c/s(y)²),
+    π(y) = π_ref(y)^γ(y) · exp((β·r̄(y) − z)/s(y) + c/s(y)²),
 
 with c = 0 but for `log_z: none` at s = 1/|y| (there z = 0), and r̄(y) = E[r̃ | y is in the group], an
 expectation over the G − 1 other answers, which are drawn from π itself. Weights are 1 in the limit
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from evenflow.bounds import is_right
 from evenflow.objectives.groups import STD_FLOOR
 
 if TYPE_CHECKING:
@@ -52,13 +53,16 @@ def fixed_point(
     """
     if choices.prior_lift > 0 or choices.duplicates == "once":
         raise ValueError("no formula for prior_lift or duplicates: once")
+    wrong, right = choices.gammas
+    gamma = torch.full_like(log_ref, wrong)  # (N,)
+    gamma[is_right(rewards, choices.right_reward)] = right
     log_pi, change, z = log_ref, 0.0, 0.0
     uniform = torch.rand(
         DRAWS, group_size - 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
     for iteration in range(1 if choices.reward == "raw" else ITERATIONS):
         signal = expected_signal(choices, rewards, log_pi.exp(), uniform)
-        new, z = solve(choices, log_ref, signal, lengths)
+        new, z = solve(choices, log_ref, signal, lengths, gamma)
         if choices.reward != "raw":
             step = 1.0 if iteration == 0 else DAMPING
             new = (log_pi + step * (new - log_pi)).log_softmax(-1)
@@ -68,11 +72,11 @@ def fixed_point(
 
 
 def solve(
-    choices: Balance, log_ref: Tensor, signal: Tensor, lengths: Tensor
+    choices: Balance, log_ref: Tensor, signal: Tensor, lengths: Tensor, gamma: Tensor
 ) -> tuple[Tensor, float]:
     """log π and z for a given r̄: the one unknown, z or c, makes Σ π = 1. Shapes: (N,) -> (N,)."""
     inverse = inverse_scale(choices, lengths)
-    free = choices.reference_weight * log_ref + choices.inverse_temperature * signal * inverse
+    free = gamma * log_ref + choices.inverse_temperature * signal * inverse
     if choices.log_z == "none" and choices.scale == "mean":
         c = -normaliser(free, inverse**2)
         return free + c * inverse**2, 0.0
@@ -110,7 +114,7 @@ def expected_signal(choices: Balance, rewards: Tensor, pi: Tensor, uniform: Tens
     expectation given i is then that of r̃_i·G/(G − 1) against log π.
     """
     size = uniform.shape[1] + 1
-    own_group = choices.needs.whole_groups
+    own_group = choices.own_group
     if choices.reward == "raw":
         return rewards
     if choices.reward == "centred":

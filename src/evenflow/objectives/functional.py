@@ -22,15 +22,17 @@ def balance_loss(
     *,
     old_logprobs: Tensor | None = None,
     ref_logprobs: Tensor | None = None,
+    guide_logprobs: Tensor | None = None,
     log_z: Tensor | None = None,
     share: Tensor | None = None,
+    flows: Tensor | None = None,
     choices: Balance = FLOWRL,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """mean of w·g(δ), δ = log Z + s·(log π − γ·log π_ref) − β·r̃: the balance loss of whole groups.
 
-    Shapes: logprobs, mask, old_logprobs, ref_logprobs (N, T); rewards, groups, log_z, share (N,).
-    Returns the loss and detached metrics, one number an answer. Log-probs in half precision are
-    computed with in float32.
+    Shapes: logprobs, mask, old_logprobs, ref_logprobs, guide_logprobs (N, T); rewards, groups,
+    log_z, share (N,). Returns the loss and detached metrics, one number an answer. Log-probs in
+    half precision are computed with in float32.
 
     Args:
         logprobs: log π of each token, with gradient.
@@ -40,17 +42,23 @@ def balance_loss(
         old_logprobs: log π_old of each token; without it the answers are the policy's own.
         ref_logprobs: log π_ref of each token; needed unless `reference_weight` is 0, and then only
             measured (`kl_ref`).
+        guide_logprobs: log π_ref of each token when the prompt holds the gold answer, for
+            `guidance` above 0.
         log_z: log Z of each answer's question, for `log_z` head (with gradient), running, offline;
             the other choices find it themselves.
         share: 1 / how often the answer occurs in its group, for `duplicates: once`.
+        flows: (N, T) log F before each token, with gradient, for `log_z: flow`; with `flow_base:
+            group` (log F − log Z)/β instead, of which the first token's is not read.
         choices: which member of the family; the default is FlowRL as published.
 
     Raises:
         ValueError: a tensor is missing, does nothing under these choices, has another shape, or
             holds numbers that cannot be; the sentence says which and what to do.
     """
-    if log_z is not None and choices.log_z in ("group", "leave-one-out", "none"):
-        own = "is 0" if choices.log_z == "none" else "is found from the group"
+    if log_z is not None and choices.log_z in ("group", "leave-one-out", "none", "flow"):
+        own = {"none": "is 0", "flow": "is the first of `flows`"}.get(
+            choices.log_z, "is found from the group"
+        )
         raise ValueError(
             f"log_z: {choices.log_z} {own}, and `log_z` would change nothing; leave it out, or "
             "choose log_z: head, running or offline"
@@ -59,14 +67,25 @@ def balance_loss(
         raise ValueError(
             "duplicates: each reads no `share`; leave it out, or choose duplicates: once"
         )
+    if (flows is None) == (choices.log_z == "flow"):
+        raise ValueError(
+            "log_z: flow needs `flows`, the log flow before each token, and no other reads it"
+        )
+    if guide_logprobs is not None and choices.guidance == 0:
+        raise ValueError(
+            "guidance: 0 reads no `guide_logprobs`; leave them out, or set guidance above 0"
+        )
     logprobs, answers = _constants(logprobs, mask, rewards, groups, old_logprobs, ref_logprobs)
-    answers = answers.replace(share=share)
+    _require_tokens("flows", flows, mask)
+    _require_tokens("guide_logprobs", guide_logprobs, mask)
+    answers = answers.replace(share=share, guide_logprobs=_detached(guide_logprobs))
     if log_z is not None:
         require_shape("log_z", log_z, tuple(mask.shape[:1]))
         require_finite("log_z", log_z, "NaN or infinite")
     if choices.log_z == "head":
         return _whole(Scores(logprobs, log_z), answers, choices)
-    return _whole(Scores(logprobs), answers.replace(log_z=_detached(log_z)), choices)
+    answers = answers.replace(log_z=_detached(log_z))
+    return _whole(Scores(logprobs, values=flows), answers, choices)
 
 
 def surrogate_loss(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, Self
@@ -9,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from evenflow.bounds import TOLERANCE
 from evenflow.objectives.answers import Answers
 from evenflow.objectives.fixed_points import FixedPoint
 
@@ -34,6 +36,8 @@ class Needs:
 
     reference: bool = False
     """Log-probabilities of the reference, in `Answers.ref_logprobs`."""
+    guide: bool = False
+    """The same with the gold answer in the prompt, in `Answers.guide_logprobs`."""
     reference_samples: bool = False
     """Answers sampled from the reference, for its `memory`."""
     head: bool = False
@@ -46,6 +50,8 @@ class Needs:
     """π_old before the first gradient is taken: `prepare`, `estimate` or `memory` reads it."""
     values: bool = False
     """A critic: its values in `Answers.values`, and again, with gradient, in `Scores.values`."""
+    flows: bool = False
+    """A critic whose values, with gradient, are log flows; nothing is asked of it beforehand."""
     entropy: bool = False
     """The policy's entropy at each token, with gradient, in `Scores.entropy`."""
     groups_of_two: bool = False
@@ -54,6 +60,11 @@ class Needs:
     """Whether its loss multiplies by `Answers.correction`: not at all; by one number an answer, or
     one a token, if a recipe asks for it (`train.correction`); wanted: by either, and without it
     answers of another policy would lead elsewhere."""
+
+    @property
+    def critic(self) -> bool:
+        """Whether there is one: a number at each token."""
+        return self.values or self.flows
 
 
 class Scores(NamedTuple):
@@ -64,7 +75,7 @@ class Scores(NamedTuple):
     log_z: Tensor | None = None
     """(B,) log Zφ, with a head."""
     values: Tensor | None = None
-    """(B, T) V before each token, with a critic."""
+    """(B, T) V, or log F, before each token, with a critic."""
     entropy: Tensor | None = None
     """(B, T) of the distribution that each token was drawn from, where asked for."""
 
@@ -166,6 +177,21 @@ class Setting:
     plain: bool = False
     """The reward is 0 or 1 and nothing else, the reference is the base model, and what is
     evaluated is what is sampled from."""
+
+
+def problems_of_right(asking: str, right_reward: float, setting: Setting) -> Iterator[str]:
+    """A sentence for each way in which choices that ask which answers are right, the first of them
+    by name, could mistake that."""
+    if asking and not math.isclose(right_reward, setting.right, rel_tol=TOLERANCE):
+        yield (
+            f"objective.right_reward, reward.right: {right_reward} and {setting.right}; with "
+            f"{asking} both say from which reward an answer is right: leave the first out"
+        )
+    if asking and setting.overlong:
+        yield (
+            f"reward.overlong_share: with {asking} a right answer is known by its reward, which a "
+            "penalty would lower; leave one of them out"
+        )
 
 
 class Choices(BaseModel):

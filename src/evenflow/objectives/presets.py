@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
@@ -22,6 +22,19 @@ class Preset:
     source: str
     settings: Mapping[str, object] = field(default_factory=dict)
     """Defaults of the recipe, by dotted key."""
+
+    @property
+    def dial(self) -> Mapping[str, Sequence[float]]:
+        """What moves the method from diversity to accuracy, with four values: β of the balance
+        family, around its own, and the weight of the KL to the reference of a surrogate."""
+        if isinstance(self.objective, Balance):
+            beta = self.objective.inverse_temperature
+            return {"inverse_temperature": [beta / 4, beta / 2, beta, 2 * beta]}
+        if not isinstance(self.objective, Surrogate):
+            return {}
+        own, others = self.objective.kl_coefficient, (0.0, 0.03, 0.1, 0.3)
+        nearest = min(others, key=lambda value: abs(value - own))
+        return {"kl_coefficient": [own if value == nearest else value for value in others]}
 
 
 FLOWRL = Balance()
@@ -69,6 +82,32 @@ PRESETS: dict[str, Preset] = {
         "github.com/Xuekai-Zhu/FlowRL, later code: the weight is at most 10",
         OFFICIAL_HEAD,
     ),
+    "gflowrl": Preset(
+        Balance(
+            log_z="group",
+            log_z_policy="old",
+            reward="raw",
+            truncation="upper",
+            cap=1.2,
+            inverse_temperature=8.0,
+            residual_low=2.0,
+            residual_high=4.0,
+        ),
+        "GFlowRL, arXiv 2607.13394: the group's log Z under π_old, residuals clipped; β 8. Bounds "
+        "are this library's",
+    ),
+    "flowbalance": Preset(
+        Balance(
+            log_z="group",
+            scale="sum",
+            importance="none",
+            truncation="none",
+            inverse_temperature=1.0,
+            guidance=0.1,
+        ),
+        "FlowBalance, arXiv 2609.03241: one log Z a group, guided by the gold answer; η 1 and β_G "
+        "0.1 are this library's",
+    ),
     "tba": Preset(
         Balance(log_z="group", **TRAJECTORY_BALANCE),
         "Trajectory Balance with Asynchrony, arXiv 2503.18929",
@@ -77,6 +116,29 @@ PRESETS: dict[str, Preset] = {
         Balance(log_z="head", **TRAJECTORY_BALANCE),
         "Relative Trajectory Balance, arXiv 2405.20971",
     ),
+    "subtb": Preset(
+        Balance(log_z="flow", **TRAJECTORY_BALANCE),
+        "SubTB(λ), arXiv 2209.12782; for language models, arXiv 2310.04363; λ 0.9",
+        {"critic.learning_rate": 3e-3},
+    ),
+    "best": Preset(
+        Balance(
+            log_z="flow",
+            flow_base="group",
+            flow_decay=0.95,
+            scale="sum",
+            reward="raw",
+            importance="none",
+            truncation="none",
+            inverse_temperature=100.0,
+            prior_lift=1.0,
+            duplicates="once",
+            question_weight="inverse",
+        ),
+        "this library's: SubTB(λ), arXiv 2209.12782, on the group's log Z; right answers asked for "
+        "alike, copies counted once (docs/results/frontiers.md)",
+        {"critic.learning_rate": 3e-3},
+    ),
     "grpo": Preset(
         Surrogate(kl_coefficient=0.04),
         "GRPO, DeepSeekMath, arXiv 2402.03300, eq. 3 and 4, §4.2: KL coefficient 0.04, k3",
@@ -84,6 +146,28 @@ PRESETS: dict[str, Preset] = {
     "dr-grpo": Preset(
         Surrogate(advantage="centred", aggregation="constant"),
         "Dr. GRPO, arXiv 2503.20783: no division by the spread or the length",
+    ),
+    "maxrl": Preset(
+        Surrogate(advantage="relative", aggregation="constant"),
+        "MaxRL, arXiv 2602.02710: (r − mean)/mean; clip and aggregation are Dr. GRPO's",
+    ),
+    "ds-grpo": Preset(
+        Surrogate(kl_coefficient=0.04, smoothing=0.05),
+        "Differential smoothing, arXiv 2511.19942: of right answers, γ_p 0.05; else GRPO",
+    ),
+    "ucpo": Preset(
+        Surrogate(kl_coefficient=0.04, rarity=0.2),
+        "UCPO, arXiv 2605.00365: rare right answers weigh more, τ 0.2; else GRPO",
+    ),
+    "pkpo": Preset(
+        Surrogate(
+            advantage="best-of-k",
+            ratio="none",
+            clip="none",
+            aggregation="constant",
+            aggregation_length=1.0,
+        ),
+        "PKPO, arXiv 2505.15201: pass@4 in place of pass@1, baseline of the other k − 1",
     ),
     "rloo": Preset(
         Surrogate(

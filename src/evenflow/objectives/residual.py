@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from evenflow.bounds import is_right
+from evenflow.objectives import subtrajectory
 from evenflow.objectives.answers import Answers, divergences, require_shape
+from evenflow.objectives.emphasis import question_weight, rarity_weight
 from evenflow.objectives.exponentials import LARGEST, exponential_minus_one
 from evenflow.objectives.groups import group_max, normalise_rewards
 from evenflow.objectives.log_z import group_log_z, leave_one_out_log_z
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 
 def prepare(answers: Answers, choices: Balance) -> Answers:
-    """Fill `signal` (r̃) and, where the objective has a prior, `prior` (log π_ref, lifted)."""
+    """Fill `signal` (r̃), `emphasis`, `prior` where the objective has one, and the group's `log_z`
+    where that is π_old's."""
     answers.require_whole()
     if choices.needs.shares:
         if answers.share is None:
@@ -29,14 +32,49 @@ def prepare(answers: Answers, choices: Balance) -> Answers:
         if not bool(((answers.share > 0) & (answers.share <= 1)).all()):
             raise ValueError("share must be 1 / how often an answer occurs: above 0, at most 1")
     rewards = answers.rewards.to(answers.old_logprobs.dtype)
-    answers = answers.replace(signal=normalise_rewards(rewards, answers.groups, choices.reward))
-    if not choices.needs.reference:
-        return answers
-    if answers.ref_logprobs is None:
-        raise ValueError("reference_weight above 0 needs `ref_logprobs`; give them or set it to 0")
-    prior = answers.token_sum(answers.ref_logprobs)
     right = is_right(rewards, choices.right_reward)
-    return answers.replace(prior=lift_prior(prior, right, answers.groups, choices.prior_lift))
+    signal = normalise_rewards(rewards, answers.groups, choices.reward)
+    if choices.guidance > 0:
+        signal = guided(signal, answers, choices)
+    answers = answers.replace(signal=signal, emphasis=emphasis(answers, right, choices))
+    if any(choices.gammas):
+        if answers.ref_logprobs is None:
+            raise ValueError(
+                "reference_weight above 0 needs `ref_logprobs`; give them or set it to 0"
+            )
+        prior = answers.token_sum(answers.ref_logprobs)
+        prior = lift_prior(prior, right, answers.groups, choices.prior_lift)
+        answers = answers.replace(prior=prior_weight(answers, choices) * prior)
+    if choices.own_group and choices.log_z_policy == "old":
+        answers = answers.replace(log_z=own_log_z(answers.old_logprobs, answers, choices))
+    return answers
+
+
+def guided(signal: Tensor, answers: Answers, choices: Balance) -> Tensor:
+    """r̃ + (β_G/β)·sgn(r̃)·Σ_t [log π_ref(y_t | x, gold, y_<t) − log π_ref(y_t | x, y_<t)], (N,).
+
+    Where all answers of a group are alike in reward, r̃ = 0 and nothing is added (FlowBalance, arXiv
+    2609.03241).
+    """
+    if answers.guide_logprobs is None or answers.ref_logprobs is None:
+        raise ValueError(
+            "guidance above 0 needs `ref_logprobs` and `guide_logprobs`, the reference's without "
+            "and with the gold answer in its prompt; give them or set it to 0"
+        )
+    explained = answers.token_sum(answers.guide_logprobs - answers.ref_logprobs)
+    weight = choices.guidance / choices.inverse_temperature
+    return signal + weight * signal.sign() * explained.to(signal)
+
+
+def emphasis(answers: Answers, right: Tensor, choices: Balance) -> Tensor | None:
+    """(N,) the weight of an answer's question times that of its rarity; None where both are 1."""
+    if choices.question_weight == "none" and choices.rarity == 0:
+        return None
+    share, groups = shares(answers, choices), answers.groups
+    old = answers.token_mean(answers.old_logprobs)
+    return question_weight(right, groups, share, choices.question_weight) * rarity_weight(
+        old, right, groups, share, choices.rarity
+    )
 
 
 def lift_prior(prior: Tensor, right: Tensor, groups: Tensor, lift: float) -> Tensor:
@@ -56,7 +94,7 @@ def rest(logprobs: Tensor, answers: Answers, choices: Balance) -> Tensor:
         raise ValueError("`signal` is not filled: call prepare(answers) first")
     s = length_scale(answers, choices)  # (N,) or a number
     log_pi = answers.token_sum(logprobs)  # (N,)
-    prior = 0.0 if answers.prior is None else choices.reference_weight * answers.prior
+    prior = 0.0 if answers.prior is None else answers.prior
     return s * (log_pi - prior) - choices.inverse_temperature * answers.signal
 
 
@@ -119,19 +157,22 @@ def shares(answers: Answers, choices: Balance) -> Tensor:
 
 
 def estimate(logprobs: Tensor, answers: Answers, choices: Balance) -> Answers:
-    """Fill `log_z` with the group's minimiser of Σ ω·g(δ), ω = share·w; whole groups only."""
+    """Fill `log_z` with the group's own, where it is the current policy's; whole groups only."""
     if not choices.needs.whole_groups:
         return answers
+    return answers.replace(log_z=own_log_z(logprobs, answers, choices))
+
+
+def own_log_z(logprobs: Tensor, answers: Answers, choices: Balance) -> Tensor:
+    """(N,) the group's minimiser of Σ ω·g(δ), ω = share·emphasis·w, with or without the answer."""
     own = rest(logprobs.detach(), answers, choices)  # (N,)
     share = shares(answers, choices)
     log_w = log_answer_weight(importance(logprobs, answers, choices)[1], choices)
+    if answers.emphasis is not None:
+        log_w = log_w + answers.emphasis.log()
     if choices.log_z == "leave-one-out":
-        log_z = leave_one_out_log_z(own, answers.groups, log_w, share)
-    else:
-        log_z = group_log_z(
-            own, answers.groups, log_w, choices.regression, choices.linex_alpha, share
-        )
-    return answers.replace(log_z=log_z)
+        return leave_one_out_log_z(own, answers.groups, log_w, share)
+    return group_log_z(own, answers.groups, log_w, choices.regression, choices.linex_alpha, share)
 
 
 def log_answer_weight(log_w: Tensor, choices: Balance) -> Tensor:
@@ -148,21 +189,30 @@ def loss(
     total: Tensor | float,
     choices: Balance,
     log_z: Tensor | None,
+    flows: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Σ share·w·g(δ) / total, and what it is made of, one number an answer.
+    """Σ share·emphasis·w·g(δ) / total, and what it is made of, one number an answer.
 
     The losses of the micro-batches of a mini-batch add up to its loss when `total` is the
     mini-batch's. `log_z` is the head's value with its gradient; every other log Z comes with the
     answers. With token weights the value is that of w = 1 and w_t multiplies each ∇log π_t, and
     what is said of an answer's weight is the mean over its tokens. `log_omega` is the logarithm of
-    share·w, with which the answer enters the loss and its group's log Z; a `correction`, one number
-    an answer, multiplies its loss alone.
+    share·emphasis·w, with which the answer enters the loss and its group's log Z; a `correction`,
+    one number an answer, multiplies its loss alone. Where the residual is clipped, its value at
+    π_old is moved to the bound, and δ with it: `residual` is δ before that.
     """
     require_shape("logprobs", logprobs, tuple(answers.mask.shape))
+    if choices.log_z == "flow":
+        if flows is None:
+            raise ValueError("log_z: flow needs `values`, the log flow before each token")
+        flows = log_flows(flows, answers, choices)
+        log_z = torch.where(answers.mask[:, 0].bool(), flows[:, 0], 0.0)
     z = known_log_z(answers, choices, log_z)  # (N,)
     free, log_w, truncated = importance(logprobs, answers, choices)
     w = log_w.exp()
     share, log_answer = shares(answers, choices), log_answer_weight(log_w, choices)
+    if answers.emphasis is not None:
+        share = share * answers.emphasis
     row_weight = share * log_answer.exp()
     if answers.correction is not None:
         row_weight = row_weight * answers.token_mean(answers.correction)
@@ -173,7 +223,15 @@ def loss(
         w, truncated = (answers.token_mean(x.to(fixed)) for x in (w, truncated))
     own = rest(logprobs, answers, choices)
     delta = z + own
-    value = (row_weight * regress(delta, choices.regression, choices.linex_alpha)).sum() / total
+    excess = residual_excess(z.detach(), answers, choices)
+    pull = delta if excess is None else delta - excess
+    if flows is None:
+        lost = regress(pull, choices.regression, choices.linex_alpha)
+    else:
+        lost = subtrajectory.balance(
+            stretches(logprobs, flows, answers, choices), answers.mask, choices.flow_decay
+        )
+    value = (row_weight * lost).sum() / total
     metrics = {
         "residual": delta.detach(),
         "log_weight": free,
@@ -183,7 +241,56 @@ def loss(
         "log_z": z.detach(),
         "log_z_group": -own.detach(),
     }
+    if excess is not None:
+        metrics["residual_clipped"] = (excess != 0).to(w)
     return value, metrics | divergences(logprobs, answers)
+
+
+def log_flows(values: Tensor, answers: Answers, choices: Balance) -> Tensor:
+    """(N, T) log F before each token from what the critic says, which with `flow_base: group` is
+    v_t in log F_t = log Z + β·v_t, v_0 = 0."""
+    if choices.flow_base == "none":
+        return values
+    if answers.log_z is None:
+        raise ValueError(
+            "flow_base: group needs `log_z` (N,): estimate(logprobs, answers) over the whole "
+            "mini-batch"
+        )
+    later = torch.arange(values.shape[1], device=values.device) > 0
+    return answers.log_z[:, None] + torch.where(later, choices.inverse_temperature * values, 0.0)
+
+
+def stretches(logprobs: Tensor, flows: Tensor, answers: Answers, choices: Balance) -> Tensor:
+    """(N, T + 1) the potentials of `subtrajectory`, whose ends differ by δ."""
+    assert answers.signal is not None
+    s = length_scale(answers, choices)
+    steps, end = logprobs, choices.inverse_temperature * answers.signal
+    if answers.prior is not None and answers.ref_logprobs is not None:
+        gamma = prior_weight(answers, choices)  # (N,)
+        steps = steps - gamma[:, None] * answers.ref_logprobs
+        end = end + s * (answers.prior - gamma * answers.token_sum(answers.ref_logprobs))
+    return subtrajectory.potentials(flows, s * steps, end, answers)
+
+
+def prior_weight(answers: Answers, choices: Balance) -> Tensor:
+    """(N,) γ of each answer."""
+    gamma, of_right = choices.gammas
+    weight = torch.full_like(answers.old_logprobs[:, 0], gamma)
+    weight[is_right(answers.rewards, choices.right_reward)] = of_right
+    return weight
+
+
+def residual_excess(log_z: Tensor, answers: Answers, choices: Balance) -> Tensor | None:
+    """(N,) by how much δ at π_old leaves [−residual_low, residual_high]; None without bounds.
+
+    A right answer that is too rare has δ < 0, so that `residual_low` bounds the pull upward, and
+    `residual_high` the push downward (GFlowRL, arXiv 2607.13394).
+    """
+    low, high = choices.residual_low, choices.residual_high
+    if low is None and high is None:
+        return None
+    before = log_z + rest(answers.old_logprobs, answers, choices)
+    return before - before.clamp(None if low is None else -low, high)
 
 
 def mean_log_weight(log_w: Tensor, answers: Answers) -> Tensor:
@@ -195,7 +302,7 @@ def mean_log_weight(log_w: Tensor, answers: Answers) -> Tensor:
 
 def known_log_z(answers: Answers, choices: Balance, log_z: Tensor | None) -> Tensor:
     """(N,) the log Z that the choices ask for, or a refusal that says where it should come from."""
-    if log_z is not None and choices.log_z != "head":
+    if log_z is not None and choices.log_z not in ("head", "flow"):
         raise ValueError(
             f"log_z: {choices.log_z} takes no `log_z` beside the answers' own; leave it out, or "
             "choose log_z: head"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,17 @@ def weighted_mean(values: Tensor, weights: Tensor) -> float:
     """Σ w·v / Σ w: (N,), (N,) -> a number."""
     values, weights = values.double(), weights.double()
     return ((values * weights).sum() / weights.sum()).item()
+
+
+def divergence_metrics(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    """How far the policy has moved, from `divergences` of all answers (N,): nats a token from the
+    old policy, nats an answer from the reference."""
+    found = {}
+    if {"kl_old", "tokens"} <= metrics.keys():
+        found["kl/old"] = weighted_mean(metrics["kl_old"], metrics["tokens"])
+    if "kl_ref" in metrics:
+        found["kl/reference"] = metrics["kl_ref"].mean().item()
+    return found
 
 
 def summarise_weights(weights: Tensor, truncated: float) -> dict[str, Any]:

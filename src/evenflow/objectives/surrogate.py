@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from evenflow.bounds import NonNegativeFloat, PositiveFloat
+from evenflow.bounds import AnyFloat, NonNegativeFloat, PositiveFloat
 from evenflow.objectives import advantages, clipping
 from evenflow.objectives.answers import Answers
 from evenflow.objectives.objective import (
@@ -28,6 +28,7 @@ from evenflow.objectives.objective import (
     Needs,
     Scores,
     Setting,
+    problems_of_right,
 )
 from evenflow.objectives.summary import summarise_weights, weighted_mean
 
@@ -38,9 +39,24 @@ LEAST_SPREAD = 1e-6
 class Surrogate(Choices):
     """aggregate of −min(ρA, clip(ρ)A) + c·KL(π ‖ π_ref) (docs/baselines.md)."""
 
-    advantage: Literal["group", "centred", "leave-one-out", "global", "gae"] = "group"
-    """A: (r − mean)/std of the group, r − mean, r − mean of the others, r normalised over all
-    tokens of the batch, or generalised advantage estimation with a critic."""
+    advantage: Literal[
+        "group", "centred", "leave-one-out", "relative", "best-of-k", "global", "gae"
+    ] = "group"
+    """A: (r − mean)/std of the group, r − mean, r − mean of the others, (r − mean)/mean (MaxRL),
+    what an answer adds to the best of k (PKPO), r normalised over all tokens of the batch, or
+    generalised advantage estimation with a critic."""
+    best_of: int = Field(default=4, ge=1)
+    """k of `advantage: best-of-k`: pass@k is what is raised."""
+    smoothing: NonNegativeFloat = 0.0
+    """γ_p: a right answer's mean log π_old, times this, is taken off its reward (differential
+    smoothing)."""
+    smoothing_wrong: NonNegativeFloat = 0.0
+    """γ_n: a wrong answer's mean log π_old, times this, is added to its reward."""
+    rarity: float = Field(default=0.0, ge=0, le=1)
+    """τ, the part of the right answers' weight dealt out by how unlikely they are (UCPO)."""
+    right_reward: AnyFloat = 1.0
+    """An answer is right, for smoothing and rarity, from this reward on; a recipe that does not say
+    takes reward.right."""
     whiten: bool = False
     """Normalise A over all tokens of the batch as well (`global` always does)."""
     discount: float = Field(default=1.0, gt=0, le=1)
@@ -108,7 +124,8 @@ class Surrogate(Choices):
         """What the trainer must provide."""
         return Needs(
             reference=self.kl_coefficient > 0,
-            old_logprobs=self.kl_coefficient > 0 and self.kl_in == "reward",
+            old_logprobs=bool(self.asks_what_is_right)
+            or (self.kl_coefficient > 0 and self.kl_in == "reward"),
             values=self.advantage == "gae",
             entropy=self.entropy_bonus > 0,
             groups_of_two=self.advantage not in ("global", "gae"),
@@ -146,11 +163,29 @@ class Surrogate(Choices):
     # --- to recipes ------------------------------------------------------------------------------
 
     def settle(self, given: frozenset[str], setting: Setting) -> Self:
-        """With the longest answer as the length of `aggregation: constant`."""
-        del given
-        if self.aggregation != "constant" or self.aggregation_length is not None:
-            return self
-        return self.model_copy(update={"aggregation_length": setting.longest})
+        """With the longest answer as the length of `aggregation: constant`, and the recipe's own
+        reward of a right answer."""
+        changes: dict[str, float] = {}
+        if self.aggregation == "constant" and self.aggregation_length is None:
+            changes["aggregation_length"] = setting.longest
+        if "right_reward" not in given:
+            changes["right_reward"] = setting.right
+        return self.model_copy(update=changes) if changes else self
+
+    @property
+    def asks_what_is_right(self) -> str:
+        """The first choice that does, by name."""
+        names = ("smoothing", "smoothing_wrong", "rarity")
+        return next((name for name in names if getattr(self, name) > 0), "")
+
+    def problems(self, setting: Setting) -> Iterator[str]:
+        """A sentence for each combination with the recipe that cannot be."""
+        if self.advantage == "best-of-k" and self.best_of > setting.num_generations:
+            yield (
+                f"objective.best_of: {self.best_of} answers are more than the "
+                f"{setting.num_generations} of rollout.num_generations"
+            )
+        yield from problems_of_right(self.asks_what_is_right, self.right_reward, setting)
 
     def idle(self, setting: Setting, preset: Choices) -> Idle:
         """Fields that change nothing beside the others."""
@@ -159,6 +194,10 @@ class Surrogate(Choices):
             yield ("discount", "gae_lambda", "value_epsilon"), "only advantage: gae"
         if self.advantage == "global":
             yield ("whiten",), "advantage: global always does"
+        if self.advantage != "best-of-k":
+            yield ("best_of",), "only advantage: best-of-k"
+        if not self.asks_what_is_right:
+            yield ("right_reward",), "only with smoothing or rarity"
         if self.clip == "none" or (self.clip == "weight" and self.epsilon_high is not None):
             yield (
                 ("epsilon",),

@@ -18,9 +18,11 @@ from transformers.utils import logging as transformers_logging
 
 from evenflow.config import CriticConfig, HeadConfig, ModelConfig
 from evenflow.errors import CannotLoad, UserError
+from evenflow.objectives.partition import PartitionHead
 from evenflow.policy.adapters import base_of, is_adapter, load_adapter, merged, new_adapter
 from evenflow.policy.checks import require_json, require_weights, settle_generation_config
-from evenflow.policy.heads import Critic, PartitionHead
+from evenflow.policy.critic import Critic
+from evenflow.policy.gguf import is_gguf, unpacked
 from evenflow.policy.masters import Masters
 from evenflow.policy.policy import Policy, check_projection, evaluating
 from evenflow.policy.recompute import recompute_activations
@@ -38,7 +40,8 @@ REFERENCE_FILE = "parts/reference.safetensors"
 
 
 def resolve(path: str) -> str:
-    """The folder of a model, absolute because an adapter's checkpoint keeps it; a name as it is."""
+    """The folder of a model, absolute because an adapter's checkpoint keeps it; a name as it is. A
+    GGUF file is unpacked into one."""
     if path.startswith(BUILTIN):
         known = sorted(config.parent.name for config in ASSETS.glob("*/config.json"))
         name = path.removeprefix(BUILTIN)
@@ -50,6 +53,8 @@ def resolve(path: str) -> str:
     try:
         if folder.is_dir():
             return str(folder.resolve())
+        if is_gguf(folder):
+            return str(unpacked(folder))
         # "org/name" is looked up on the hub, unless it lies in a folder that is here.
         local = path.startswith((".", "/", "~", "runs/")) or folder.parent.is_dir()
     except OSError as error:

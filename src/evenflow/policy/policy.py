@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from evenflow.errors import UserError
 from evenflow.objectives.objective import Scores
-from evenflow.policy.heads import Critic, PartitionHead
+from evenflow.objectives.partition import PartitionHead
+from evenflow.policy.critic import Critic
 from evenflow.policy.logprobs import token_logprobs
 from evenflow.policy.masters import Masters
 from evenflow.policy.states import States, hidden_states, projection, states_of, trunk_of

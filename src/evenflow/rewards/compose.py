@@ -93,12 +93,13 @@ class Rewards:
         # Not at the end of the process: the loops' threads end with it.
         weakref.finalize(self, _stop, self._loops).atexit = False
 
-    def require_columns(self, columns: Iterable[str]) -> None:
-        """UserError where a function asks for a column that is not among those of the data, or one
-        of these has a name that is ours: found before anything is sampled."""
+    def require_columns(self, columns: Iterable[str], told: Iterable[str] = OURS) -> None:
+        """UserError where a function asks for a column that is not among those of the data (nor in
+        what it is `told` besides), or one of these has a name that is ours: found before anything
+        is sampled."""
         columns = list(columns)
         refuse_reserved(columns)
-        offered = dict.fromkeys([*columns, *OURS])
+        offered = dict.fromkeys([*columns, *told])
         for name, function, _ in self.functions:
             accepted(name, function, offered)
 
@@ -114,12 +115,13 @@ class Rewards:
         completions: list[str],
         columns: dict[str, list],
         *,
-        completion_ids: list[list[int]],
-        finished: list[bool],
+        completion_ids: list[list[int]] | None = None,
+        finished: list[bool] | None = None,
         opened_thoughts: list[str] | None = None,
     ) -> RewardResult:
         """Score N answers; every list has N entries, `finished` is False where the limit cut,
-        `opened_thoughts` are the marks of the thoughts that the prompts have opened, if known.
+        `opened_thoughts` are the marks of the thoughts that the prompts have opened. What is not
+        known (None) is not there for the functions.
 
         Answers to chat prompts reach the functions as ``[{"role": "assistant", "content": …}]``.
         Every function gets lists of its own, which it may change.
@@ -136,10 +138,9 @@ class Rewards:
             "completions": answers,
             "completion_ids": completion_ids,
             "finished": finished,
-            **columns,
+            "opened_thoughts": opened_thoughts,
         }
-        if opened_thoughts is not None:
-            offered["opened_thoughts"] = opened_thoughts
+        offered = {name: told for name, told in offered.items() if told is not None} | columns
         calls = {name: (f, copied(accepted(name, f, offered), {})) for name, f, _ in self.functions}
         with undisturbed():
             outcomes = self._outcomes(calls)

@@ -8,7 +8,7 @@ from tiny_models import gradients, make, make_rows
 from torch import Tensor
 
 from evenflow.config import HeadConfig
-from evenflow.policy.heads import PartitionHead
+from evenflow.objectives.partition import PartitionHead
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate
 

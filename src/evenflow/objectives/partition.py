@@ -1,11 +1,41 @@
-"""Heads on hidden states: log Zφ(x) from the prompt's, the critic's value from each token's."""
+"""The learned log Zφ(x) of the balance family."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from evenflow.config import CriticConfig, HeadConfig
+
+class HeadChoices(Protocol):
+    """What may be chosen of the head."""
+
+    @property
+    def layers(self) -> int:
+        """Linear layers of the MLP."""
+        ...
+
+    @property
+    def dropout(self) -> float:
+        """Between them."""
+        ...
+
+    @property
+    def pooling(self) -> str:
+        """What is read of the prompt: the `mean` of its states, the `last` one (`separator`: the
+        same, of a token put there for it), or their `max`."""
+        ...
+
+    @property
+    def drop_last_token(self) -> bool:
+        """Leave the prompt's last token out of the pooling."""
+        ...
+
+    @property
+    def trunk_gradient(self) -> bool:
+        """Let the head's gradient into the trunk."""
+        ...
 
 
 def regressor(hidden_size: int, layers: int, dropout: float = 0.0) -> nn.Sequential:
@@ -33,13 +63,13 @@ class PartitionHead(nn.Module):
     Shapes: hidden (B, S, H), mask (B, S) of the prompt's tokens → (B,), in nats.
     """
 
-    def __init__(self, hidden_size: int, config: HeadConfig) -> None:
+    def __init__(self, hidden_size: int, choices: HeadChoices) -> None:
         super().__init__()
-        self.config = config
-        self.mlp = regressor(hidden_size, config.layers, config.dropout)
+        self.choices = choices
+        self.mlp = regressor(hidden_size, choices.layers, choices.dropout)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        if not self.config.trunk_gradient:
+        if not self.choices.trunk_gradient:
             hidden = hidden.detach()
         with torch.autocast(hidden.device.type, enabled=False):
             return self.mlp(self.pool(hidden.float(), mask))[:, 0]
@@ -47,35 +77,11 @@ class PartitionHead(nn.Module):
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """(B, S, H) → (B, H). The separator, where there is one, is the prompt's last token."""
         length = mask.sum(1)  # (B,)
-        if self.config.drop_last_token:
+        if self.choices.drop_last_token:
             length = (length - 1).clamp(min=1)
             mask = torch.arange(mask.shape[1], device=mask.device) < length[:, None]
-        if self.config.pooling == "mean":
+        if self.choices.pooling == "mean":
             return (hidden * mask[..., None]).sum(1) / length[:, None]
-        if self.config.pooling == "max":
+        if self.choices.pooling == "max":
             return hidden.masked_fill(~mask[..., None], -torch.inf).amax(1)
         return hidden[torch.arange(len(hidden), device=hidden.device), length - 1]
-
-
-class Critic(nn.Module):
-    """V(x, y_<t): the reward expected of an answer that begins so (PPO, arXiv 1707.06347).
-
-    An MLP on the hidden state that predicts token t, of the policy's own trunk, without gradient
-    into it, or of a second one, without an output layer, that is the critic's own. Starts at V ≡ 0.
-    Computed in float32.
-
-    Shapes: the states of M tokens (M, H) → (M,), in units of reward.
-    """
-
-    def __init__(
-        self, hidden_size: int, config: CriticConfig, trunk: nn.Module | None = None
-    ) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.mlp = regressor(hidden_size, config.layers)
-
-    def forward(self, states: Tensor) -> Tensor:
-        if self.trunk is None:
-            states = states.detach()
-        with torch.autocast(states.device.type, enabled=False):
-            return self.mlp(states.float())[:, 0]
