@@ -55,10 +55,10 @@ def project() -> dict:
 
 
 def lowest() -> list[str]:
-    """Every requirement of the package and its extras but vLLM, at the lowest release allowed."""
+    """Every requirement of the package and its extras but vLLM and MLflow, at their lowest."""
     extras = project()["optional-dependencies"]
     tools = [tool for tool in extras["dev"] if not tool.startswith(project()["name"])]
-    apart = ("dev", "vllm")
+    apart = ("dev", "vllm", "mlflow")
     ours = [
         *project()["dependencies"],
         *(r for name, rs in extras.items() if name not in apart for r in rs),

@@ -1,0 +1,1 @@
+"""Runs of our recipes by other trainers' programs."""

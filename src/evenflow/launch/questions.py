@@ -1,0 +1,121 @@
+"""A recipe's questions in the files that verl reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evenflow.config import TrainConfig, dump
+from evenflow.data import lacks_package
+from evenflow.errors import UserError
+from evenflow.launch.job import Files
+from evenflow.launch.reward import TOLD
+from evenflow.prompting import put_question
+from evenflow.run.files import write_atomic, writing
+from evenflow.run.tracking import next_verl_log
+
+TRUTHS = ("answer", "tests", "gold", "solution")
+"""Columns that are shown as verl's `ground_truth`; rewards get every column by its own name."""
+AS_IT_IS = "{% for message in messages %}{{ message.content }}{% endfor %}"
+"""A chat template that adds nothing."""
+
+
+def write_files(config: TrainConfig, folder: Path) -> Files:
+    """The recipe, and its questions as verl's Parquet files, in the folder of the run. UserError
+    for questions that verl could not put as they are, or that lack what the rewards ask for."""
+    from evenflow.training.build import build_rewards, read_rows
+
+    train, test = (list(map(from_verl, rows)) for rows in read_rows(config)[:2])
+    rewards = build_rewards(config)
+    for rows in filter(None, (train, test)):
+        rewards.require_columns(dict.fromkeys(columns_of(rows, config.data.prompt_column)), TOLD)
+    put = [in_verl(row, number, config) for number, row in enumerate(train, 1)]
+    held_out = [in_verl(row, number, config) for number, row in enumerate(test, 1)]
+    plain = {row["extra_info"]["plain"] for row in (*put, *held_out)}
+    if len(plain) > 1:
+        raise UserError(
+            "data.prompt_column: some prompts are plain text and some chat messages, and verl has "
+            "one template for all; make all of them messages, or set data.chat=true"
+        )
+    recipe = folder / "config.yaml"
+    write_atomic(recipe, dump(config))
+    write_parquet(put, folder / "train.parquet")
+    if held_out:
+        write_parquet(held_out, folder / "test.parquet")
+    return Files(
+        folder=folder,
+        recipe=recipe,
+        train=folder / "train.parquet",
+        log=next_verl_log(folder),
+        questions=len(put),
+        test=folder / "test.parquet" if held_out else None,
+        template=plain_template(config) if plain == {True} else None,
+    )
+
+
+def from_verl(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the column `answer`, where it is of verl's own form and has none."""
+    truth = row.get("reward_model")
+    if "answer" in row or not isinstance(truth, dict) or "ground_truth" not in truth:
+        return row
+    return {**row, "answer": truth["ground_truth"]}
+
+
+def columns_of(rows: Sequence[dict[str, Any]], prompt: str) -> list[str]:
+    """Every column but the prompt."""
+    return [name for row in rows for name in row if name != prompt]
+
+
+def in_verl(row: dict[str, Any], number: int, config: TrainConfig) -> dict[str, Any]:
+    """A row of verl's. What rewards get lies in `extra_info.row` as JSON text: a table would give
+    every row the columns of all, and other types."""
+    data = config.data
+    source, put = put_question(
+        row, number, data.prompt_column, data.system_prompt, data.chat, data.prompt_template
+    )
+    if isinstance(put, list) and put[-1]["role"] == "assistant":
+        raise UserError(
+            f"row {number}: the prompt ends with the assistant's words, which verl would close; "
+            "leave that message out"
+        )
+    columns = {name: row[name] for name in columns_of([row], data.prompt_column)}
+    truth = next((columns[name] for name in TRUTHS if name in columns), "")
+    try:
+        told = json.dumps({"prompt": source, "columns": columns}, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"row {number}: has a column that JSON cannot hold: {error}") from None
+    return {
+        "data_source": data.task or data.train,
+        "prompt": put if isinstance(put, list) else [{"role": "user", "content": put}],
+        "reward_model": {
+            "style": "rule",
+            "ground_truth": truth if isinstance(truth, str) else json.dumps(truth),
+        },
+        "extra_info": {"index": number - 1, "plain": isinstance(put, str), "row": told},
+    }
+
+
+def plain_template(config: TrainConfig) -> str:
+    """A template under which plain text is tokenized as by the tokenizer itself, with its begin
+    token where it has one."""
+    from evenflow.policy.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(config.model.path)
+    begin = tokenizer.bos_token_id
+    starts = begin is not None and tokenizer("x").input_ids[:1] == [begin]
+    return ("{{ bos_token }}" if starts else "") + AS_IT_IS
+
+
+def write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """One file; its folder is there."""
+    try:
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise lacks_package("verl's files of questions", "pyarrow") from None
+    with writing(path):
+        scratch = path.with_name(f".{path.name}.tmp")
+        parquet.write_table(arrow.Table.from_pylist(list(rows)), scratch)
+        scratch.replace(path)

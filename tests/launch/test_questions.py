@@ -1,0 +1,138 @@
+"""The files of a run by verl, and the rewards behind its hook."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evenflow.config import TrainConfig, load
+from evenflow.errors import UserError
+from evenflow.launch.questions import AS_IT_IS, write_files
+from evenflow.launch.reward import compute_score
+from evenflow.policy.loading import load_tokenizer
+
+parquet = pytest.importorskip("pyarrow.parquet")
+ROWS: list[dict[str, Any]] = [
+    {"prompt": [{"role": "user", "content": "6·7?"}], "answer": "42", "tags": ["a", 1]},
+    {"prompt": [{"role": "user", "content": "1+1?"}], "answer": "2"},
+]
+
+
+def config(rows: list[dict[str, Any]], folder: Path, *overrides: str) -> TrainConfig:
+    source = folder / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = [f"data.train={source}", "reward.functions={math: 1.0}", *overrides]
+    return load(TrainConfig, None, settings)
+
+
+def judged(answer: str, row: dict[str, Any], recipe: Path) -> dict[str, float]:
+    """As verl's reward managers call the hook."""
+    return compute_score(
+        data_source=row["data_source"],
+        solution_str=answer,
+        ground_truth=row["reward_model"]["ground_truth"],
+        extra_info=row["extra_info"] | {"num_turns": 2},
+        recipe=str(recipe),
+    )
+
+
+def test_rows_reach_the_reward_as_they_were(tmp_path: Path) -> None:
+    files = write_files(config(ROWS, tmp_path), tmp_path)
+    first, second = parquet.read_table(files.train).to_pylist()
+    assert first["prompt"] == ROWS[0]["prompt"]
+    assert first["reward_model"] == {"style": "rule", "ground_truth": "42"}
+    told = json.loads(first["extra_info"]["row"])
+    assert told == {"prompt": ROWS[0]["prompt"], "columns": {"answer": "42", "tags": ["a", 1]}}
+    assert json.loads(second["extra_info"]["row"])["columns"] == {"answer": "2"}
+    assert (files.questions, files.test, files.template) == (2, None, None)
+    right = {"score": 1.0, "acc": 1.0, "unknown": 0.0}
+    assert judged(r"\boxed{42}", first, files.recipe) == right
+    assert judged(r"\boxed{42}", second, files.recipe)["score"] == 0.0
+
+
+def test_weights_and_what_is_right_are_the_recipes(tmp_path: Path) -> None:
+    functions = "reward.functions={math: 2.0, tests.launch.test_questions:worded: 0.5}"
+    files = write_files(config(ROWS, tmp_path, functions), tmp_path)
+    row = parquet.read_table(files.train).to_pylist()[0]
+    found = judged(r"\boxed{42}", row, files.recipe)
+    assert found["score"] == 2.5
+    assert found["acc"] == 1.0
+    assert judged(r"\boxed{41}", row, files.recipe)["acc"] == 0.0
+
+
+def test_a_file_of_verls_own_form_is_taken(tmp_path: Path) -> None:
+    rows = [
+        {
+            "prompt": ROWS[0]["prompt"],
+            "data_source": "math_dapo",
+            "reward_model": {"ground_truth": "42", "style": "rule"},
+            "extra_info": {"index": "a-b"},
+        }
+    ]
+    files = write_files(config(rows, tmp_path), tmp_path)
+    row = parquet.read_table(files.train).to_pylist()[0]
+    assert row["reward_model"]["ground_truth"] == "42"
+    assert judged(r"\boxed{42}", row, files.recipe)["score"] == 1.0
+
+
+def test_unknown_is_zero_and_counted(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "answer": ""}, ROWS[1]]
+    files = write_files(config(rows, tmp_path), tmp_path)
+    row = parquet.read_table(files.train).to_pylist()[0]
+    assert judged("3", row, files.recipe) == {"score": 0.0, "acc": 0.0, "unknown": 1.0}
+
+
+def test_a_task_has_plain_text_in_a_template_that_adds_nothing(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    settings = ["data.task=countdown", "data.train_questions=8", "evaluation.questions=3"]
+    recipe = load(TrainConfig, None, [f"model.path={tiny_model}", *settings])
+    files = write_files(recipe, tmp_path)
+    tokenizer = load_tokenizer(str(tiny_model))
+    assert files.template is not None
+    assert files.template.endswith(AS_IT_IS)
+    assert files.test is not None
+    assert (files.questions, parquet.read_table(files.test).num_rows) == (8, 3)
+    row = parquet.read_table(files.train).to_pylist()[0]
+    text = row["prompt"][0]["content"]
+    ids = tokenizer.apply_chat_template(
+        row["prompt"], chat_template=files.template, add_generation_prompt=True, return_dict=False
+    )
+    assert ids == tokenizer(text).input_ids
+    assert judged("1+1=3", row, files.recipe)["score"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "overrides", "sentence"),
+    [
+        (
+            [ROWS[0], {"prompt": "2+2?", "answer": "4"}],
+            [],
+            "some prompts are plain text and some chat messages",
+        ),
+        (
+            [{"prompt": [*ROWS[0]["prompt"], {"role": "assistant", "content": "4"}], "answer": ""}],
+            [],
+            "row 1: the prompt ends with the assistant's words",
+        ),
+        (ROWS, ["reward.functions={tests.launch.test_questions:short: 1.0}"], "'completion_ids'"),
+    ],
+)
+def test_what_verl_could_not_put_or_tell(
+    rows: list[dict[str, Any]], overrides: list[str], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        write_files(config(rows, tmp_path, *overrides), tmp_path)
+    assert "train.parquet" not in os.listdir(tmp_path)
+
+
+def short(completion_ids: list[list[int]], **_: object) -> list[float]:
+    return [1.0 / (1 + len(ids)) for ids in completion_ids]
+
+
+def worded(completions: list, **_: object) -> list[float]:
+    return [float(len(answer[-1]["content"]) > 0) for answer in completions]
