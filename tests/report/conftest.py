@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from evenflow.report.page import write_page
 
 
 def lines(rows: Iterable[dict[str, Any]]) -> str:
@@ -128,3 +131,58 @@ def evaluation(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no chromium here: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield found
+    found.quit()
+
+
+@pytest.fixture
+def size(browser: Any) -> Callable[[int, int], None]:
+    """Give the window a size; below 500 pixels it is a phone's."""
+
+    def give(width: int, height: int) -> None:
+        shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", shape)
+
+    return give
+
+
+@pytest.fixture
+def look(browser: Any) -> Callable[[str], None]:
+    """Let the system ask for light or dark colours."""
+
+    def ask(scheme: str) -> None:
+        wishes = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in wishes.items()]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    return ask
+
+
+@pytest.fixture
+def shown(browser: Any, size: Any, look: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Show a page of other runs; nothing may complain."""
+
+    def show(*folders: Path, at: str = "") -> Any:
+        write_page(folders, tmp_path / "report.html")
+        size(1280, 900)
+        look("light")
+        browser.get("about:blank")  # an address that differs in its # alone loads nothing
+        browser.get((tmp_path / "report.html").as_uri() + at)
+        return browser
+
+    yield show
+    assert [entry["message"] for entry in browser.get_log("browser")] == []

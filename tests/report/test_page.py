@@ -63,7 +63,7 @@ def test_all_that_is_known_stands_on_the_page(training_run: Make, evaluation: Ma
     page = Parts(make_page([training_run(), evaluation()]))
     sections = [a["id"] for tag, a in page.tags if tag == "section"]
     assert sections == [
-        *("scores", "held-out", "pass-at-k", "diversity", "cases"),
+        *("frontier", "scores", "rewards", "held-out", "pass-at-k", "diversity", "cases"),
         *("training", "optimisation", "time", "settings"),
     ]
     text = " ".join(" ".join(page.text).split())
@@ -151,7 +151,7 @@ def test_what_is_missing_is_said(training_run: Make) -> None:
     assert "run: metrics.jsonl is missing: there are no curves of it" in text
     assert "samples.jsonl is missing: there are no answers of it to show" in text
     sections = [a["id"] for tag, a in page.tags if tag == "section"]
-    assert sections == ["scores", "pass-at-k", "settings"]
+    assert sections == ["frontier", "scores", "pass-at-k", "settings"]
 
 
 def test_what_several_runs_lack_is_said_once(training_run: Make) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evenflow.report import cases
 from evenflow.report.cases import case_study, choose, effective_number, grouped, shortened, spread
+from evenflow.report.maths import holds_formulas, script, style
+from evenflow.report.questions import Answer
 from evenflow.report.reading import read_run
 
 Make = Callable[..., Path]
@@ -49,7 +53,8 @@ def test_spellings_of_one_solution_are_one_group(training_run: Make) -> None:
 
 def test_without_classes_the_text_is_the_solution() -> None:
     case = grouped(
-        [("a", "right", None, True), ("a ", "right", None, True)] + [("b", "wrong", None, True)] * 3
+        [Answer("a", "right", None, True), Answer("a ", "right", None, True)]
+        + [Answer("b", "wrong", None, True)] * 3
     )
     assert [(g["label"], g["verdict"], g["count"]) for g in case["groups"]] == [
         ("b", "wrong", 3),
@@ -66,8 +71,8 @@ def test_effective_number() -> None:
 def test_questions_beyond_the_limit_are_those_that_differ_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cases, "QUESTIONS", 2)
-    right, wrong = ("x", "right", None, True), ("x", "wrong", None, True)
+    monkeypatch.setattr(cases, "CHARACTERS", 4)
+    right, wrong = (Answer("x", verdict, None, True) for verdict in ("right", "wrong"))
     same, apart, half, alone = range(4)
     left = {same: [right], apart: [right], half: [right, wrong], alone: [right]}
     other = {same: [right], apart: [wrong], half: [wrong]}
@@ -77,7 +82,7 @@ def test_questions_beyond_the_limit_are_those_that_differ_most(
 
 def test_long_answers_leave_room_for_fewer_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cases, "CHARACTERS", 2500)
-    found = {i: [("x" * 1000, "right", None, True)] * 9 for i in range(4)}
+    found = {i: [Answer("x" * 1000, "right", None, True)] * 9 for i in range(4)}
     assert choose([found]) == [0, 1]  # a text that comes up nine times stands there once
     monkeypatch.setattr(cases, "CHARACTERS", 10)
     assert choose([found]) == [0]
@@ -91,3 +96,40 @@ def test_steps_between_the_first_and_the_last() -> None:
 def test_long_texts() -> None:
     assert shortened("x" * 6000) == "x" * 6000
     assert shortened("x" * 7001) == "x" * 6000 + "… [1,001 further characters]"
+
+
+def test_every_question_that_fits_is_kept() -> None:
+    found = {i: [Answer("x", "right", None, True)] for i in range(500)}
+    assert choose([found]) == list(range(500))
+
+
+def test_a_group_says_why_the_grader_said_so(evaluation: Make) -> None:
+    folder = evaluation()
+    rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
+    for row, reason in zip(rows, ("equal", "equal", "other value", "no answer"), strict=True):
+        row["reason"] = reason
+    (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (side,) = case_study([read_run(folder)])["sides"]
+    groups = side["cases"][0]["groups"]
+    assert [(g["label"], g["reason"]) for g in groups] == [
+        ("204", "equal"),
+        ("7", "other value"),
+        ("hm", "no answer"),
+    ]
+
+
+def test_formulas_are_found_and_money_is_none() -> None:
+    def page(text: str) -> dict[str, Any]:
+        return {"questions": [{"prompt": text, "gold": None}], "sides": []}
+
+    for text in ("so \\(x^2\\)", "$x_1$", "$$\nx\n$$", "\\[x\\]", "thus \\boxed{204}"):
+        assert holds_formulas(page(text)), text
+    for text in ("from $5 to $6", "a $ b $ c", "1+2=3", "$5 and $10"):
+        assert not holds_formulas(page(text)), text
+
+
+def test_katex_comes_with_its_fonts_inside() -> None:
+    text = style()
+    assert text.count("data:font/woff2;base64,") == 11
+    assert "url(fonts" not in text
+    assert len(text) + len(script()) < 700_000

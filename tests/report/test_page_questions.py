@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evenflow.report.cases import case_study
-from evenflow.report.questions import Question, asked, paired, prompt_text
+from evenflow.report.questions import Answer, Question, asked, paired, prompt_text
 from evenflow.report.reading import Run, read_run
 
 Make = Callable[..., Path]
@@ -122,9 +122,9 @@ def test_an_answer_without_a_reward_or_a_class() -> None:
     run = Run("t", "training", samples=[row | {"classes": [["a"]], "finished": "no"}])
     (question,) = asked(run)[0]
     assert question.answers == [
-        ("3", "right", None, True),
-        ("4", "unknown", None, True),
-        ("5", "unknown", None, True),
+        Answer("3", "right", None, True),
+        Answer("4", "unknown", None, True),
+        Answer("5", "unknown", None, True),
     ]
 
 

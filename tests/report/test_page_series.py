@@ -156,7 +156,8 @@ def test_charts_are_of_metrics_that_some_run_has(training_run: Make) -> None:
     assert titles == {
         "held-out": ["Accuracy"],
         "diversity": ["Effective solutions"],
-        "training": ["Reward"],
+        "rewards": ["Reward"],
+        "training": [],
         "optimisation": ["Loss"],
         "further": ["my/own"],
     }

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def test_a_resumed_log_keeps_what_came_before(tmp_path: Path) -> None:
     rows = read_jsonl(tmp_path / "metrics.jsonl")
     assert [(row["step"], row["loss"]) for row in rows] == [(0, 0), (1, 1), (2, 2), (3, 30)]
     assert [row["step"] for row in read_jsonl(tmp_path / "samples.jsonl")] == [0, 2]
+
+
+def test_scores_of_each_question_go_with_their_row(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path)
+    for step in (1, 2, 3):
+        log.log(step, {"test/accuracy": 0.5}, (), {"accuracy": [float(step), math.nan]})
+    log.log(4, {"loss": 1.0})
+    log.close()
+    MetricsLog(tmp_path, start=2).close()
+    assert read_jsonl(tmp_path / "questions.jsonl") == [
+        {"step": step, "scores": {"accuracy": [float(step), None]}} for step in (1, 2)
+    ]
 
 
 def test_damage_is_said_once_and_costs_no_later_row(
@@ -231,6 +244,69 @@ def test_a_run_that_goes_on_is_the_same_run_in_the_real_trackers(tmp_path: Path)
     assert started(1) != first
 
 
+def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new run is named and tagged, one that goes on is found by its tag."""
+    calls: list[tuple[Any, ...]] = []
+    known: list[Any] = []
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *given, **named: calls.append((name, *given, named))
+
+    names = ("set_experiment", "start_run", "log_params", "log_metrics", "log_text", "log_dict")
+    stand_in = types.SimpleNamespace(
+        search_runs=lambda **named: note("search_runs")(**named) or known,
+        **{name: note(name) for name in (*names, "end_run")},
+    )
+    monkeypatch.setitem(sys.modules, "mlflow", stand_in)
+    log = MetricsLog(tmp_path, ["mlflow"], project="p", config={"train": {"steps": 2}})
+    row = {"prompt": "a|b", "answers": ["2"], "rewards": [1.0], "finished": [True]}
+    log.log(1, {"test/pass@16": 0.5}, [row])
+    log.end({"steps": 1})
+    log.close()
+    own = (tmp_path / "tracker_id").read_text()
+    answers = "| step | prompt | answer | reward | finished |\n|---|---|---|---|---|\n"
+    assert calls == [
+        ("set_experiment", "p", {}),
+        ("start_run", {"run_name": tmp_path.name, "tags": {"evenflow.id": own}}),
+        ("log_params", {"train.steps": "2"}, {}),
+        ("log_metrics", {"test/pass_at_16": 0.5}, {"step": 1, "synchronous": False}),
+        ("log_text", answers + "| 1 | a\\|b | 2 | 1.0 | True |", "answers/000001.md", {}),
+        ("log_dict", {"steps": 1}, "summary.json", {}),
+        ("end_run", {}),
+    ]
+    calls.clear()
+    known.append(types.SimpleNamespace(info=types.SimpleNamespace(run_id="r7")))
+    MetricsLog(tmp_path, ["mlflow"], project="p", start=1).close()
+    query = {"filter_string": f"tags.`evenflow.id` = '{own}'", "output_format": "list"}
+    assert calls[1:] == [("search_runs", query), ("start_run", {"run_id": "r7"}), ("end_run", {})]
+
+
+def test_a_run_that_goes_on_is_the_same_run_in_the_real_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "store").as_uri())
+    run = tmp_path / "run"
+    run.mkdir()
+    row = {"prompt": "a", "answers": ["b"], "rewards": [None], "finished": [True]}
+    for step in (1, 2):
+        config = {"long": "x" * 7000, "none": None}
+        log = MetricsLog(run, ["mlflow"], project="p", config=config, start=step - 1)
+        log.log(step, {"test/pass@16": step / 2}, [row])
+        log.end({"steps": step})
+        log.close()
+    mlflow.flush_async_logging()
+    (found,) = mlflow.search_runs(experiment_names=["p"], output_format="list")
+    client = mlflow.MlflowClient()
+    history = client.get_metric_history(found.info.run_id, "test/pass_at_16")
+    assert sorted((point.step, point.value) for point in history) == [(1, 0.5), (2, 1.0)]
+    assert {entry.path for entry in client.list_artifacts(found.info.run_id)} == {
+        "answers",
+        "summary.json",
+    }
+
+
 def test_a_tracker_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in = types.ModuleType("wandb")
 
@@ -243,7 +319,7 @@ def test_a_tracker_that_does_not_start(tmp_path: Path, monkeypatch: pytest.Monke
         MetricsLog(tmp_path, ["wandb"])
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio", "mlflow"])
 def test_a_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def missing(module: str) -> None:
         raise ImportError(module)

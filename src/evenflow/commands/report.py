@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 from evenflow.errors import UserError
@@ -23,8 +23,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="folder of a training run, finished or not (of a comparison: those in its runs/), or "
-        "of an evaluation; several are shown side by side",
+        help="folder of a training run, finished or not, of an evaluation, or of a comparison, "
+        "which stands for its runs; several are shown side by side",
     )
     parser.add_argument(
         "--out",
@@ -33,12 +33,21 @@ def add_arguments(parser: ArgumentParser) -> None:
         help=f"where to write; default: {PAGE} in the run's folder, of several runs in the "
         "current one",
     )
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=seconds,
+        const=10.0,
+        metavar="SECONDS",
+        help="draw it anew while a run goes on, looking for news every so many seconds (10)",
+    )
     parser.add_argument("--open", action="store_true", help="show it in the browser")
 
 
 def run(options: Namespace) -> None:
     """Write the page and say where it is."""
     from evenflow.report.page import write_page
+    from evenflow.report.watch import watch
     from evenflow.run.console import console
 
     single = options.runs[0] / PAGE if len(options.runs) == 1 else Path(PAGE)
@@ -47,9 +56,19 @@ def run(options: Namespace) -> None:
         raise UserError(f"{out}: is a folder; name a file with --out, e.g. {out / PAGE}")
     if options.out and not out.parent.is_dir():
         raise UserError(f"{out.parent}: there is no such folder; make it, or choose another --out")
-    write_page(options.runs, out)
+    write_page(options.runs, out, options.watch)
     console.print(f"report      {out}", markup=False)
     if options.open:
         import webbrowser
 
         webbrowser.open(out.resolve().as_uri())
+    if options.watch:
+        watch(options.runs, out, options.watch)
+
+
+def seconds(text: str) -> float:
+    """A time to wait, half a second at least: reading the runs takes about as long."""
+    value = float(text)
+    if not 0.5 <= value <= 86400:
+        raise ArgumentTypeError(f"{text}: give seconds from 0.5 to 86400")
+    return value

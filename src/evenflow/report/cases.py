@@ -14,8 +14,6 @@ from typing import Any
 from evenflow.report.questions import Answer, Question, asked, paired
 from evenflow.report.reading import Run
 
-QUESTIONS = 60
-"""Questions on a page, at most."""
 CHARACTERS = 3_000_000
 """Characters of all answers on a page, at most, unless one question alone has more."""
 STEPS = 6
@@ -82,7 +80,7 @@ def choose(found: Sequence[Mapping[int, Sequence[Answer]]]) -> list[int]:
 
     def interest(number: int) -> tuple[int, float]:
         shares = [
-            sum(verdict == "right" for _, verdict, _, _ in answers[number]) / len(answers[number])
+            sum(answer.verdict == "right" for answer in answers[number]) / len(answers[number])
             for answers in found
             if number in answers
         ]
@@ -90,8 +88,8 @@ def choose(found: Sequence[Mapping[int, Sequence[Answer]]]) -> list[int]:
 
     chosen: set[int] = set()
     room = CHARACTERS
-    for number in sorted(numbers, key=interest, reverse=True)[:QUESTIONS]:
-        texts = ({text for text, *_ in answers.get(number, ())} for answers in found)
+    for number in sorted(numbers, key=interest, reverse=True):
+        texts = ({answer.text for answer in answers.get(number, ())} for answers in found)
         room -= sum(min(len(text), LONGEST) for side in texts for text in side)
         if room < 0 and chosen:
             break
@@ -102,15 +100,18 @@ def choose(found: Sequence[Mapping[int, Sequence[Answer]]]) -> list[int]:
 def grouped(answers: list[Answer]) -> dict[str, Any]:
     """The answers to one question by solution, the commonest first."""
     texts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for text, verdict, form, _ in answers:
-        texts[form if form is not None else text.strip(), verdict][text] += 1
+    reasons: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for text, verdict, form, _, reason in answers:
+        key = form if form is not None else text.strip(), verdict
+        texts[key][text] += 1
+        reasons[key][reason] += 1
     groups = sorted(texts.items(), key=lambda item: -item[1].total())
     right = [spelled.total() for (_, verdict), spelled in groups if verdict == "right"]
     return {
         "n": len(answers),
         "right": sum(right),
-        "unknown": sum(verdict == "unknown" for _, verdict, _, _ in answers),
-        "cut": sum(not ended for *_, ended in answers),
+        "unknown": sum(answer.verdict == "unknown" for answer in answers),
+        "cut": sum(not answer.ended for answer in answers),
         "solutions": len(right),
         "effective": round(effective_number(right), 2),
         "groups": [
@@ -119,6 +120,7 @@ def grouped(answers: list[Answer]) -> dict[str, Any]:
                 "verdict": verdict,
                 "count": spelled.total(),
                 "spellings": len(spelled),
+                "reason": shortened(reasons[label, verdict].most_common(1)[0][0]),
                 "texts": [
                     {"text": shortened(text), "count": count}
                     for text, count in spelled.most_common(SPELLINGS)

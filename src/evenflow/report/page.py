@@ -17,23 +17,29 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from evenflow.report import tables
+from evenflow.report import maths, tables
 from evenflow.report.cases import case_study
+from evenflow.report.frontier import frontiers
+from evenflow.report.origins import provenance_table
 from evenflow.report.reading import Run, read_runs
 from evenflow.report.series import axes, drawn_sections, histogram, on_policy, pass_curves
+from evenflow.report.variants import variants
 from evenflow.run.files import PAGE, file_at, finite, writable, write_atomic
 
 STYLES = ("uplot/uPlot.min.css", "page.css")
 LIBRARY = "uplot/uPlot.iife.min.js"
-SCRIPTS = ("state.js", "charts.js", "curves.js", "cases.js", "page.js")
+SCRIPTS = (
+    *("state.js", "plot.js", "save.js", "charts.js", "means.js", "curves.js", "frontier.js"),
+    *("cases.js", "page.js"),
+)
 """They share one scope, in this order."""
 AXES = {"step": "steps", "answers": "answers", "minutes": "time"}
 """What curves can stand across, and its name on the switch."""
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def make_page(folders: Sequence[Path]) -> str:
-    """The page of these folders, as text of HTML."""
+def make_page(folders: Sequence[Path], watched: float | None = None) -> str:
+    """The page of these folders, as text of HTML; it opens itself again every `watched` seconds."""
     runs = read_runs(folders)
     sections = drawn_sections(runs)
     curves = [curve for index, run in enumerate(runs) for curve in pass_curves(run, index)]
@@ -41,18 +47,33 @@ def make_page(folders: Sequence[Path]) -> str:
         {"run": index, **found} for index, run in enumerate(runs) if (found := histogram(run))
     ]
     cases = case_study(runs)
+    formulas = maths.holds_formulas(cases)
+    every = variants(runs)
+    colour = {run: place for place, variant in enumerate(every) for run in variant.runs}
+    charts = frontiers(runs, every)
     data: dict[str, Any] = {
-        "runs": [{"name": run.name, "axes": axes(run)} for run in runs],
+        "runs": [
+            {"name": run.name, "axes": axes(run), "colour": colour[index]}
+            for index, run in enumerate(runs)
+        ],
+        "variants": [{"label": v.label, "runs": v.runs} for v in every],
+        "frontiers": charts,
         "sections": sections,
         "passCurves": curves,
         "histograms": histograms,
         "cases": cases,
     }
+    origins = provenance_table(runs)
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     benchmarks, diversity = tables.benchmark_table(runs), tables.diversity_table(runs)
     return template().render(
         title=title,
-        runs=[{"name": run.name} for run in runs],
+        runs=[{"name": run.name, "colour": colour[index]} for index, run in enumerate(runs)],
+        seeds=[variant for variant in every if len(variant.runs) > 1],
+        has_frontiers=bool(charts),
+        origins=origins,
+        origin_columns=tables.columns_of(origins),
+        watched=watched,
         notes=notes_of(runs),
         colours=tables.COLOURS,
         axes={k: v for k, v in AXES.items() if any(k in run["axes"] for run in data["runs"])},
@@ -69,8 +90,9 @@ def make_page(folders: Sequence[Path]) -> str:
         settings=tables.settings(runs),
         cases=cases,
         data=inline_json(data),
-        style=Markup("\n".join(map(asset, STYLES))),
-        library=Markup(asset(LIBRARY)),
+        style=Markup("\n".join([*map(asset, STYLES), *([maths.style()] if formulas else [])])),
+        formulas=formulas,
+        library=Markup("\n".join([asset(LIBRARY), *([maths.script()] if formulas else [])])),
         script=Markup("\n".join(map(asset, SCRIPTS))),
     )
 
@@ -106,10 +128,10 @@ def template() -> Any:
     return environment.from_string(asset("template.html.jinja"))
 
 
-def write_page(folders: Sequence[Path], out: Path) -> None:
+def write_page(folders: Sequence[Path], out: Path, watched: float | None = None) -> None:
     """Write the page; it is whole or not there, and a link to a file stays one."""
     file_at(out)  # before the runs are read
-    write_atomic(out, writable(make_page(folders)))
+    write_atomic(out, writable(make_page(folders, watched)))
 
 
 def page_of_run(folder: Path) -> str:

@@ -9,13 +9,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from evenflow.bounds import is_right
 from evenflow.report.reading import Run
 
-# text, verdict, class or None, whether it came to its end
-Answer = tuple[str, str, str | None, bool]
+
+class Answer(NamedTuple):
+    """An answer, and what a grader made of it."""
+
+    text: str
+    verdict: str
+    form: str | None
+    """Its class: the canonical form, or what the grader read as the final answer."""
+    ended: bool
+    """Whether it came to its end."""
+    reason: str = ""
+    """Why the grader said so."""
 
 
 @dataclass
@@ -52,7 +62,7 @@ def _sampled(row: dict[str, Any], right: float) -> Iterable[Answer]:
         ended = [True] * count
     for text, reward, form, end in zip(row["answers"], rewards, forms, ended, strict=False):
         verdict = "unknown" if reward is None else "right" if is_right(reward, right) else "wrong"
-        yield text, verdict, None if form is None else str(form), bool(end)
+        yield Answer(text, verdict, None if form is None else str(form), bool(end))
 
 
 def _evaluated(run: Run) -> list[Question]:
@@ -68,7 +78,8 @@ def _evaluated(run: Run) -> list[Question]:
         form = row.get("class")
         solution = None if form is None else str(form)
         ended = bool(row.get("finished", True))
-        question.answers.append((row["response"], row["verdict"], solution, ended))
+        reason = str(row.get("reason") or "")
+        question.answers.append(Answer(row["response"], row["verdict"], solution, ended, reason))
     return [*found.values()]
 
 

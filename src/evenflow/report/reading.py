@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evenflow.errors import UserError
+from evenflow.report.folders import EVALUATION, each_once, holds
 from evenflow.report.rows import ANSWERS, METRICS, SAMPLES, is_number, lines, mapping, numbers
+from evenflow.report.scored import by_question, measurements, test_set
+from evenflow.report.verl_log import verl_rows
 from evenflow.run.files import flat
-from evenflow.run.tracking import held_out_scores
+from evenflow.run.provenance import starts
+from evenflow.run.tracking import held_out_scores, verl_logs
 
-TRAINING = ("config.yaml", "metrics.jsonl", "samples.jsonl", "summary.json")
-EVALUATION = ("result.json", "answers.jsonl")
 MODEL = "model"
 """What a pretraining ends with, in its folder."""
 
@@ -29,6 +31,7 @@ class Run:
 
     name: str
     kind: Literal["training", "evaluation"]
+    folder: Path = Path()
     config: dict[str, Any] = field(default_factory=dict)
     """Settings by dotted name."""
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -52,6 +55,14 @@ class Run:
     """result.json of an evaluation."""
     diversity: dict[str, Any] = field(default_factory=dict)
     """Scores of diversity.json: numbers, or {value, low, high}."""
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    """provenance.json: what was run, where and when, an entry a start."""
+    questions: int | None = None
+    """How many held-out questions its scores are of, where the run has kept that."""
+    before_of: dict[str, list[float]] = field(default_factory=dict)
+    """`before` of each question; NaN says nothing."""
+    after_of: dict[str, list[float]] = field(default_factory=dict)
+    """`after` of each question."""
     notes: list[str] = field(default_factory=list)
     """What is missing or damaged."""
 
@@ -69,10 +80,13 @@ class Run:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs in order, with names that tell them apart."""
-    runs = [read_run(folder) for folder in folders]
-    for run, name in zip(runs, names(folders), strict=True):
+    """The runs in order, with names that tell them apart; each once, and a comparison by its
+    runs."""
+    kept, again = each_once(folders)
+    runs = [read_run(folder) for folder in kept]
+    for run, name in zip(runs, names(kept), strict=True):
         run.name = name
+    runs[0].notes += again
     return runs
 
 
@@ -98,39 +112,45 @@ def read_run(folder: Path) -> Run:
     """One folder, recognised by the files that lie in it."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
-    if any((folder / name).is_file() for name in EVALUATION):
-        return _evaluation(folder)
-    if any((folder / name).is_file() for name in TRAINING):
-        return _training(folder)
-    raise UserError(
-        f"{folder}: is neither a run nor an evaluation (it has none of "
-        f"{', '.join((*TRAINING, *EVALUATION))}); give the folders of runs, of a comparison those "
-        "in its runs/"
-    )
+    run = _evaluation(folder) if holds(folder, EVALUATION) else _training(folder)
+    run.starts = starts(folder)
+    return run
 
 
 def _training(folder: Path) -> Run:
-    run = Run(folder.name, "training")
+    run = Run(folder.name, "training", folder)
     run.config = flat(mapping(folder / "config.yaml", run.notes, "no settings are shown"))
-    run.rows = lines(folder / "metrics.jsonl", METRICS, run.notes, "there are no curves of it")
+    logs = verl_logs(folder)
+    if logs:
+        run.rows = verl_rows(logs, run.notes)
+    else:
+        run.rows = lines(folder / "metrics.jsonl", METRICS, run.notes, "there are no curves of it")
     evaluated = {int(row["step"]): scores for row in run.rows if (scores := held_out(row))}
     latest = max(evaluated, default=0)
     since = f"its scores are of step {latest}" if latest else "no evaluation after a step yet"
     run.pretraining = is_pretraining(run.config, folder)
-    if run.pretraining:
+    if logs:
+        last = run.rows[-1]["step"] if run.rows else 0
+        run.ended = last >= run.config.get("train.steps", 0)
+        run.notes.append(f"a run of verl, of which only numbers are kept; {since}")
+    elif run.pretraining:
         run.ended = (folder / MODEL).is_dir()
         if not run.ended:
             run.notes.append(f"{MODEL}/ is missing: not ended; {since}")
     else:
         run.summary = mapping(folder / "summary.json", run.notes, f"not ended; {since}")
         run.ended = bool(run.summary)
-    run.before = numbers(run.summary.get("before")) or evaluated.get(0, {})
-    run.after = measured(folder, run.notes) or numbers(run.summary.get("after"))
+    own, *base = (measured(path, run.notes) for path in measurements(folder) or [None])
+    run.before = (base[0] if base else {}) or numbers(run.summary.get("before"))
+    run.before = run.before or evaluated.get(0, {})
+    run.after = own or numbers(run.summary.get("after"))
     if not run.after and latest:
         run.after = evaluated[latest]
         run.evaluated = None if run.ended and latest == run.rows[-1]["step"] else latest
+    run.before_of, run.after_of = by_question(folder, run.notes)
+    run.questions = next((len(v) for v in (run.after_of | run.before_of).values()), None)
     run.diversity = _diversity(folder, run.notes)
-    if not run.pretraining and run.config.get("evaluation.every") != 0:
+    if not logs and not run.pretraining and run.config.get("evaluation.every") != 0:
         loss = "there are no answers of it to show"
         run.samples = lines(folder / "samples.jsonl", SAMPLES, run.notes, loss)
     return run
@@ -143,17 +163,15 @@ def is_pretraining(config: dict[str, Any], folder: Path) -> bool:
     return built and bool(sections) and "rollout" not in sections
 
 
-def measured(folder: Path, notes: list[str]) -> dict[str, float]:
-    """The scores of a comparison, which measures after training, where the run is of one."""
-    if not (folder / "measured.json").is_file():
+def measured(path: Path | None, notes: list[str]) -> dict[str, float]:
+    """The scores of a comparison, which measures its base and each run after training."""
+    if path is None:
         return {}
-    sets = mapping(folder / "measured.json", notes, "its scores are not shown").get("sets")
-    test = sets.get("test") if isinstance(sets, dict) else None
-    return numbers(test.get("scores") if isinstance(test, dict) else None)
+    return numbers(test_set(mapping(path, notes, "its scores are not shown")).get("scores"))
 
 
 def _evaluation(folder: Path) -> Run:
-    run = Run(folder.name, "evaluation")
+    run = Run(folder.name, "evaluation", folder)
     run.result = mapping(folder / "result.json", run.notes, "its scores are not shown")
     loss = "there are no answers of it to show"
     run.answers = lines(folder / "answers.jsonl", ANSWERS, run.notes, loss)

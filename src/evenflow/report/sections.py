@@ -54,7 +54,21 @@ def measured(metric: str, title: str, meaning: str, *, percent: bool = False) ->
     return chart(f"test/{metric}", title, meaning, percent=percent, noisy=False)
 
 
+REWARDS = "rewards"
+"""The section that the rewards of single functions are added to."""
 SECTIONS = (
+    Section(
+        REWARDS,
+        "Rewards and lengths",
+        "Of the answers that each step samples and learns from: the whole reward, its functions "
+        "before their weights, and how long the answers are.",
+        (
+            chart("reward/mean", "Reward", "Mean, before any penalty for length."),
+            chart("answer/length", "Length", "Mean tokens of an answer, the end token included."),
+            chart("answer/cut_off", "Cut off", "Share stopped by the length limit.", percent=True),
+            chart("reward/overlong", "Penalty for length", "Mean, of the answers kept."),
+        ),
+    ),
     Section(
         "held-out",
         "Held-out questions",
@@ -115,7 +129,6 @@ SECTIONS = (
         "The answers that each step samples and learns from.",
         (
             chart("accuracy", "Accuracy", "Share of right answers.", percent=True),
-            chart("reward/mean", "Reward", "Mean, before any penalty for length."),
             chart("reward/std", "Spread of the reward", "Standard deviation over the batch."),
             chart(
                 "reward/equal_groups",
@@ -123,9 +136,6 @@ SECTIONS = (
                 "Share of questions whose answers are all right or all wrong: nothing to compare.",
                 percent=True,
             ),
-            chart("answer/length", "Length", "Mean tokens of an answer, the end token included."),
-            chart("answer/cut_off", "Cut off", "Share stopped by the length limit.", percent=True),
-            chart("reward/overlong", "Penalty for length", "Mean, of the answers kept."),
             chart(
                 "rollout/dropped_questions",
                 "Dropped questions",
@@ -246,6 +256,6 @@ SPEED = chart("tokens_per_second", "Tokens a second", "Sampled tokens over the w
 DRAWN = {
     line.metric for section in SECTIONS for drawn in section.charts for line in drawn.lines
 } | {SPEED.lines[0].metric}
-ELSEWHERE = ("seconds/", "test/pass@")
+ELSEWHERE = ("seconds/", "test/pass@", "reward/")
 """Metrics that have a drawing of their own."""
 AXES = ("step", "answers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from statistics import fmean
 from typing import Any
@@ -9,7 +10,16 @@ from typing import Any
 from evenflow.inputs import is_number
 from evenflow.report.reading import Run
 from evenflow.report.rows import numbers, power
-from evenflow.report.sections import AXES, DRAWN, ELSEWHERE, SECTIONS, SPEED, Chart, Section
+from evenflow.report.sections import (
+    AXES,
+    DRAWN,
+    ELSEWHERE,
+    REWARDS,
+    SECTIONS,
+    SPEED,
+    Chart,
+    Section,
+)
 from evenflow.report.sections import chart as single
 
 POINTS = 2000
@@ -22,6 +32,11 @@ BINS = 129
 def drawn_sections(runs: list[Run]) -> list[dict[str, Any]]:
     """The sections that have something to show."""
     metrics = sorted({name for run in runs for row in run.rows for name in row})
+    functions = tuple(
+        single(name, name.removeprefix("reward/"), "Mean of this reward function.")
+        for name in metrics
+        if name.startswith("reward/") and name not in DRAWN
+    )
     further = tuple(
         single(name, name, "")
         for name in metrics
@@ -31,7 +46,11 @@ def drawn_sections(runs: list[Run]) -> list[dict[str, Any]]:
         Section("speed", "Time", "Where the time went.", (SPEED,)),
         Section("further", "Further metrics", "By the names they have in metrics.jsonl.", further),
     )
-    found = [drawn_section(section, runs) for section in (*SECTIONS, *more)]
+    sections = [
+        replace(section, charts=section.charts + functions) if section.key == REWARDS else section
+        for section in (*SECTIONS, *more)
+    ]
+    found = [drawn_section(section, runs) for section in sections]
     return [section for section in found if section["charts"] or section["constant"]]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from evenflow.inputs import is_number
 from evenflow.report.reading import Run
 from evenflow.report.rows import power
+from evenflow.report.scored import interval_of, of_answers
 from evenflow.report.series import phases
+from evenflow.report.sets import question_sets, set_title
 from evenflow.run.console import duration
 
 SCORES = {
@@ -42,20 +44,19 @@ def number(value: float) -> str:
 
 
 def final_table(runs: list[Run]) -> dict[str, Any]:
-    """Held-out scores of training runs: each after training (or the latest), and before it."""
+    """Held-out scores of training runs: each after training (or the latest), and before it.
+
+    `sets`: runs that were scored on the same questions, for only those compare.
+    """
     rows = [(index, run) for index, run in enumerate(runs) if run.kind == "training"]
     names = [n for n in SCORES if any(n in run.after or n in run.before for _, run in rows)]
-    return {
-        "columns": [SCORES[name][0] for name in names],
-        "rows": [
-            {
-                "run": index,
-                "facts": run_facts(run),
-                "cells": [score_cell(run, name) for name in names],
-            }
-            for index, run in rows
-        ],
-    }
+    sets: dict[int, dict[str, Any]] = {}
+    numbers = question_sets(runs)
+    for index, run in rows:
+        part = sets.setdefault(numbers[index], {"title": set_title(run), "rows": []})
+        cells = [score_cell(run, name) for name in names]
+        part["rows"].append({"run": index, "facts": run_facts(run), "cells": cells})
+    return {"columns": [SCORES[name][0] for name in names], "sets": [*sets.values()]}
 
 
 def run_facts(run: Run) -> list[str]:
@@ -71,16 +72,31 @@ def run_facts(run: Run) -> list[str]:
         duration(sum(phases(run).values())) if phases(run) else "",
         "" if run.ended else "not ended",
         f"scores of step {run.evaluated}" if run.evaluated is not None else "",
+        questions_text(run),
     ]
     return [fact for fact in facts if fact]
 
 
+def questions_text(run: Run) -> str:
+    """How many held-out questions the scores are means over; "" where nobody knows."""
+    if run.questions:
+        return f"{run.questions:,} question{'' if run.questions == 1 else 's'}"
+    some = run.config.get("evaluation.questions", run.config.get("evaluation_questions"))
+    return f"at most {some:,} questions" if is_number(some) else ""
+
+
 def score_cell(run: Run, name: str) -> dict[str, str]:
-    """After training, before it, and the change: in points of a share, else in percent."""
+    """After training with its interval, before it, and the change: in points of a share, else in
+    percent. Diversity says what share of the answers came to an end: cut off, all differ."""
     share = SCORES[name][1]
     show = percent if share else number
     old, new = run.before.get(name), run.after.get(name)
     cell = {"after": "–" if new is None else show(new), "before": "", "change": ""}
+    cell |= {"interval": "", "note": ""}
+    if new is not None and (bounds := interval_of(name, run.after_of.get(name, []))):
+        cell["interval"] = f"[{show(bounds[0])}, {show(bounds[1])}]"
+    if new is not None and name == "diversity" and run.after.get("finished", 1.0) < 1:
+        cell["note"] = f"of answers of which {percent(run.after['finished'])} are finished"
     if old is not None:
         cell["before"] = show(old)
     if old is not None and new is not None and share:
@@ -93,14 +109,25 @@ def score_cell(run: Run, name: str) -> dict[str, str]:
 def benchmark_table(runs: list[Run]) -> list[dict[str, Any]]:
     """A row an evaluation: what was asked, and its scores with their intervals."""
     return [
-        {"run": index, "cells": benchmark_cells(run.result)}
+        {"run": index, "cells": benchmark_cells(run.result, of_answers(run.answers))}
         for index, run in enumerate(runs)
         if run.kind == "evaluation" and run.result
     ]
 
 
-def benchmark_cells(result: dict[str, Any]) -> dict[str, str]:
-    """Column → text; what an evaluation does not have is left out."""
+def benchmark_cells(
+    result: dict[str, Any], of_each: Mapping[str, list[float]] | None = None
+) -> dict[str, str]:
+    """Column → text; what an evaluation does not have is left out. `of_each`: a mean's values,
+    question by question, from which its interval follows."""
+
+    def sure(name: str) -> Any:
+        bounds = interval_of(name, (of_each or {}).get(name, []))
+        value = result.get(name)
+        if isinstance(value, dict) or not bounds:
+            return value
+        return {"value": value, "low": bounds[0], "high": bounds[1]}
+
     there, asked = result.get("questions"), result.get("questions_asked")
     questions = f"{there}" if asked in (None, there) else f"{there} of {asked}"
     cells = {
@@ -110,9 +137,9 @@ def benchmark_cells(result: dict[str, Any]) -> dict[str, str]:
         **{f"pass@{k}": text for k, text in largest_k(result.get("pass@k"))},
         **{f"maj@{k}": text for k, text in largest_k(result.get("maj@k"))},
         "rating": with_interval(result.get("rating"), number),
-        "tokens": with_interval(result.get("length"), number),
-        "cut off": with_interval(result.get("cut_off")),
-        "unknown": with_interval(result.get("unknown")),
+        "tokens": with_interval(sure("length"), number),
+        "cut off": with_interval(sure("cut_off")),
+        "unknown": with_interval(sure("unknown")),
         "time": duration(result["seconds"]) if is_number(result.get("seconds")) else "",
     }
     return {name: text for name, text in cells.items() if text}
@@ -150,7 +177,8 @@ def diversity_table(runs: list[Run]) -> list[dict[str, Any]]:
     return [
         {
             "run": index,
-            "cells": {
+            "cells": finished_cell(run)
+            | {
                 name.replace("_", " "): text
                 for name, score in run.diversity.items()
                 if (text := with_interval(score, number))
@@ -159,6 +187,14 @@ def diversity_table(runs: list[Run]) -> list[dict[str, Any]]:
         for index, run in enumerate(runs)
         if run.diversity
     ]
+
+
+def finished_cell(run: Run) -> dict[str, str]:
+    """The share of answers that came to an end, which belongs beside how different they are."""
+    cut = run.result.get("cut_off")
+    cut = cut.get("value") if isinstance(cut, dict) else cut
+    share = run.after.get("finished", 1 - cut if is_number(cut) else None)
+    return {} if share is None else {"finished": percent(share)}
 
 
 def time_table(runs: list[Run]) -> dict[str, Any]:

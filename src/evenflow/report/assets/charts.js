@@ -21,18 +21,42 @@ function tooltip(spec) {
     const rows = u.series.slice(1).flatMap((series, i) => {
       const of = spec.series[i];
       const at = u.cursor.idxs[i + 1];
-      if (!series.show || of.faint || at == null) return [];
+      if (!series.show || of.faint || of.edge || at == null) return [];
       const value = text(u.data[i + 1][at], spec.percent) + (of.more ? of.more(u.data[0][at]) : "");
       const place = make("span", { class: "at" }, spec.place(u.data[0][at]));
       return [make("li", {}, swatch(of.run), make("span", {}, of.label), make("b", {}, value), place)];
     });
     box.replaceChildren(make("ul", {}, ...rows));
     box.hidden = !rows.length;
-    const right = left > u.over.clientWidth / 2;
-    box.style.left = right ? "" : `${left + 12}px`;
-    box.style.right = right ? `${u.over.clientWidth - left + 12}px` : "";
+    // It lies above everything, and within the window rather than within the card.
+    const { left: x, top: y } = u.over.getBoundingClientRect();
+    const { offsetWidth: wide, offsetHeight: high } = box;
+    const [across, down] = [document.documentElement.clientWidth, document.documentElement.clientHeight];
+    const beside = x + left + 12 + wide > across ? x + left - 12 - wide : x + left + 12;
+    box.style.left = `${Math.max(4, Math.min(beside, across - wide - 4))}px`;
+    box.style.top = `${Math.max(4, Math.min(y + 4, down - high - 4))}px`;
   }
-  return { hooks: { init: (u) => u.over.append(box), setCursor: show } };
+  return { hooks: { init: () => document.body.append(box), setCursor: show, destroy: () => box.remove() } };
+}
+
+/** How the y axis of a chart runs: as the switch says, where the values allow it. */
+function scaleOf(spec) {
+  const values = spec.series.flatMap((series) => series.y).filter((value) => value != null);
+  if (state.scale === "log" && values.every((value) => value > 0)) return { distr: 3, log: 10 };
+  if (state.scale === "zero") return { range: (u, low, high) => (low == null ? [0, 1] : fromZero(low, high, spec.percent)) };
+  return spec.percent ? { range: shareRange } : {};
+}
+
+function fromZero(low, high, percent) {
+  const pad = 0.05 * (Math.max(0, high) - Math.min(0, low) || 1);
+  return [low < 0 ? low - pad : 0, high <= 0 ? 0 : percent ? Math.min(1, high + pad) : high + pad];
+}
+
+const WHOLE = Array.from({ length: 16 }, (_, i) => [1, 2, 5].map((v) => v * 10 ** i)).flat();
+
+/** Room for the widest of an axis' labels, so that none is cut. */
+function roomFor(u, labels) {
+  return labels ? Math.ceil(Math.max(...labels.map((label) => textWidth(label ?? "")), 8)) + 14 : 40;
 }
 
 /**
@@ -49,30 +73,42 @@ function draw(holder, spec) {
   const font = `11px ${getComputedStyle(document.body).fontFamily}`;
   const axis = { stroke: ink, grid, ticks: { show: false }, font };
   const single = spec.series.length === 1;
+  const whole = spec.series.every((series) => series.y.every((value) => value == null || Number.isInteger(value)));
+  const height = spec.height || 224;
+  const title = (label) => ({ label, labelSize: 18, labelFont: font, labelGap: 0 });
+  const yTitle = [spec.unit, spec.label].find((words) => words && textWidth(words) < height - 70) || "value";
   const options = {
     width: holder.clientWidth || 300,
-    height: spec.height || 190,
+    height,
+    padding: [10, 18, 0, 0],
     legend: { show: false },
     plugins: [tooltip(spec)],
-    scales: { x: { time: false, ...spec.scale }, y: spec.percent ? { range: shareRange } : {} },
+    scales: { x: { time: false, ...spec.scale }, y: scaleOf(spec) },
     cursor: {
       dataIdx: (u, series, at) => (series ? nearest(u.data[series], at) : at),
       points: { size: 7 },
       drag: { x: true, y: false },
     },
     axes: [
-      { ...axis, size: 28, ...spec.x },
-      { ...axis, size: 50, values: (u, ticks) => ticks.map((v) => tick(v, spec.percent)) },
+      { ...axis, size: 26, ...title(spec.xTitle), ...spec.x },
+      {
+        ...axis,
+        ...title(yTitle),
+        size: roomFor,
+        ...(whole && !spec.percent && state.scale !== "log" ? { incrs: WHOLE } : {}),
+        values: (u, ticks) => ticks.map((v) => (v == null ? null : tick(v, spec.percent))),
+      },
     ],
+    bands: spec.series.flatMap((series, i) => (series.band ? [{ series: [i + 1, i], fill: withAlpha(runColour(series.run), 0.14) }] : [])),
     series: [
       {},
       ...spec.series.map((series) => {
         const stroke = runColour(series.run);
         return {
           label: series.label,
-          stroke: series.faint ? withAlpha(stroke, 0.22) : stroke,
+          stroke: series.edge ? "transparent" : series.faint ? withAlpha(stroke, series.key ? 0.35 : 0.22) : stroke,
           fill: series.fill ? withAlpha(stroke, 0.12) : undefined,
-          width: series.faint ? 1 : 1.75,
+          width: series.faint ? 1 : series.mean ? 2.25 : 1.75,
           dash: series.dash?.length ? series.dash : runDash(series.run),
           show: !state.hidden.has(series.run),
           paths: series.steps ? uPlot.paths.stepped({ align: 1 }) : undefined,
@@ -85,6 +121,14 @@ function draw(holder, spec) {
   const values = single ? tables[0] : uPlot.join(tables);
   holder.chart = new uPlot(options, values, holder);
   holder.runs = spec.series.map((series) => series.run);
+  holder.series = spec.series;
+  holder.picture = () => pictureOf(holder.chart, spec, yTitle);
+  holder.rows = () => [
+    ["series", spec.xTitle, spec.label],
+    ...spec.series
+      .filter((series) => !series.edge && !state.hidden.has(series.run))
+      .flatMap((series) => series.x.map((x, i) => [series.label + (series.faint ? " (raw)" : ""), x, series.y[i] ?? ""])),
+  ];
   holder.setAttribute("role", "img");
   holder.setAttribute("aria-label", described(spec));
   drawn.add(holder);
@@ -99,11 +143,41 @@ function draw(holder, spec) {
   }
 }
 
+/** What a chart shows now, as SVG: as far as it is zoomed, without what is switched off. */
+function pictureOf(chart, spec, yTitle) {
+  const axis = (scale, label, format, ticks) => ({ range: [chart.scales[scale].min, chart.scales[scale].max], log: chart.scales[scale].distr === 3, label, format, ticks });
+  const shown = spec.series.filter((series) => !state.hidden.has(series.run));
+  const xTicks = spec.x?.splits && spec.x.splits(chart, 0, chart.scales.x.min, chart.scales.x.max);
+  const names = xTicks && spec.x.values(chart, xTicks);
+  const bands = shown.flatMap((series, i) => (series.band ? [{ colour: runColour(series.run), x: series.x, low: shown[i - 1].y, high: series.y }] : []));
+  const drawn = shown.filter((series) => !series.edge).map((series) => ({
+    label: series.faint ? "" : series.label,
+    colour: runColour(series.run),
+    dash: series.dash?.length ? series.dash : runDash(series.run),
+    width: series.faint ? 1 : 2,
+    faint: series.faint,
+    x: series.x,
+    y: series.y,
+    marks: marked(series) ? series.x.map((x, i) => ({ x, y: series.y[i], r: 2.5 })) : [],
+  }));
+  return plot({
+    width: 760,
+    height: 420 + 16 * drawn.filter((series) => series.label).length,
+    title: spec.label,
+    legend: true,
+    series: drawn,
+    bands,
+    x: axis("x", spec.xTitle, (v) => (names ? names[xTicks.indexOf(v)] : short(v)), xTicks),
+    y: axis("y", yTitle, (v) => tick(v, spec.percent)),
+  });
+}
+
 /** Take the chart away, and whatever was said in its place. */
 function clear(holder) {
   holder.chart?.destroy();
   holder.chart = null;
   holder.runs = [];
+  holder.picture = holder.rows = null;
   drawn.delete(holder);
   for (const name of ["role", "aria-label"]) holder.removeAttribute(name);
   holder.replaceChildren();
@@ -128,7 +202,7 @@ function attempt(holder, work) {
 /** Whether the points of a series are few enough to be marked: a lone one is all there is to see.
  *  The ends of a level line are no measurements. */
 function marked(series) {
-  if (series.faint || series.steps) return false;
+  if (series.faint || series.steps || series.edge) return false;
   return series.x.length === 1 || (!series.level && series.x.length < 40);
 }
 
@@ -150,7 +224,7 @@ function tick(value, percent) {
 /** What the chart says to those who do not see it: the last value of each line. */
 function described(spec) {
   const last = spec.series
-    .filter((series) => !series.faint && series.y.length)
+    .filter((series) => !series.faint && !series.edge && series.y.length)
     .map((series) => `${series.label}: last ${text(series.y.at(-1), spec.percent)}`);
   return `${spec.label}. ${last.join("; ")}`;
 }
@@ -168,9 +242,9 @@ function follow() {
 }
 
 /** A figure with its title, one sentence, the keys of its lines, and the place of the chart. */
-function figure(target, title, meaning, lines) {
+function figure(target, title, meaning, lines, kind = "chart") {
   const keys = (lines || []).filter((line) => line.label && line.used !== false);
-  const holder = make("div", { class: "chart" });
+  const holder = make("div", { class: kind });
   target.append(
     make(
       "figcaption",
@@ -181,6 +255,7 @@ function figure(target, title, meaning, lines) {
         make("ul", { class: "keys" }, ...keys.map((line) => make("li", {}, stroke(line), line.label))),
     ),
     holder,
+    saveButtons(holder, title),
   );
   return holder;
 }

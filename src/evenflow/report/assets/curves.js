@@ -17,23 +17,26 @@ function smoothed(values, factor, counts) {
 
 function metricSeries(chart) {
   const factor = chart.noisy ? state.smoothing : 0;
-  return chart.curves.flatMap((curve) => {
-    const run = data.runs[curve.run];
-    const across = run.axes[state.axis];
-    if (!across) return [];
-    const line = chart.lines[curve.line];
-    const label = line.label ? `${run.name}, ${line.label}` : run.name;
-    const places = (at) => at.map((i) => across[i]);
-    const base = { run: curve.run, label, dash: line.dash, level: line.level };
-    const raw = { ...base, x: places(curve.at), y: curve.v };
-    if (!factor || curve.at.length < 4) return [raw];
-    // A thinned curve holds extremes: its average is of the means of its stretches.
-    const { at, mean, count } = curve.stretches || { ...curve, mean: curve.v, count: curve.v.map(() => 1) };
-    return [
-      { ...raw, faint: true },
-      { ...base, x: places(at), y: smoothed(mean, factor, count) },
-    ];
-  });
+  return withMeans(chart.curves.flatMap((curve) => curveSeries(chart, curve, factor)));
+}
+
+function curveSeries(chart, curve, factor) {
+  const run = data.runs[curve.run];
+  const across = run.axes[state.axis];
+  if (!across) return [];
+  const line = chart.lines[curve.line];
+  const label = line.label ? `${run.name}, ${line.label}` : run.name;
+  const places = (at) => at.map((i) => across[i]);
+  const base = { run: curve.run, label, dash: line.dash, level: line.level, percent: chart.percent };
+  const own = { ...base, key: `line ${curve.line}`, part: line.label };
+  const raw = { ...base, x: places(curve.at), y: curve.v };
+  if (!factor || curve.at.length < 4) return [{ ...own, ...raw }];
+  // A thinned curve holds extremes: its average is of the means of its stretches.
+  const { at, mean, count } = curve.stretches || { ...curve, mean: curve.v, count: curve.v.map(() => 1) };
+  return [
+    { ...raw, faint: true },
+    { ...own, x: places(at), y: smoothed(mean, factor, count) },
+  ];
 }
 
 function drawMetric(holder, chart) {
@@ -42,7 +45,8 @@ function drawMetric(holder, chart) {
     percent: chart.percent,
     label: chart.title,
     place: (x) => `${AXES[state.axis]} ${text(x)}`,
-    x: { values: (u, ticks) => ticks.map((v) => short(v)) },
+    xTitle: AXES[state.axis],
+    x: { values: (u, ticks) => ticks.map((v) => short(v)), ...(state.axis === "minutes" ? {} : { incrs: WHOLE }) },
     empty: `None of the runs with this metric has ${UNCOUNTED[state.axis]}.`,
   });
 }
@@ -91,18 +95,22 @@ function drawPassCurves() {
   const ks = [...new Set(data.passCurves.flatMap((curve) => curve.k))].filter((k) => Number.isInteger(Math.log2(k)));
   redraw(holder, () =>
     draw(holder, {
-      series: data.passCurves.map((curve) => ({
+      series: withMeans(data.passCurves.map((curve) => ({
         run: curve.run,
+        key: curve.part,
+        part: curve.part,
+        percent: true,
         label: data.runs[curve.run].name + (curve.part && `, ${curve.part}`),
         dash: dashOf(curve.part),
         x: curve.k,
         y: curve.v,
         more: (k) => interval(curve, curve.k.indexOf(k)),
-      })),
+      }))),
       percent: true,
       label: "pass@k",
       height: 300,
       place: (k) => `k ${k}`,
+      xTitle: "k",
       scale: { distr: 3, log: 2 },
       x: { splits: () => ks, values: (u, ticks) => ticks.map(String), filter: (u, ticks) => ticks },
     }),
@@ -153,6 +161,8 @@ function drawHistogram() {
       label: "Importance weights",
       height: 240,
       place: (x) => `weight ${binValue(x + 0.5)}`,
+      xTitle: "weight",
+      unit: "share of the answers",
       x: {
         splits: (u, i, from, to) => [-64, -32, -16, -8, -4, 0, 4, 8, 16, 32, 64].filter((k) => k >= from && k <= to),
         values: (u, ticks) => ticks.map(binValue),

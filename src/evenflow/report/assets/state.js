@@ -1,6 +1,6 @@
 // The data, what the switches say, and small helpers.
 const data = JSON.parse(document.getElementById("data").textContent);
-const state = { hidden: new Set(), axis: "step", smoothing: 0.8 };
+const state = { hidden: new Set(), axis: "step", smoothing: 0.8, scale: "fit" };
 const COLOURS = 8;
 
 /** An element. Children that are strings become text nodes: nothing is ever parsed as HTML. */
@@ -31,11 +31,13 @@ function colour(variable) {
   return found;
 }
 
-const runColour = (run) => colour(`--run-${run % COLOURS}`);
-const runDash = (run) => (run < COLOURS ? [] : [8, 3, 2, 3]);
+/** The place of a run's colour: seeds of one algorithm share theirs. */
+const placeOf = (run) => data.runs[run].colour;
+const runColour = (run) => colour(`--run-${placeOf(run) % COLOURS}`);
+const runDash = (run) => (placeOf(run) < COLOURS ? [] : [8, 3, 2, 3]);
 const swatch = (run) =>
   make("i", {
-    class: `swatch run-${run % COLOURS}${run < COLOURS ? "" : " again"}`,
+    class: `swatch run-${placeOf(run) % COLOURS}${placeOf(run) < COLOURS ? "" : " again"}`,
     "aria-hidden": "true",
   });
 

@@ -1,0 +1,61 @@
+"""Accuracy against diversity over training: what a policy gains, and what it pays for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from evenflow.report.reading import Run, held_out
+from evenflow.report.scored import measurements
+from evenflow.report.series import rounded
+from evenflow.report.sets import question_sets, set_title
+from evenflow.report.variants import Variant, dials
+
+MEASURES = {
+    "effective_solutions": "effective solutions",
+    "distinct@16": "distinct right answers among 16",
+    "diversity": "word-pair diversity",
+    "pass@16": "pass@16",
+}
+"""What can stand across accuracy, the first that runs have first."""
+
+
+def frontiers(runs: Sequence[Run], every: Sequence[Variant]) -> list[dict[str, Any]]:
+    """A chart for each set of held-out questions on which some run has both measures:
+    {title, measures: [[key, name]], paths: [{run, points: [{step, accuracy, …}]}], dials}."""
+    numbers, charts = question_sets(runs), []
+    for number in dict.fromkeys(n for n in numbers if n >= 0):
+        inside = [i for i, n in enumerate(numbers) if n == number]
+        paths = [{"run": i, "points": points(runs[i])} for i in inside]
+        paths = [path for path in paths if path["points"]]
+        known = {name for path in paths for point in path["points"] for name in point}
+        measures = [[key, name] for key, name in MEASURES.items() if key in known]
+        if measures:
+            there = {path["run"] for path in paths}
+            turned = [
+                d
+                for d in dials(every)
+                if there >= {r for v in d["variants"] for r in every[v].runs}
+            ]
+            title = set_title(runs[inside[0]])
+            charts.append({"title": title, "measures": measures, "paths": paths, "dials": turned})
+    return charts
+
+
+def points(run: Run) -> list[dict[str, float]]:
+    """The run's evaluations in order. A comparison measures alike before and after, and only
+    that is of one kind."""
+    last = run.rows[-1]["step"] if run.rows else 1
+    if measurements(run.folder):
+        found = {0.0: run.before, float(last): run.after}
+    else:
+        found = {float(row["step"]): held_out(row) for row in run.rows}
+        found = ({0.0: run.before} if run.before else {}) | found
+        if run.after and run.evaluated is None:
+            found[float(last)] = run.after
+    names = ("accuracy", *MEASURES, "finished")
+    return [
+        {"step": step} | {name: rounded(scores[name]) for name in names if name in scores}
+        for step, scores in sorted(found.items())
+        if "accuracy" in scores and any(name in scores for name in MEASURES)
+    ]
