@@ -88,9 +88,26 @@ def curves(seeds: list[int]) -> Iterator[dict]:
                     }
 
 
+def written() -> Iterator[dict]:
+    """The rows of the CSV."""
+    if not PAGE.with_suffix(".csv").is_file():
+        return
+    with PAGE.with_suffix(".csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            of_text = {key: row.pop(key) for key in ("preset", "setting")}
+            numbers = {key: float(value) if value else "" for key, value in row.items()}
+            yield of_text | numbers | {"seed": int(row["seed"]), "step": int(row["step"])}
+
+
 def write(seeds: list[int]) -> None:
-    """The CSV, the table and the picture."""
-    rows = list(curves(seeds))
+    """The CSV, the table and the picture, of the finished runs and of those that the CSV knows and
+    whose folders are gone."""
+    found = list(curves(seeds))
+    known = {(row["preset"], row["setting"], row["seed"]) for row in found}
+    rows = found + [r for r in written() if (r["preset"], r["setting"], r["seed"]) not in known]
+    rows.sort(
+        key=lambda r: (r["seed"], PRESETS.index(r["preset"]), [*SETTINGS].index(r["setting"]))
+    )
     if not rows:
         raise SystemExit("no run is finished yet")
     with PAGE.with_suffix(".csv").open("w", newline="") as file:

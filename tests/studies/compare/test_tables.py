@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
+from evenflow.evaluation.statistics import Estimate
 from evenflow.studies.compare.tables import (
     BASE,
+    COLUMNS,
     Results,
     number,
     pass_at_k_csv,
     to_csv,
     to_markdown,
     trials_table,
+    written,
 )
 
 
@@ -79,7 +82,7 @@ def test_markdown(results: Results) -> None:
     text = to_markdown(results, "tried nothing")
     assert "## Held-out questions (2)" in text
     assert "| base model |  | 20.0 |" in text
-    assert "| `tba` | 2 | 55.0 ± 63.5 |" in text
+    assert "| `tba` | 2 | 55.0 (0.0 – 100.0) |" in text
     assert "### Paired differences to `grpo`" in text
     assert "| `tba` | 2 | +15.0 ± 63.5 |" in text
     assert "## Out of distribution: far (7)" in text
@@ -133,7 +136,7 @@ def test_nothing_right_in_any_sample_has_an_interval() -> None:
     costs = dict.fromkeys(("answers", "sampled_tokens", "optimizer_steps", "cpu_seconds"), 1)
     for seed in (0, 1):
         results.add("tba", seed, {"sets": {"test": none}}, costs)
-    assert to_markdown(results).count("| `tba` | 2 | 0.0 ± 11.4 |") == 2
+    assert to_markdown(results).count("| `tba` | 2 | 0.0 (0.0 – 11.4) |") == 2
 
 
 def test_labels_with_bars_and_backticks_stay_in_their_cells() -> None:
@@ -141,3 +144,23 @@ def test_labels_with_bars_and_backticks_stay_in_their_cells() -> None:
     first, second = trials_table("accuracy", rows).splitlines()[2:]
     assert first == '| `tba:x=a\\|b` | "\\|" | 50.0 | yes |'
     assert second == "| `` tba:x=` `` | z | 50.0 |  |"
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "expected"),
+    [
+        (0.4, 0.018, "40.0 ± 1.8"),
+        (0.98, 0.05, "98.0 (93.0 – 100.0)"),
+        (0.01, 0.05, "1.0 (0.0 – 6.0)"),
+        (0.0, 0.0, "0.0 ± 0.0"),
+        (0.5, None, "50.0"),
+    ],
+)
+def test_a_share_does_not_leave_its_range(mean: float, half: float | None, expected: str) -> None:
+    column = COLUMNS["accuracy"]
+    assert written(Estimate(mean, half, 3), column.write, column) == expected
+
+
+def test_a_difference_of_shares_may_be_below_0() -> None:
+    column = COLUMNS["accuracy"]
+    assert written(Estimate(-0.01, 0.05, 3), column.difference, column) == "-1.0 ± 5.0"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,8 +15,10 @@ from evenflow.config import Change, TrainConfig
 from evenflow.data import load_rows
 from evenflow.errors import UserError
 from evenflow.run.console import console
-from evenflow.run.files import write_atomic, writing
+from evenflow.run.files import read_jsonl, write_atomic, writing
 from evenflow.run.lock import only_one
+from evenflow.studies.compare import frontier
+from evenflow.studies.compare.frontier import Frontiers, Point
 from evenflow.studies.compare.measure import TEST
 from evenflow.studies.compare.plan import (
     Request,
@@ -168,7 +172,8 @@ class Comparison:
     def write(self, runs: Sequence[Run]) -> None:
         """comparison.md, comparison.csv and pass_at_k.csv, of the runs that are measured."""
         request = self.request
-        results = Results([variant.label for variant in request.variants], request.baseline)
+        baseline = next(v.label for v in request.variants if v.curve == request.baseline)
+        results = Results([variant.label for variant in request.variants], baseline)
         base = read_result(request.folder / "base", self.specification)
         if base is None:
             return
@@ -177,7 +182,13 @@ class Comparison:
             measured = read_result(run.folder, self.specification)
             if measured is not None:
                 results.add(run.variant.label, run.seed, measured, read_summary(run.folder))
-        text = f"{self.heading(runs)}\n{to_markdown(results, self.search_table)}"
+        curves = ""
+        if request.study.frontier:
+            frontiers = frontiers_of(request.baseline, base, runs, self.specification)
+            curves = frontier.to_markdown(frontiers) + "\n"
+            write_atomic(request.folder / "frontier.csv", frontier.to_csv(frontiers))
+        tables = to_markdown(results, self.search_table)
+        text = f"{self.heading(runs)}\n{curves}{tables}"
         write_atomic(request.folder / "comparison.md", text)
         write_atomic(request.folder / "comparison.csv", to_csv(results))
         write_atomic(request.folder / "pass_at_k.csv", pass_at_k_csv(results))
@@ -193,10 +204,43 @@ class Comparison:
     {request.command}
 
 Base model {self.config.model.path}, seeds {seeds}. Values are means over seeds ± half of their 95 %
-interval (Student's t; none for a single seed). Answers that dynamic sampling throws away count.
+interval (Student's t; none for a single seed), shares that ± would take below 0 or above 100 % with
+the interval in brackets. Answers that dynamic sampling throws away count.
 {platform.machine()}, {os.cpu_count()} cores, PyTorch {torch.__version__}, one thread a run,
 jobs={request.jobs}. What the columns mean: docs/comparison.md.
 """
+
+
+def frontiers_of(
+    baseline: str, base: dict[str, Any], runs: Sequence[Run], specification: dict[str, Any]
+) -> Frontiers:
+    """The points of all measured runs: what was scored along training, and at the end."""
+    begin = scores_at_end(base)
+    found = Frontiers(baseline, begin)
+    for run in runs:
+        measured = read_result(run.folder, specification)
+        if measured is None:
+            continue
+        points = found.points.setdefault(run.variant.curve, [])
+        last = read_summary(run.folder)["steps"]
+        rows = read_jsonl(run.folder / "metrics.jsonl")
+        along = {row["step"]: row for row in rows if "test/accuracy" in row}
+        scored = {
+            step: {key.removeprefix("test/"): value for key, value in row.items()}
+            for step, row in along.items()
+            if 0 < step < last
+        }
+        for step, scores in (scored | {last: scores_at_end(measured)}).items():
+            label = run.variant.label
+            points.append(Point(label, run.seed, step, scores["accuracy"], scores))
+    return found
+
+
+def scores_at_end(measured: dict[str, Any]) -> dict[str, float]:
+    """On the held-out questions, `accuracy` being what is known of it: exact, or sampled."""
+    scores = {k: v for k, v in measured["sets"][TEST]["scores"].items() if v is not None}
+    sampled = scores.get("accuracy_sampled", math.nan)
+    return scores | {"accuracy": scores.get("accuracy", sampled)}
 
 
 def require_questions(config: TrainConfig, *, validation: bool) -> None:

@@ -15,9 +15,17 @@ from evenflow.machine import cores
 from evenflow.run.files import flat, write_atomic
 from evenflow.studies.compare.measure import TEST
 from evenflow.studies.compare.tables import COLUMNS
-from evenflow.studies.compare.variants import Variant, build_variants, check_search, dotted
+from evenflow.studies.compare.variants import (
+    Variant,
+    build_variants,
+    check_search,
+    dotted,
+    with_dials,
+)
 from evenflow.tasks import get_task
 
+MEASURED = 6
+"""How often a run of a curve is measured on its way."""
 PLAN, STUDY = "plan.json", "study.yaml"
 INSTEAD = {"algorithm": "algorithms", "seed": "seeds", "threads": "jobs", "output": "output"}
 """Recipe fields that a comparison sets itself → the study's field that is meant instead."""
@@ -32,9 +40,10 @@ class Request:
     def __init__(self, study: CompareConfig, command: str, folder: Path) -> None:
         self.study, self.command, self.folder = study, command, folder
         self.overrides: list[Change] = list(dotted(study.overrides.items()))
-        self.variants = build_variants(study.algorithms)
+        algorithms = build_variants(study.algorithms)
+        self.variants = with_dials(algorithms, study.frontier)
         self.jobs = study.jobs or cores()
-        labels = [variant.label for variant in self.variants]
+        labels = [variant.label for variant in algorithms]
         self.baseline = labels[0] if study.baseline is None else study.baseline
         if self.baseline not in labels:
             raise UserError(
@@ -98,7 +107,8 @@ def variant_config(
     """The recipe of a variant's runs, checked, but for seed and folder; `changes` come last.
 
     train.steps, the length of the schedule, is what the answers last for where none are dropped.
-    Held-out questions are measured at the end, and on the way only where the user asks for it.
+    Held-out questions are measured at the end, and on the way only where a curve is wanted or the
+    user asks for it.
     """
     own = [("algorithm", variant.algorithm), *variant.changes, *changes]
     try:
@@ -113,7 +123,8 @@ def variant_config(
     steps = math.ceil(answers / batch(config))
     evaluation = config.evaluation
     if not any(key == "evaluation.every" for key, _ in request.overrides):
-        evaluation = evaluation.model_copy(update={"every": 0})
+        every = max(1, steps // MEASURED) if request.study.frontier else 0
+        evaluation = evaluation.model_copy(update={"every": every})
     train = config.train.model_copy(update={"answers": answers, "steps": steps})
     return config.model_copy(update={"threads": 1, "train": train, "evaluation": evaluation})
 

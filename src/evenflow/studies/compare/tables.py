@@ -242,14 +242,17 @@ def code(text: str) -> str:
 
 
 def written(found: Estimate | None, write: Callable[[float], str], column: Column) -> str:
-    """``39.9 ± 1.8``; without ± where there is one seed."""
+    """``39.9 ± 1.8``; without ± where there is one seed, and ``98.0 (93.1 – 100.0)`` where a share
+    ± its half would be no share."""
     if found is None:
         return ""
-    return (
-        write(found.mean)
-        if found.half is None
-        else f"{write(found.mean)} ± {column.write(found.half)}"
-    )
+    if found.half is None:
+        return write(found.mean)
+    low, high = found.mean - found.half, found.mean + found.half
+    share = column.percent and write == column.write  # a difference may be below 0
+    if share and not 0 <= low <= high <= 1:
+        return f"{write(found.mean)} ({write(max(0.0, low))} – {write(min(1.0, high))})"
+    return f"{write(found.mean)} ± {column.write(found.half)}"
 
 
 def trials_table(by: str, rows: Sequence[tuple[str, Mapping[str, Any], float | None, bool]]) -> str:

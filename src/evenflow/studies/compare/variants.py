@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -45,6 +45,8 @@ class Variant:
     algorithm: str
     changes: tuple[Change, ...]
     """Of the recipe."""
+    curve: str
+    """The label of the algorithm whose curve it is a point of; without curves its own."""
 
     @property
     def slug(self) -> str:
@@ -91,7 +93,34 @@ def build_variant(written: str | Mapping[str, Mapping[str, Any]]) -> Variant:
         refuse_common(key, where)
         if keys.count(key) > 1:
             raise UserError(f"{where}: {key} stands there twice")
-    return Variant(label, algorithm, own)
+    return Variant(label, algorithm, own, label)
+
+
+def with_dials(
+    variants: Sequence[Variant], frontier: bool | Mapping[str, Mapping[str, Sequence[Any]]]
+) -> list[Variant]:
+    """Each variant with every value of its dial, or as it is where no curve is wanted."""
+    if frontier is False:
+        return list(variants)
+    named = {} if frontier is True else frontier
+    labels = [variant.label for variant in variants]
+    if strange := sorted(named.keys() - set(labels)):
+        raise UserError(f"frontier: {strange[0]!r} is none of the algorithms ({', '.join(labels)})")
+    found = []
+    for variant in variants:
+        dial = named.get(variant.label) or preset(variant.algorithm).dial
+        if len(dial) != 1 or not all(dial.values()):
+            raise UserError(
+                f"frontier: name one dial of {variant.label} and its values, e.g. "
+                f"frontier='{{{variant.label}: {{inverse_temperature: [5, 10, 20]}}}}'"
+            )
+        ((name, values),) = dial.items()
+        if recipe_key(name, variant.algorithm, "frontier") in dict(variant.changes):
+            raise UserError(f"frontier: {name} is set by {variant.label}; leave one of them out")
+        for value in values:
+            point = build_variant(f"{variant.label}:{name}={write_value(value)}")
+            found.append(replace(point, curve=variant.label))
+    return found
 
 
 def recipe_key(key: str, algorithm: str, where: str) -> str:

@@ -19,7 +19,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from evenflow.config import CriticConfig, HeadConfig, OptimizerConfig
 from evenflow.data import Prompt
 from evenflow.objectives import Choices, Memory
-from evenflow.policy.heads import Critic, PartitionHead
+from evenflow.objectives.partition import PartitionHead
+from evenflow.policy.critic import Critic
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import collate
 from evenflow.rollout import Sampling, build_engine, sample
@@ -103,7 +104,7 @@ def build_policy(run: Run) -> Policy:
     torch.manual_seed(run.seed)
     needs, width = run.objective.needs, problem.hidden_size
     head = PartitionHead(width, run.head) if needs.head else None
-    critic = Critic(width, CriticConfig()) if needs.values else None
+    critic = Critic(width, CriticConfig()) if needs.critic else None
     return Policy(model, head=head, critic=critic, reference=reference)
 
 

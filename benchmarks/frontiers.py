@@ -1,0 +1,174 @@
+"""Accuracy against diversity as curves: what docs/results/frontiers.md shows of the two studies.
+
+    evenflow compare benchmarks/frontiers/countdown.yaml     the runs (and programs.yaml)
+    python benchmarks/limits.py countdown                    teachers that know the answers
+    python benchmarks/frontiers.py                           the page's tables and picture
+
+A study's folder is runs/frontiers-<task>. What its frontier.csv holds is put among the rows of
+docs/results/frontiers_<task>.csv, of which tables and picture are made: a study may grow run by run
+and machine by machine.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+from statistics import fmean
+
+from evenflow.studies.compare.frontier import MEASURES, Frontiers, Point, at, to_markdown
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+PAGE = RESULTS / "frontiers.md"
+TASKS = ("countdown", "programs")
+SHOWN = {
+    "effective_solutions": "effective solutions",
+    "distinct@16": "distinct right answers of 16",
+    "pass@16": "pass@16 (%)",
+}
+NAMES = {"tba:prior_lift=1:duplicates=once:question_weight=inverse": "tba, lift, once, 1/p̂"}
+TEACHERS = {"slips": "-.", "marks": ":", "mass": "--"}
+"""Of benchmarks/limits.py, as the picture draws them."""
+STEPS = 80
+
+
+def collect(task: str) -> None:
+    """The points of the finished runs among those that are known, and the tables of all."""
+    new = ROOT / "runs" / f"frontiers-{task}" / "frontier.csv"
+    path = RESULTS / f"frontiers_{task}.csv"
+    if new.is_file():
+        path.write_text(merged(path.read_text() if path.is_file() else "", new.read_text()))
+    put(task, to_markdown(load(path)).partition("\n")[2].strip())
+
+
+def merged(old: str, new: str) -> str:
+    """The lines of two frontier.csv of the same questions; a run that both hold is the new one."""
+    header, *fresh = csv.reader(new.splitlines())
+    known = [*csv.reader(old.splitlines())][1:]
+    again = {(variant, seed) for _, variant, seed, *_ in fresh}
+    rows = [*fresh, *(row for row in known if (row[1], row[2]) not in again)]
+    curves = list(dict.fromkeys(row[0] for row in [*known, *fresh]))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([header, *sorted(rows, key=lambda row: curves.index(row[0]))])
+    return file.getvalue()
+
+
+def put(name: str, text: str) -> None:
+    """Write between the page's marks of that name."""
+    begin, end = f"<!-- {name} -->", f"<!-- end {name} -->"
+    inside = re.compile(rf"(?s){begin}.*{end}")
+    PAGE.write_text(inside.sub(lambda _: f"{begin}\n{text}\n{end}", PAGE.read_text()))
+
+
+def taught(task: str) -> list[dict[str, str]]:
+    """The rows of limits_<task>.csv."""
+    with (RESULTS / f"limits_{task}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def limits() -> str:
+    """Where each teacher ends, and the most effective solutions that an algorithm has there."""
+    lines = [
+        "| task | teacher | steps | accuracy | effective solutions | … of the best algorithm there "
+        "| distinct@16 | pass@16 |",
+        "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: |",
+    ]
+    for task in TASKS:
+        found = load(RESULTS / f"frontiers_{task}.csv")
+        last = {(row["teacher"], row["steps"], row["seed"]): row for row in taught(task)}
+        for (teacher, steps, _), row in last.items():
+            accuracy = float(row["accuracy"])
+            there: dict[str, float] = {}
+            for label in found.points if accuracy >= found.base["accuracy"] else ():
+                values = found.at(label, "effective_solutions", accuracy)
+                if values.keys() == set(found.seeds(label)):
+                    there[NAMES.get(label, label)] = fmean(values.values())
+            most = max(there, key=lambda label: there[label], default=None)
+            lines.append(
+                f"| {task} | {teacher} | {steps} | {100 * accuracy:.1f} % "
+                f"| {float(row['effective_solutions']):.2f} "
+                f"| {f'{there[most]:.2f} ({most})' if most else '–'} "
+                f"| {float(row['distinct@16']):.2f} | {100 * float(row['pass@16']):.1f} % |"
+            )
+    return "\n".join(lines)
+
+
+def load(path: Path) -> Frontiers:
+    """The points of a frontier.csv."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    scores = [{key: float(row[key]) for key in MEASURES if row[key]} for row in rows]
+    accuracy = [float(row["accuracy"]) for row in rows]
+    curves = list(dict.fromkeys(row["curve"] for row in rows[1:]))
+    found = Frontiers(curves[0], {"accuracy": accuracy[0], **scores[0]})
+    for row, right, more in list(zip(rows, accuracy, scores, strict=True))[1:]:
+        point = Point(row["variant"], int(row["seed"]), int(row["step"]), right, more)
+        found.points.setdefault(row["curve"], []).append(point)
+    return found
+
+
+def draw() -> None:
+    """A row a task, a panel a measure: each curve's mean over seeds, and its lowest to highest."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    files = [path for task in TASKS if (path := RESULTS / f"frontiers_{task}.csv").is_file()]
+    figure, rows = plt.subplots(
+        len(files), len(SHOWN), figsize=(12, 3.9 * len(files)), layout="constrained", squeeze=False
+    )
+    for panels, path in zip(rows, files, strict=True):
+        found, task = load(path), path.stem.split("_")[1]
+        rows_of = taught(task)
+        for panel, (measure, words) in zip(panels, SHOWN.items(), strict=True):
+            factor = 100 if measure.startswith("pass") else 1
+            for number, label in enumerate(found.points):
+                line(panel, found, label, measure, factor, f"C{number}")
+            teach(panel, rows_of, measure, factor)
+            panel.plot(
+                100 * found.base["accuracy"], factor * found.base[measure], "k*", label="base model"
+            )
+            panel.set_ylabel(words)
+            panel.set_xlabel(f"{task}: accuracy (%)")
+            panel.spines[["top", "right"]].set_visible(False)
+        panels[0].legend(frameon=False, fontsize="small")
+    figure.savefig(RESULTS / "frontiers.svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def line(panel, found: Frontiers, label: str, measure: str, factor: float, color: str) -> None:
+    """One curve with its band, as far as every seed reaches."""
+    curves = [found.curve(label, seed, measure) for seed in found.seeds(label)]
+    low, high = found.base["accuracy"], min(curve[-1][0] for curve in curves)
+    along = [low + (high - low) * i / STEPS for i in range(STEPS + 1)]
+    values = [[factor * (at(curve, x) or 0.0) for curve in curves] for x in along]
+    x = [100 * each for each in along]
+    panel.plot(x, [fmean(v) for v in values], color=color, label=NAMES.get(label, label))
+    panel.fill_between(
+        x, [min(v) for v in values], [max(v) for v in values], color=color, alpha=0.15, lw=0
+    )
+
+
+def teach(panel, rows: list[dict[str, str]], measure: str, factor: float) -> None:
+    """The teachers' ways, with as many steps as the algorithms have."""
+    for teacher, style in TEACHERS.items():
+        own = [row for row in rows if (row["teacher"], row["steps"]) == (teacher, "160")]
+        panel.plot(
+            [100 * float(row["accuracy"]) for row in own],
+            [factor * float(row[measure]) for row in own],
+            "k",
+            linestyle=style,
+            linewidth=1,
+            label=f"teacher: {teacher}",
+        )
+
+
+if __name__ == "__main__":
+    for task in TASKS:
+        collect(task)
+    put("limits", limits())
+    draw()

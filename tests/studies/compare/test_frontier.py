@@ -1,0 +1,164 @@
+"""Curves: which points make them, what they say at equal accuracy, and a study that draws them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evenflow.cli import main
+from evenflow.commands.compare import parse
+from evenflow.errors import UserError
+from evenflow.objectives import PRESETS
+from evenflow.studies.compare.comparison import Comparison
+from evenflow.studies.compare.frontier import (
+    Frontiers,
+    Point,
+    at,
+    mean_over,
+    pareto,
+    to_csv,
+    to_markdown,
+)
+
+Calls = Callable[..., list[tuple[str, str]]]
+STEPS = [(0.3, 2.5), (0.4, 2.0), (0.45, 1.9), (0.5, 1.0)]
+
+
+def test_a_point_that_another_betters_in_both_is_no_part_of_the_curve() -> None:
+    worse = [(0.35, 1.9), (0.4, 1.5), (0.2, 2.5), (0.5, 0.9)]
+    assert pareto([*worse, *STEPS[::-1]]) == STEPS
+    assert pareto([]) == []
+    assert pareto([(0.3, 1.0), (0.3, 2.0)]) == [(0.3, 2.0)]
+
+
+def test_between_two_points_the_curve_is_straight() -> None:
+    assert at(STEPS, 0.35) == pytest.approx(2.25)
+    assert at(STEPS, 0.4) == pytest.approx(2.0)
+    assert at(STEPS, 0.475) == pytest.approx(1.45)
+
+
+def test_before_a_curve_stands_its_first_point_and_beyond_it_nothing() -> None:
+    assert at(STEPS, 0.1) == 2.5
+    assert at(STEPS, 0.5) == 1.0
+    assert at(STEPS, 0.51) is None
+    assert at([], 0.1) is None
+
+
+def test_the_mean_over_a_range_is_the_area_by_its_width() -> None:
+    # Trapezia of 0.3 … 0.4 and 0.4 … 0.45.
+    area = 0.1 * 2.25 + 0.05 * 1.95
+    assert mean_over(STEPS, 0.3, 0.45) == pytest.approx(area / 0.15, rel=1e-4)
+    assert mean_over(STEPS, 0.3, 0.6) is None
+
+
+def frontiers() -> Frontiers:
+    """Two curves, two seeds; `better` has 0.5 solutions more at every accuracy above the base's,
+    in seed 1 0.7."""
+    found = Frontiers("plain", {"accuracy": 0.3, "effective_solutions": 3.0})
+    for label, gain in (("plain", (0.0, 0.0)), ("better", (0.5, 0.7))):
+        found.points[label] = [
+            Point(label, seed, step, accuracy, {"effective_solutions": value + gain[seed]})
+            for seed in (0, 1)
+            for step, (accuracy, value) in enumerate([(0.4, 2.0), (0.5, 1.0)], 1)
+        ]
+    return found
+
+
+def test_at_equal_accuracy_seeds_are_compared_in_pairs() -> None:
+    found = frontiers()
+    shared = found.shared("effective_solutions")
+    assert shared == (0.3, 0.5)
+    assert found.at("plain", "effective_solutions", 0.45) == pytest.approx({0: 1.5, 1: 1.5})
+    assert found.at("better", "effective_solutions", 0.45) == pytest.approx({0: 2.0, 1: 2.2})
+    text = to_markdown(found)
+    # 0.5 and 0.7: 0.6 ± 12.706·0.1·√2/√2
+    assert "+0.60 ± 1.27" in text
+    assert "| at 35.0 % | at 40.0 % | at 45.0 % | at 50.0 % | mean over the range |" in text
+    assert "30.0 % (the base model) to 50.0 %" in text
+
+
+def test_no_curve_above_the_base_model_is_said() -> None:
+    found = frontiers()
+    found.points["worse"] = [Point("worse", 0, 1, 0.2, {"effective_solutions": 3.5})]
+    assert found.shared("effective_solutions") is None
+    assert "No accuracy above the base model's" in to_markdown(found)
+
+
+def test_every_measured_policy_is_a_line() -> None:
+    rows = list(csv.DictReader(to_csv(frontiers()).splitlines()))
+    assert len(rows) == 1 + 2 * 2 * 2
+    assert rows[0] | {"curve": "base model", "accuracy": "0.3"} == rows[0]
+    last = {"curve": "better", "seed": "1", "step": "2", "effective_solutions": "1.7"}
+    assert rows[-1] | last == rows[-1]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_has_a_dial_with_four_values_its_own_among_them(name: str) -> None:
+    ((field, values),) = PRESETS[name].dial.items()
+    assert len(set(values)) == 4
+    assert getattr(PRESETS[name].objective, field) in values
+
+
+@pytest.fixture
+def words(small: str, tmp_path: Path) -> list[str]:
+    return [small, "algorithms=tba,grpo", "seeds=0", "ood=none", "jobs=1",
+            "frontier={tba: {inverse_temperature: [2, 4]}, grpo: {entropy_bonus: [0, 0.1]}}",
+            "baseline=grpo", f"output={tmp_path / 'cmp'}"]  # fmt: skip
+
+
+def test_a_study_of_curves_runs_every_value_of_every_dial(
+    words: list[str], tmp_path: Path, calls: Calls
+) -> None:
+    calls()
+    assert main(["compare", *words]) == 0
+    rows = list(csv.DictReader((tmp_path / "cmp/frontier.csv").open()))
+    labels = {(row["curve"], row["variant"]) for row in rows[1:]}
+    assert labels == {
+        ("tba", "tba:inverse_temperature=2"),
+        ("tba", "tba:inverse_temperature=4"),
+        ("grpo", "grpo:entropy_bonus=0"),
+        ("grpo", "grpo:entropy_bonus=0.1"),
+    }
+    # Measured on the way and at the end.
+    assert {row["step"] for row in rows[1:]} == {"1", "2"}
+    text = (tmp_path / "cmp/comparison.md").read_text()
+    assert "## Frontiers" in text
+    assert "Paired differences to `grpo:entropy_bonus=0`" in text
+
+
+def test_without_names_the_presets_own_dials_are_turned(small: str) -> None:
+    comparison = Comparison(
+        parse([small, "algorithms=tba,grpo:ratio=none:clip=none", "frontier=true"])
+    )
+    labels = [variant.label for variant in comparison.request.variants]
+    assert labels == [
+        *(f"tba:inverse_temperature={beta}" for beta in ("5.0", "10.0", "20.0", "40.0")),
+        *(f"grpo:ratio=none:clip=none:kl_coefficient={c}" for c in ("0.0", "0.04", "0.1", "0.3")),
+    ]
+    assert {variant.curve for variant in comparison.request.variants} == {
+        "tba",
+        "grpo:ratio=none:clip=none",
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["frontier={dapo: {kl_coefficient: [0]}}"], "'dapo' is none of the algorithms"),
+        (["frontier={tba: {inverse_temperature: []}}"], "name one dial of tba"),
+        (["frontier={tba: {cap: [1], epsilon: [0.1]}}"], "name one dial of tba"),
+        (
+            ["algorithms=tba:inverse_temperature=3", "frontier=true"],
+            "inverse_temperature is set by tba:inverse_temperature=3",
+        ),
+    ],
+)
+def test_what_is_no_dial_is_refused(small: str, more: list[str], sentence: str) -> None:
+    given = (
+        more if any(word.startswith("algorithms=") for word in more) else ["algorithms=tba", *more]
+    )
+    with pytest.raises(UserError, match=sentence):
+        parse([small, *given])
