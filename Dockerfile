@@ -23,7 +23,7 @@ RUN pip install -c "constraints/$TORCH.txt" '.[lora,math,data,plots]'
 
 # Nothing of a run needs root.
 RUN useradd --create-home --uid 1000 evenflow && install -d -o evenflow /data /data/runs
-USER evenflow
+USER 1000
 WORKDIR /data
 VOLUME /data/runs
 ENTRYPOINT ["evenflow"]

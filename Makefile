@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 VENV_TRL ?= .venv-trl
 VENV_VLLM ?= .venv-vllm
+VENV_VERL ?= .venv-verl
 SEED ?= 0
 BIN := $(VENV)/bin
 # Each stamp is written last: what was interrupted is done again.
@@ -14,6 +15,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 COMPARED := $(VENV_TRL)/.installed
 SAMPLED := $(VENV_VLLM)/.installed
+SCALED := $(VENV_VERL)/.installed
 
 # Environments are installed from committed versions, so that they do tomorrow what they do today.
 # Where a CUDA GPU is in sight they are those with PyTorch's CUDA build.
@@ -25,7 +27,7 @@ INSTALL = PIP_CONSTRAINT=$(1) PIP_BUILD_CONSTRAINT=$(1) \
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: help train test test-lowest test-newest test-browser test-trl test-vllm lint format clean \
+.PHONY: help train test test-lowest test-newest test-browser test-trl test-vllm test-verl lint format clean \
 	bench bench-trl constraints docs
 
 help: ## this list
@@ -55,11 +57,16 @@ test-trl: $(COMPARED) ## compare the baselines' losses with TRL's own code
 test-vllm: $(SAMPLED) ## sample with vLLM itself, on a CPU
 	OMP_NUM_THREADS=1 $(VENV_VLLM)/bin/python -m pytest tests_vllm
 
+test-verl: $(SCALED) ## the objective in verl, and recipes as runs of it, on a CPU
+	OMP_NUM_THREADS=1 $(VENV_VERL)/bin/python -m pytest tests_verl
+
 constraints: ## resolve the committed versions anew (constraints/*.txt)
 	$(PYTHON) constraints/resolve.py
 
-lint: $(DEVELOPED) ## ruff and pyright
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
+lint: $(DEVELOPED) ## ruff, hadolint (Dockerfile) and pyright
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	[ ! -x $(BIN)/hadolint ] || $(BIN)/hadolint Dockerfile  # made for Linux on x86-64 alone
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(INSTALLED) ## sampling against Transformers' generate; time and memory of a step
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/rollout.py
@@ -73,7 +80,7 @@ docs: $(INSTALLED) ## the docs as a site in build/site (mkdocs-material)
 	$(BIN)/mkdocs build --strict
 
 clean: ## remove the environments
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV_TRL) $(VENV_VLLM)
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest $(VENV_TRL) $(VENV_VLLM) $(VENV_VERL)
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -95,6 +102,13 @@ $(COMPARED): pyproject.toml tests_trl/requirements.txt constraints/trl.txt
 	$(PYTHON) -m venv --clear $(VENV_TRL)
 	$(call INSTALL,constraints/trl.txt,$(VENV_TRL)) torch
 	$(call INSTALL,constraints/trl.txt,$(VENV_TRL)) -r tests_trl/requirements.txt -e .
+	@touch $@
+
+# verl, too, wants a Transformers of its own.
+$(SCALED): pyproject.toml tests_verl/requirements.txt constraints/verl.txt
+	$(PYTHON) -m venv --clear $(VENV_VERL)
+	$(call INSTALL,constraints/verl.txt,$(VENV_VERL)) torch
+	$(call INSTALL,constraints/verl.txt,$(VENV_VERL)) -r tests_verl/requirements.txt -e .
 	@touch $@
 
 # What vLLM for CPUs asks for does not work as it stands (constraints/resolve.py): all by name.

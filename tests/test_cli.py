@@ -37,6 +37,7 @@ COMMANDS = [
     "grade",
     "diversity",
     "report",
+    "verl",
     "sandbox",
     "config",
     "recipes",

@@ -105,7 +105,7 @@ REFUSED = {
     "model.lora.target_modules=5": "must be a valid list or 'all-linear', not 5",
     "reward.functions={a: b}": "reward.functions: must be a valid number, not 'b'",
     "train.betas=[0.9, 1]": "train.betas: must be less than 1, not 1",
-    "log.backends=[mlflow]": "log.backends: must be 'tensorboard', 'wandb' or 'trackio', not",
+    "log.backends=[aim]": "log.backends: must be 'tensorboard', 'wandb', 'trackio' or 'mlflow',",
     # the objective's own rules
     "objective.log_z=grup": "objective.log_z: must be 'head', 'group', ",
     "objective.log_z=offline": "objective.log_z: offline needs scale: sum or constant",

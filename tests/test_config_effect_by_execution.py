@@ -31,6 +31,7 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
     "reference_weight": (0.0, 0.5),
     "running_rate": (0.7,),
     "prior_lift": (0.6,),
+    "guidance": (0.4,),
     "discount": (0.8,),
     "gae_lambda": (0.7,),
     "value_epsilon": (None, 0.01),
@@ -107,6 +108,7 @@ def tensors() -> dict[str, Tensor]:
     for name in ("logprobs", "old_logprobs", "ref_logprobs"):  # the third answer is the second
         found[name][2] = found[name][1]
     found["share"][[1, 2]] = 0.5
+    found["guide_logprobs"] = 0.8 * found["ref_logprobs"]
     return found
 
 
@@ -122,6 +124,7 @@ def outcome(objective: Objective, *, on_policy: bool) -> list[Tensor]:
         groups=given["groups"],
         old_logprobs=leaf.detach() if on_policy else given["old_logprobs"],
         ref_logprobs=given["ref_logprobs"],
+        guide_logprobs=given["guide_logprobs"],
         share=given["share"],
         values=values.detach() if on_policy else given["old_values"],
     )

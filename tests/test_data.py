@@ -219,6 +219,35 @@ def test_chat_wraps_text_with_system_prompt_template_and_arguments(tokenizer):
     assert prompt.text == "hello there"
 
 
+GUIDE = {"guide_template": "{prompt} A: {answer}"}
+
+
+def test_a_guide_stands_in_place_of_the_template_and_goes_through_the_chat(tokenizer):
+    (plain, _) = build(ROWS, tokenizer, prompt_template="Q: {prompt}", separator_id=3, **GUIDE)
+    assert plain.ids == ids("<s> Q : hello there <sep>")
+    assert plain.guide == ids("<s> hello there A : a <sep>")
+    (chat, _) = build(ROWS, tokenizer, chat=True, system_prompt="be kind", **GUIDE)
+    assert chat.guide == ids("[ system ] be kind [ user ] hello there A : a [ assistant ]")
+    assert chat.key == plain.key == build(ROWS, tokenizer)[0].key
+
+
+def test_of_messages_a_guide_stands_for_the_last_one_of_the_user(tokenizer):
+    said = ("user", "hello"), ("assistant", "b"), ("user", "there")
+    messages = [{"role": role, "content": content} for role, content in said]
+    (prompt,) = build([{"prompt": messages, "answer": "a"}], tokenizer, **GUIDE)
+    before = "[ user ] hello [ assistant ] b [ user ] there"
+    assert prompt.ids == ids(f"{before} [ assistant ]")
+    assert prompt.guide == ids(f"{before} A : a [ assistant ]")
+    assert prompt.text == messages
+
+
+def test_a_gold_answer_is_shown_as_an_answer_to_the_same_question(tokenizer):
+    prompts = build(ROWS, tokenizer, gold=lambda columns: columns["answer"], separator_id=3)
+    assert prompts[0].guide == ids("<s> hello there a </s> <s> hello there <sep>")
+    assert prompts[0].longest == 9
+    assert build(ROWS, tokenizer)[0].guide == ()
+
+
 def test_the_rows_own_system_message_wins(tokenizer):
     messages = [{"role": "system", "content": "hello"}, {"role": "user", "content": "a"}]
     (prompt,) = build([{"prompt": messages}], tokenizer, system_prompt="be kind")
@@ -327,6 +356,18 @@ def test_long_prompts_can_be_dropped(tokenizer, caplog):
         ),
         (ROWS, {"prompt_template": "{prompt"}, "prompt_template cannot be filled"),
         (ROWS, {"prompt_template": "{}"}, "prompt_template cannot be filled"),
+        (ROWS, {"guide_template": "{hint}"}, "no column 'hint', which data.guide_template names"),
+        (ROWS, {"guide_template": " "}, "data.guide_template: is empty"),
+        (
+            [{"prompt": [{"role": "system", "content": "a"}]}],
+            {"guide_template": "{prompt}"},
+            "row 1: has no message of the user's, which data.guide_template could stand for",
+        ),
+        (
+            ROWS,
+            {"max_prompt_length": 3, "guide_template": "{prompt} {answer}"},
+            "row 1: the prompt with its gold answer has 4 tokens and the limit is 3",
+        ),
         (ROWS, {"system_prompt": "be kind"}, "data.system_prompt needs chat messages"),
         (ROWS, {"chat": True, "chat_template": "{{ raise_exception('no') }}"}, "template failed"),
     ],

@@ -24,7 +24,7 @@ NAMES = sorted(recipes())
 def test_a_recipe_is_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert recipe_file("countdown") == recipes()["countdown"]
-    assert load(TrainConfig, "countdown", []).algorithm == "tba"
+    assert load(TrainConfig, "countdown", []).algorithm == "best"
 
 
 def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(
 def test_each_recipe_says_what_it_is_and_what_it_needs(name: str) -> None:
     what, needs = description(recipes()[name])
     assert 20 < len(what) < 160
-    assert re.match("one (core|GPU)", needs)
+    assert re.match("(one|four) (core|GPU|node)", needs)
     values = read_yaml(recipes()[name])
     left_open = [
         f"{section}.{field}=…"

@@ -34,6 +34,7 @@ examples:
   evenflow exact only=tba
   evenflow grade responses.jsonl --kind math --out graded.jsonl
   evenflow report runs/latest --open
+  evenflow verl verl_math_7b model.path=MODEL data.train=dapo.parquet --print
   evenflow diversity answers.jsonl judge.model=MODEL judge.base_url=http://127.0.0.1:8000/v1
   evenflow config train rollout
 """
@@ -84,7 +85,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; a setting that was written as an option is answered with its form. Without a
     command: the help."""
     top = parser()
-    options, unknown = top.parse_known_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    passed_on = []
+    if words[:1] == ["verl"] and "--" in words:  # what is behind it is another program's
+        words, passed_on = words[: words.index("--")], words[words.index("--") + 1 :]
+    options, unknown = top.parse_known_args(words)
+    options.passed_on = passed_on
     if options.command is None and not unknown:
         top.print_help()
         raise SystemExit(0)

@@ -7,22 +7,21 @@ reward by name. Rows are numbered from 1 in messages. `docs/data.md` is the page
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
 import os
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from evenflow.errors import UserError
-from evenflow.inputs import an_object, is_text, json_rows, read_json
+from evenflow.inputs import an_object, json_rows, read_json
 from evenflow.installation import how_to_install
-from evenflow.machine import bounded
+from evenflow.prompting import Messages, Row, encode, put_guided_question, put_question
 from evenflow.rewards.thoughts import opened_by
 
 LOG = logging.getLogger(__name__)
@@ -30,17 +29,8 @@ JSON_NAMES = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
 HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[\w.-]+))?")
 PROMPT_END = 32
 """Tokens that hold the mark of a thought, if a chat template ends with one."""
+GUIDED = " with its gold answer"
 NO_FILE = "there is no file {}; check data.train and data.test"
-HALF = "half a character (a lone surrogate), which no tokenizer can read; mend the data"
-TEMPLATES = {"tools", "documents"}
-"""Arguments of `apply_chat_template` that it hands to the template."""
-LONGEST = 10_000_000
-"""Characters of a prompt in its chat template."""
-SLOWEST, LARGEST = 10.0, 2**30
-"""Seconds and further bytes that a template may take for one prompt."""
-
-Row = dict[str, Any]
-Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +47,13 @@ class Prompt:
     """All other columns, for the reward."""
     opened_thought: str = ""
     """The mark (``<think>``) of a thought that the prompt leaves open; empty if there is none."""
+    guide: tuple[int, ...] = ()
+    """The token ids of the question with its gold answer; empty where nobody reads them."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens before an answer, with the gold answer where that is read."""
+        return max(len(self.ids), len(self.guide))
 
 
 def load_rows(source: str, split: str = "train") -> list[Row]:
@@ -95,6 +92,8 @@ def build_prompts(
     chat_template_kwargs: dict[str, Any] | None = None,
     prompt_template: str | None = None,
     separator_id: int | None = None,
+    guide_template: str | None = None,
+    gold: Callable[[Row], str] | None = None,
     max_prompt_length: int,
     long_prompts: Literal["refuse", "drop"] = "refuse",
 ) -> list[Prompt]:
@@ -104,48 +103,46 @@ def build_prompts(
     user message. `chat_template` is ``auto`` (the tokenizer's own) or Jinja text, and
     `system_prompt` goes before messages that do not bring a system message of their own.
     `prompt_template` is a `str.format` template over the row's columns for plain text.
-    `separator_id` is appended to every prompt. Raises UserError for a row without the prompt
-    column, with an empty or malformed prompt, or longer than `max_prompt_length` (unless
-    `long_prompts` is ``drop``), for a missing chat template, and if no row is left.
+    `separator_id` is appended to every prompt. A prompt's `guide` is made by `guide_template`, put
+    as the prompt is, or of `gold`, a right answer to a row of columns: the question, the answer,
+    the end, and the question again. Raises UserError for a row without the prompt column, with an
+    empty or malformed prompt, or longer than `max_prompt_length` (unless `long_prompts` is
+    ``drop``), for a missing chat template, and if no row is left.
     """
     arguments = chat_template_kwargs or {}
     suffix = [] if separator_id is None else [separator_id]
     prompts, dropped = [], 0
     for number, row in enumerate(rows, 1):
-        source = text = _source_prompt(row, prompt_column, number)
-        if isinstance(text, str) and prompt_template is not None:
-            text = _fill(prompt_template, row, number)
-        if isinstance(text, str) and chat:
-            text = [{"role": "user", "content": text}]
-        if isinstance(text, list):
-            if system_prompt and text[0]["role"] != "system":
-                text = [{"role": "system", "content": system_prompt}, *text]
-            ids = _encode_chat(text, tokenizer, chat_template, arguments, number)
-        elif system_prompt:
-            raise UserError(
-                f"row {number}: data.system_prompt needs chat messages, and the prompt is plain "
-                "text; set data.chat=true, or put the text into data.prompt_template"
+        source, text = put_question(
+            row, number, prompt_column, system_prompt, chat, prompt_template
+        )
+        ids = encode(text, tokenizer, chat_template, arguments, number)
+        columns = {name: value for name, value in row.items() if name != prompt_column}
+        guide = []
+        if guide_template is not None:
+            asked = put_guided_question(
+                row, number, prompt_column, system_prompt, chat, guide_template
             )
-        else:
-            ids = _encode(text, tokenizer)
-        if not ids:
-            raise UserError(
-                f"row {number}: no token is left of the prompt once its template is filled in; "
-                "see data.prompt_template and data.chat_template"
-            )
+            guide = encode(asked, tokenizer, chat_template, arguments, number) + suffix
+        elif gold is not None:
+            end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+            answer = tokenizer(gold(columns), add_special_tokens=False).input_ids
+            guide = [*ids, *answer, *end, *ids, *suffix]
         ids += suffix
-        if len(ids) > max_prompt_length:
+        if max(len(ids), len(guide)) > max_prompt_length:
             if long_prompts == "refuse":
+                too_long, what = (ids, "") if len(ids) > max_prompt_length else (guide, GUIDED)
                 raise UserError(
-                    f"row {number}: the prompt has {len(ids)} tokens and the limit is "
+                    f"row {number}: the prompt{what} has {len(too_long)} tokens and the limit is "
                     f"{max_prompt_length}; raise data.max_prompt_length, "
                     "or set data.long_prompts=drop to leave such rows out"
                 )
             dropped += 1
             continue
-        columns = {name: value for name, value in row.items() if name != prompt_column}
         opened = opened_by(text) or opened_by(tokenizer.decode(ids[-PROMPT_END:]))
-        prompts.append(Prompt(_key(source, columns), source, tuple(ids), columns, opened))
+        prompts.append(
+            Prompt(_key(source, columns), source, tuple(ids), columns, opened, tuple(guide))
+        )
     if dropped:
         LOG.warning("%d prompts longer than %d tokens were dropped", dropped, max_prompt_length)
     if not prompts:
@@ -221,110 +218,6 @@ def _read_hub(name: str, config: str | None, split: str) -> list[Row]:
             f"{name!r} is no file here, and loading it as a Hugging Face data set "
             f"(configuration {config}, split {split}) failed: {reason}"
         ) from error
-
-
-# --- prompts --------------------------------------------------------------------------------
-
-
-def _source_prompt(row: Row, column: str, number: int) -> str | Messages:
-    """The row's prompt, checked."""
-    if column not in row:
-        raise UserError(
-            f"row {number} has no column {column!r}, which data.prompt_column names; "
-            f"there are: {', '.join(map(str, row))}"
-        )
-    prompt, where = row[column], f"row {number}: the prompt in column {column!r}"
-    if isinstance(prompt, str):
-        if not prompt.strip():
-            raise UserError(f"{where} is empty")
-        if not is_text(prompt):
-            raise UserError(f"{where} has {HALF}")
-        return prompt
-    if not isinstance(prompt, list):
-        kind = type(prompt).__name__
-        raise UserError(f"{where} must be text or a list of chat messages, not {kind}")
-    for at, message in enumerate(prompt, 1):
-        if not isinstance(message, dict) or not all(
-            isinstance(message.get(field), str) for field in ("role", "content")
-        ):
-            raise UserError(f"row {number}: message {at} needs `role` and `content`, both text")
-        if not is_text(message["role"] + message["content"]):
-            raise UserError(f"{where}: message {at} has {HALF}")
-    if not any(m["content"].strip() for m in prompt):
-        raise UserError(f"{where} is empty")
-    return prompt
-
-
-def _fill(template: str, row: Row, number: int) -> str:
-    if not template.strip():
-        raise UserError(
-            "data.prompt_template: is empty, and so would be every prompt; leave it out, or write "
-            "{prompt} where the question belongs"
-        )
-    try:
-        with bounded(SLOWEST, LARGEST):
-            text = template.format_map(row)
-    except KeyError as error:
-        raise UserError(
-            f"row {number} has no column {error.args[0]!r}, which data.prompt_template names; "
-            f"there are: {', '.join(map(str, row))}"
-        ) from None
-    except Exception as error:  # also what a column's own type says to a format of numbers
-        reason = str(error) or type(error).__name__
-        raise UserError(
-            f"row {number}: data.prompt_template cannot be filled: {reason}; "
-            "columns are written as {name}, a brace of the text as {{ or }}"
-        ) from None
-    if not is_text(text):
-        raise UserError(f"row {number}: a column that data.prompt_template names has {HALF}")
-    if len(text) > LONGEST:
-        raise UserError(f"row {number}: data.prompt_template makes {len(text):,} characters of it")
-    return text
-
-
-def _encode(text: str, tokenizer: Any) -> list[int]:
-    ids = list(tokenizer(text).input_ids)
-    # Text that was rendered for a chat brings its begin token: the tokenizer's own is one too many.
-    begin = tokenizer.bos_token_id
-    if begin is not None and ids[:2] == [begin, begin] and text.startswith(tokenizer.bos_token):
-        del ids[0]
-    # Some tokenizers close every text with the end token; after it the policy would start anew.
-    if ids[-1:] == [tokenizer.eos_token_id] and not text.endswith(tokenizer.eos_token):
-        ids.pop()
-    return ids
-
-
-def _encode_chat(
-    messages: Messages, tokenizer: Any, template: str, arguments: Row, number: int
-) -> list[int]:
-    if template == "auto" and not tokenizer.chat_template:
-        raise UserError(
-            f"row {number} needs a chat template and the tokenizer has none; take a model whose "
-            "tokenizer has one, or plain-text prompts with data.chat=false"
-        )
-    prefilled = messages[-1]["role"] == "assistant"  # the policy goes on with what is there
-    own = inspect.signature(tokenizer.apply_chat_template).parameters.keys() - TEMPLATES
-    if taken := sorted(own & arguments.keys()):
-        raise UserError(
-            f"data.chat_template_kwargs: {taken[0]} is no argument of the template but of the call "
-            "around it, which has its own; leave it out"
-        )
-    settings: Row = {
-        "chat_template": None if template == "auto" else template,
-        "add_generation_prompt": not prefilled,
-        "continue_final_message": prefilled,
-        **arguments,
-    }
-    try:
-        with bounded(SLOWEST, LARGEST):
-            # As text first: a template that writes without end would keep the tokenizer for hours.
-            text = tokenizer.apply_chat_template(messages, tokenize=False, **settings)
-        if len(text) <= LONGEST and is_text(text):
-            return tokenizer.apply_chat_template(messages, return_dict=False, **settings)
-        reason = f"it writes {len(text):,} characters" if is_text(text) else f"it writes {HALF}"
-    except Exception as error:  # Jinja's errors, and whatever a template raises by itself
-        reason = f"{type(error).__name__}: {error}"
-    raise UserError(f"row {number}: the chat template failed: {reason}")
 
 
 def _key(source: str | Messages, columns: Row) -> str:

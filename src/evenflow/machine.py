@@ -38,11 +38,12 @@ def memory() -> int:
 def bounded(seconds: float, more: int) -> Iterator[None]:
     """Let Python code run for so long and take so many further bytes, else TimeoutError or
     MemoryError. For what is written in templates; a call in C is stopped when it returns. Outside
-    the main thread, where signals do not arrive, the time is not limited."""
+    the main thread, where signals do not arrive, the time is not limited; nor is memory where the
+    kernel has no /proc to say how much of it there is already (macOS)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = used() + more
-    if soft == resource.RLIM_INFINITY or limit < soft:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    there = used()
+    if there is not None and (soft == resource.RLIM_INFINITY or there + more < soft):
+        resource.setrlimit(resource.RLIMIT_AS, (there + more, hard))
     timed = threading.current_thread() is threading.main_thread()
     try:
         with _timed(seconds) if timed else nullcontext():
@@ -65,9 +66,12 @@ def _timed(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, handler)
 
 
-def used() -> int:
-    """Bytes of address space that this process has."""
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+def used() -> int | None:
+    """Bytes of address space that this process has; None where the kernel does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    except OSError:
+        return None
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -216,6 +216,19 @@ def test_a_judge_that_only_fails(tmp_path, capsys, monkeypatch):
     assert judge["distribution"] == dict.fromkeys("12345", 0)
 
 
+def test_the_judge_is_asked_before_vectors_are_made(tmp_path, capsys, monkeypatch):
+    """A server that is not there is a sentence before any model is loaded."""
+
+    def loaded(*_given):
+        raise AssertionError("measured before the judge was asked")
+
+    monkeypatch.setattr("evenflow.commands.diversity.measured", loaded)
+    file = written(tmp_path / "answers.jsonl", ROWS)
+    url = "judge.base_url=http://127.0.0.1:1/v1"
+    assert main(["diversity", file, "judge.model=m", url, "judge.retries=0"]) == 2
+    assert "127.0.0.1:1" in capsys.readouterr().err
+
+
 def test_ctrl_c_keeps_what_was_judged(tmp_path):
     """A process interrupted while the third request hangs ends with 130 and two judgements."""
     pytest.importorskip("openai")

@@ -85,6 +85,28 @@ def test_an_adapter_makes_it_fit(seven: Path, capsys: pytest.CaptureFixture[str]
     assert lines["fits"].endswith("take a smaller model or a device with more memory")
 
 
+def test_several_gpus_share_a_run_by_verl(seven: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("verl_math_7b", f"model.path={seven}", "data.train=given")
+    h100 = "--device=h100"
+    # 7.64 G parameters with the head: 4 bytes of weights, 12 of gradients and moments, over eight.
+    eight = said(capsys, *words, h100, "--gpus=8")
+    assert eight["always"].startswith("17.78 GiB on each of 8 GPUs (weights 3.56, gradients")
+    assert eight["fits"].startswith("yes")
+    assert "seconds" not in eight
+    sixteen = said(capsys, *words, h100, "--gpus=16")
+    assert sixteen["always"].startswith("8.89 GiB")
+    assert sixteen["learning"].split(" on ")[0] == eight["learning"].split(" on ")[0]
+    for more, remedy in (
+        (("--gpus=1",), "optimizer_offload=True"),
+        (("rollout.gpu_share=0.8", "--gpus=8"), "lower rollout.gpu_share"),
+        (("train.micro_batch_tokens=100000", "--gpus=8"), "use_fused_kernels=True"),
+    ):
+        assert remedy in said(capsys, *words, *more, h100)["fits"]
+    assert (
+        "over 2 GPUs" in said(capsys, *words, "rollout.gpu_share=0.2", h100, "--gpus=8")["sampling"]
+    )
+
+
 def test_what_the_questions_are_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(capsys, COUNTDOWN, "data.train_questions=50", "--device=cpu")
     assert "(of 50 questions)" in lines["a step"]
@@ -117,6 +139,7 @@ def seconds(line: str) -> float:
             (COUNTDOWN, "--device=b300"),
             "there is no 'b300'; there are h100",
         ),
+        ((COUNTDOWN, "--gpus=8", "--device=cpu"), "--gpus: needs a --device that is a GPU"),
         ((COUNTDOWN, "--gemm=-1"), "--gemm: must be above 0, got -1"),
         ((COUNTDOWN, "--answer=nan"), "--answer: must be above 0, got nan"),
         ((GSM8K,), "the recipe leaves open what only you can say: model.path=…"),

@@ -89,7 +89,7 @@ def test_a_folder_is_made(
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("eval-programs-")
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("answers.jsonl", "config.yaml", "result.json", "sampling.json")
+        *("answers.jsonl", "config.yaml", "provenance.json", "result.json", "sampling.json")
     ]
     assert main(["eval", *asked, "max_completion_length=4", f"output={folder}"]) == 0  # the same
 

@@ -8,12 +8,13 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 import torch
 
 from evenflow.config import TrainConfig
-from evenflow.evaluation.heldout import HeldOut, sample_row
+from evenflow.evaluation.heldout import HeldOut, kept, sample_row
 from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.tasks.countdown import Countdown, Question
@@ -49,12 +50,16 @@ def built(
 def test_sampled_scores(built) -> None:  # type: ignore[no-untyped-def]
     held_out, policy, engine = built()
     policy.train()
-    scores, rows, _ = held_out.evaluate(policy, engine)
+    scores, everything, right, by_question = held_out.evaluate(policy, engine)
     assert policy.training  # as it was
     assert policy.temperature == 2.0
-    assert len(rows) == 2
-    assert held_out.evaluate(policy, engine) == (scores, rows, None)  # its seed is its own
-    _, everything = held_out._sampled(engine, held_out.prompts)
+    assert right is None
+    assert len(everything) == len(held_out.prompts)  # all answers fit
+    again = held_out.evaluate(policy, engine)
+    assert again == (scores, everything, None, by_question)  # its seed is its own
+    for name, values in by_question.items():
+        assert fmean(values) == pytest.approx(scores[name]), name
+    assert by_question.keys() == scores.keys()
     rewards = [row["rewards"] for row in everything]
     right = [sum(r >= 0.5 for r in group) for group in rewards]
     assert scores["reward"] == pytest.approx(fmean(r for group in rewards for r in group))
@@ -70,7 +75,7 @@ def test_sampled_scores(built) -> None:  # type: ignore[no-untyped-def]
 
 def test_unknown_rewards_are_left_out(built) -> None:  # type: ignore[no-untyped-def]
     held_out, policy, engine = built("reward.functions={tests.training.rewards:half_unknown: 1.0}")
-    scores, rows, _ = held_out.evaluate(policy, engine)
+    scores, rows, *_ = held_out.evaluate(policy, engine)
     assert scores["unknown"] == 0.5
     assert all(row["rewards"][1::2] == [None, None] for row in rows)
     assert "pass@2" in scores
@@ -79,7 +84,7 @@ def test_unknown_rewards_are_left_out(built) -> None:  # type: ignore[no-untyped
 
 def test_nothing_known(built) -> None:  # type: ignore[no-untyped-def]
     held_out, policy, engine = built("reward.functions={tests.training.rewards:unknown: 1.0}")
-    scores, _, _ = held_out.evaluate(policy, engine)
+    scores, *_ = held_out.evaluate(policy, engine)
     assert math.isnan(scores["reward"])
     assert math.isnan(scores["accuracy"])
     assert scores["unknown"] == 1.0
@@ -100,7 +105,7 @@ def test_listed_questions_have_exact_curves_and_named_solutions(
     engine = engine_for(config, questions, tokenizer, policy)
     held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
     assert held_out is not None
-    scores, rows, _ = held_out.evaluate(policy, engine)
+    scores, rows, *_ = held_out.evaluate(policy, engine)
     with held_out.conditions(policy):
         right = [sum(of.values()) for of in held_out.masses(policy)]
     assert all(0.01 < p < 0.99 for p in right)
@@ -175,3 +180,12 @@ def test_a_question_that_comes_twice_counts_twice(recipe: Callable[..., TrainCon
     once, again = (each.evaluate(policy, engine).right for each in (held_out, thrice))
     assert once is not None
     assert again == pytest.approx([*once, once[0]])
+
+
+def test_an_evaluation_keeps_all_answers_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[dict[str, Any]] = [{"answers": ["x" * 10] * 2} for _ in range(5)]
+    assert kept(rows, 2) == rows
+    monkeypatch.setattr("evenflow.evaluation.heldout.KEPT", 60)
+    assert kept(rows, 2) == rows[:3]
+    assert kept(rows, 4) == rows[:4]
+    assert kept(rows, 0) == []

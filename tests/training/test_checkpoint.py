@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from evenflow.cli import main
 from evenflow.config import HeadConfig, TrainConfig
 from evenflow.errors import UserError
-from evenflow.policy.heads import PartitionHead
+from evenflow.objectives.partition import PartitionHead
 from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
 from evenflow.run import checkpoints

@@ -32,6 +32,11 @@ def needs_answer(completions: list[str], answer: list[str]) -> list[float]:
     ("settings", "says"),
     [
         (["model.lora={}"], r"model\.lora needs the package peft: pip install .*\[lora\]"),
+        (["model.path=x.gguf"], r"model\.path needs the package gguf: pip install .*\[gguf\]"),
+        (
+            ["model.attention=flash_attention_2"],
+            r"model\.attention: .*pip install flash-attn; sdpa",
+        ),
         (["log.backends=[wandb]"], r"log\.backends=wandb needs the package wandb: pip"),
         (["reward.functions={math: 1.0}"], r"reward\.functions=math needs the package math-ver"),
         (

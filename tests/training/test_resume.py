@@ -57,6 +57,7 @@ FAMILIES = [
     ("algorithm=flowrl", "head.dropout=0.1", "train.mini_batch_questions=1", *ONE_TOKEN),
     ("algorithm=flowrl", "rollout.max_batch=1", *MINI),
     ("algorithm=flowrl", "model.lora={rank: 2, dropout: 0.1}", "train.epochs=2"),
+    ("algorithm=flowbalance", "rollout.replay.questions=1", "rollout.lag=1", "rollout.segment=5"),
     ("algorithm=grpo", *MINI, *ONE_TOKEN),
     ("algorithm=dapo", "reward.right=0.1", "train.answers=2000"),
     ("algorithm=ppo", *MINI, *ONE_TOKEN),

@@ -241,6 +241,13 @@ def test_evaluation_samples_and_summary(recipe: Make, tmp_path: Path) -> None:
     assert [row["step"] for row in samples] == [0, 0, 2, 2, 4, 4]
     assert all(len(row["answers"]) == len(row["rewards"]) == 16 for row in samples)
     assert (run.parent / "latest").resolve() == run.resolve()
+    by_question = read_jsonl(run / "questions.jsonl")
+    assert [row["step"] for row in by_question] == evaluated
+    for name, values in by_question[-1]["scores"].items():
+        assert math.isclose(sum(values) / len(values), summary["after"][name]), name
+    (start,) = json.loads((run / "provenance.json").read_text())["starts"]
+    assert any(name.startswith("held-out questions") for name in start["inputs"])
+    assert start["seconds"] > 0
     assert (run / "config.yaml").is_file()
     assert math.isclose(summary["answers"], 4 * 16)
 
@@ -332,7 +339,7 @@ def test_questions_that_vanish_leave_mini_batches_of_like_size(recipe: Make) -> 
             old_logprobs=torch.zeros(n, 3),
             groups=torch.arange(questions).repeat_interleave(2),
         )
-        rows = Rows(["q"] * n, [(1,)] * n, [[1]] * n, torch.zeros(n), answers)
+        rows = Rows(["q"] * n, [(1,)] * n, [()] * n, [[1]] * n, torch.zeros(n), answers)
         trainer.stepper.learner.learn(rows, seed="0")
         assert sum(sizes) == questions
         assert max(sizes) - min(sizes) <= 1

@@ -23,6 +23,7 @@ from evenflow.commands import (
     sample,
     sandbox,
     train,
+    verl,
 )
 
 
@@ -55,6 +56,7 @@ ALL: dict[str, Command] = {
     "grade": grade,
     "diversity": diversity,
     "report": report,
+    "verl": verl,
     "sandbox": sandbox,
     "config": config,
     "recipes": recipes,

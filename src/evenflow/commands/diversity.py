@@ -61,10 +61,13 @@ def run(options: Namespace) -> None:
     new_vectors = vectors_by(config.embed)
     results, silent = [], []
     for path, place, (questions, unknown) in zip(files, places, contents, strict=True):
+        found = None
+        if judge is not None:  # first: a server that does not answer is known before a model loads
+            found = judge_all(questions, judge, cache or place.with_name("judge.jsonl"))
         result = measured(path, questions, new_vectors(), config)
         result["unknown_left_out"] = unknown
-        if judge is not None:
-            with_judge(result, questions, judge, cache or place.with_name("judge.jsonl"))
+        if judge is not None and found is not None:
+            add_judgements(result, questions, judge, found)
             judged = result["scores"]["judge"]
             if not judged["judgements"]:
                 silent.append((path, judged["failures"]["reasons"]))
@@ -205,29 +208,37 @@ def judge_of(config: JudgeConfig) -> Judge | None:
     return Judge(server, config.repeats, config.seed, config.parallel)
 
 
-def with_judge(
-    result: dict[str, Any], questions: Sequence[Question], judge: Judge, path: Path
-) -> None:
-    """Add the judge's scores to a result; what it has said is kept whatever happens."""
+def judge_all(questions: Sequence[Question], judge: Judge, path: Path) -> list[Judgement]:
+    """What the judge says of every question; it is kept in `path` whatever happens."""
     import asyncio
 
     from evenflow.evaluation.diversity.cache import Cache
-    from evenflow.evaluation.diversity.judge import scores_of, shown, summary
+    from evenflow.evaluation.diversity.judge import shown
     from evenflow.run.console import Display, console
     from evenflow.run.files import writable
 
     cache = Cache(path)
     kept = judge.kept(questions, cache)
     total = len(judge.asked(questions)) * judge.repeats
-    found: list[Judgement]
     try:
         with Display("judging", total, start=len(kept)) as display:
             display.update(len(kept), shown(kept.values()))
-            found = asyncio.run(judge.judgements(questions, cache, display.update))
+            return asyncio.run(judge.judgements(questions, cache, display.update))
     except KeyboardInterrupt:
         said = f"{path} keeps what was judged; the same command goes on"
         console.print(writable(said), markup=False)
         raise
+
+
+def add_judgements(
+    result: dict[str, Any],
+    questions: Sequence[Question],
+    judge: Judge,
+    found: Sequence[Judgement],
+) -> None:
+    """Add the judge's scores to a result."""
+    from evenflow.evaluation.diversity.judge import scores_of, summary
+
     result["scores"]["judge"] = summary(found, questions)
     result["how"]["judge"] = judge.describe()
     for row, scores in zip(result["per_question"], scores_of(found, len(questions)), strict=True):

@@ -35,6 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--copy", metavar="TBS", type=float, help="its measured rate of copying, in TB/s")
     add("--prompt", metavar="N", type=float, help="tokens of a prompt (default: the questions')")
     add("--answer", metavar="N", type=float, help="tokens of an answer (default: the limit)")
+    add("--gpus", metavar="N", type=int, help="memory of each of N such GPUs, by `evenflow verl`")
     parser.epilog = EPILOG
 
 
@@ -48,7 +49,7 @@ def run(options: Namespace) -> None:
     from evenflow.run.folder import set_threads
     from evenflow.training.plan import plan, read_lengths
 
-    for name in ("gemm", "copy", "prompt", "answer"):
+    for name in ("gemm", "copy", "prompt", "answer", "gpus"):
         value = getattr(options, name)
         if value is not None and not 0 < value < 1e9:
             raise UserError(f"--{name}: must be above 0, got {value:g}")
@@ -57,7 +58,10 @@ def run(options: Namespace) -> None:
     device = chosen(options, config)
     lengths = read_lengths(config, options.prompt)
     found = plan(config, device, lengths, options.answer)
-    show_rows(f"evenflow plan: {config.algorithm}", list(rows(config, device, lengths, found)))
+    said = list(rows(config, device, lengths, found))
+    if options.gpus is not None:
+        said = said[:4] + list(sharded(config, device, lengths, found, options.gpus))
+    show_rows(f"evenflow plan: {config.algorithm}", said)
 
 
 def load_recipe(recipe: str, settings: list[str]) -> TrainConfig:
@@ -118,3 +122,21 @@ def rows(
     yield "memory", f"about {sum(found.memory.values()) / GIB:.2f} GiB ({parts})"
     room = f"{found.room / GIB:.1f} GiB to be had"
     yield "fits", f"yes, {room}" if found.remedy is None else f"no, {room}: {found.remedy}"
+
+
+def sharded(
+    config: TrainConfig, device: Device, lengths: Lengths, found: Plan, gpus: int
+) -> Iterator[tuple[str, str]]:
+    """What each of several GPUs holds, in words; nothing is said of seconds there."""
+    from evenflow.training.plan import parts_beside
+    from evenflow.training.sharded import on_each
+
+    beside = parts_beside(config, found.shape)
+    each = on_each(config, found.shape, beside, device, gpus, lengths.longest)
+    for name, parts in (("always", each.stays), ("learning", each.learning)):
+        listed = ", ".join(f"{part} {size / GIB:.2f}" for part, size in parts.items())
+        yield name, f"{sum(parts.values()) / GIB:.2f} GiB on each of {gpus} GPUs ({listed})"
+    split = f"its weights over {each.tensor_parallel} GPU{'s' * (each.tensor_parallel > 1)}"
+    yield "sampling", f"{each.sampling / GIB:.2f} GiB for vLLM (rollout.gpu_share), {split}"
+    room = f"{each.room / GIB:.1f} GiB to be had"
+    yield "fits", f"yes, {room}" if each.remedy is None else f"no, {room}: {each.remedy}"

@@ -26,6 +26,8 @@ def run(options: Namespace) -> None:
     if recipe is None:
         raise UserError("pretrain needs a recipe, e.g. countdown_base")
     from evenflow.config import PretrainConfig, load
-    from evenflow.training.pretrain import pretrain
 
-    pretrain(load(PretrainConfig, recipe, settings), Path(recipe).stem)
+    config = load(PretrainConfig, recipe, settings)
+    from evenflow.training.pretrain import pretrain  # seconds, which a wrong key is spared
+
+    pretrain(config, Path(recipe).stem)

@@ -73,9 +73,10 @@ def run(options: Namespace) -> None:
     from evenflow.config import TrainConfig, load
     from evenflow.run.checkpoints import from_checkpoint
     from evenflow.run.folder import begin, own_folder, run_folder
-    from evenflow.training.trainer import Trainer
 
     config = from_checkpoint(load(TrainConfig, recipe, settings))
+    from evenflow.training.trainer import Trainer  # seconds, which a wrong key is spared
+
     folder = run_folder(config.output, Path(recipe).stem)
     with own_folder(folder):
         begin(config, folder)
@@ -115,12 +116,13 @@ def resumed(run: Path, overrides: list[str], *, changed_inputs: bool = False) ->
     from evenflow.config import TrainConfig, load
     from evenflow.run import checkpoints
     from evenflow.run.folder import has_ended, save_config
-    from evenflow.training.trainer import Trainer
 
     recipe = run / "config.yaml"
     config = load(TrainConfig, recipe, overrides)
     refuse_changes(load(TrainConfig, recipe, []), config)
     newest = checkpoints.latest_whole(run)
+    from evenflow.training.trainer import Trainer  # seconds, which a wrong key is spared
+
     trainer = Trainer(config, run, resume=newest, changed_inputs=changed_inputs)
     if trainer.done and has_ended(run, trainer.step):
         raise UserError(

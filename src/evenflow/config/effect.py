@@ -22,7 +22,11 @@ OF_RECIPE: list[Rule] = [
         "only head.pooling: separator puts one into the prompt",
     ),
     (("head.dropout",), lambda c, o: c.head.layers == 1, "it acts between layers, of which is one"),
-    (("critic",), lambda c, o: not o.needs.values, "only advantage: gae has a critic"),
+    (
+        ("critic",),
+        lambda c, o: not o.needs.critic,
+        "only advantage: gae and log_z: flow have a critic",
+    ),
     (
         ("rollout.max_rounds",),
         lambda c, o: not c.rollout.dynamic_sampling,
@@ -65,8 +69,8 @@ OF_RECIPE: list[Rule] = [
     ),
     (
         ("log.project",),
-        lambda c, o: not {"wandb", "trackio"} & set(c.log.backends),
-        "only the backends wandb and trackio have projects",
+        lambda c, o: not {"wandb", "trackio", "mlflow"} & set(c.log.backends),
+        "only the backends wandb, trackio and mlflow have projects",
     ),
     (
         ("train.correction.limit", "train.correction.floor"),
@@ -88,6 +92,11 @@ OF_RECIPE: list[Rule] = [
         ("train.schedule",),
         lambda c, o: c.train.warmup_steps >= c.train.steps and not _answers_run_out(c, o),
         "the warm-up lasts to the end of the run",
+    ),
+    (
+        ("data.guide_template",),
+        lambda c, o: not o.needs.guide,
+        "only an objective with guidance reads the gold answer",
     ),
     (
         ("data.train_split",),
@@ -165,7 +174,8 @@ def cautions(config: TrainConfig) -> list[str]:
 def needs_reference(config: TrainConfig, objective: Objective) -> bool:
     """Whether training scores answers by the reference, or samples from it."""
     needs = objective.needs
-    return needs.reference or needs.reference_samples or config.log.reference_kl
+    asked = needs.reference or needs.guide or needs.reference_samples
+    return asked or config.log.reference_kl
 
 
 def _changed(values: BaseModel, prefix: str = "") -> Iterator[str]:

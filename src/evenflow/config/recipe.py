@@ -34,9 +34,19 @@ from evenflow.config.sections import (
 from evenflow.errors import UserError
 from evenflow.objectives import PRESETS, Choices, Correction, Objective, Setting, preset
 from evenflow.rewards.right import advantage, unreachable
+from evenflow.tasks import LISTED
 
 GIVEN = "given"
 """`data.train` where Python hands the questions to the trainer."""
+
+
+def lacks_guide(algorithm: str) -> str:
+    """The sentence for questions whose gold answer nothing tells to an objective that reads it."""
+    return (
+        f"data.guide_template: {algorithm} reads each question with its gold answer; write how, "
+        'e.g. "{prompt}\\n(The answer is {answer}.)\\n", or take a task that lists its answers '
+        f"({', '.join(LISTED)})"
+    )
 
 
 class Recipe(Section):
@@ -159,6 +169,9 @@ class TrainConfig(Recipe):
             yield "data.test: a built-in task brings its own held-out questions; leave it null"
         if data.task is None and data.task_options:
             yield "data.task_options: only together with data.task"
+        own_task = data.task is not None and (data.task in LISTED or ":" in data.task)
+        if objective.needs.guide and data.guide_template is None and not own_task:
+            yield lacks_guide(self.algorithm)
         if data.train not in (None, GIVEN) and not self.reward.functions:
             yield (
                 "reward.functions: questions from a file need a reward, e.g. "

@@ -88,8 +88,8 @@ class HeadConfig(Section):
 
 class CriticConfig(Section):
     trunk: Literal["shared", "own"] = "shared"
-    """What a critic (`advantage: gae`) reads: the policy's hidden states, without gradient into
-    them, or those of a model of its own that starts as the base model."""
+    """What a critic (`advantage: gae`, `log_z: flow`) reads: the policy's hidden states, without
+    gradient into them, or those of a model of its own that starts as the base model."""
     layers: int = Field(default=2, ge=1, le=8)
     """Linear layers of its MLP."""
     learning_rate: LearningRate = 1e-3
@@ -117,6 +117,9 @@ class DataConfig(Section):
     """Column with the question, as text or as chat messages."""
     prompt_template: Template | None = None
     """Text around the question, with column names in braces: "Q: {prompt}\\nA:"."""
+    guide_template: Template | None = None
+    """Text of the question with its gold answer, for an objective with guidance, in place of
+    prompt_template's: "{prompt}\\n(The answer is {answer}.)\\n". null: the task's own."""
     chat: bool = False
     """Put text prompts through the tokenizer's chat template (chat messages always are)."""
     system_prompt: str | None = None
@@ -247,7 +250,8 @@ class EvaluationConfig(Section):
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling in evaluation."""
     samples: NonNegativeInt = 4
-    """Questions whose answers are written to samples.jsonl at every evaluation."""
+    """Questions whose answers are written to samples.jsonl at every evaluation, at least; where
+    answers must be sampled, all of up to a million characters are. 0: none."""
 
 
 class CheckpointConfig(Section):
@@ -264,10 +268,10 @@ class LogConfig(Section):
     reference_kl: bool = True
     """Measure the KL to the reference even where the objective does not need it; false saves the
     reference model and a forward pass."""
-    backends: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    backends: list[Literal["tensorboard", "wandb", "trackio", "mlflow"]] = []
     """Where metrics go beside metrics.jsonl (each is an extra of that name)."""
     project: str = "evenflow"
-    """Project name for wandb and trackio."""
+    """Project name for wandb and trackio, the experiment of mlflow."""
 
 
 class ArchitectureConfig(Section):

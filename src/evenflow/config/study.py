@@ -93,6 +93,10 @@ class CompareConfig(Section):
     )
     """Settings to tune first, for every algorithm alike: {train.learning_rate: [1e-4, 2e-4]}, in
     short train.learning_rate=1e-4,2e-4. Several make a grid."""
+    frontier: bool | dict[str, dict[str, list[Any]]] = False
+    """Curves in place of points: every algorithm with each value of its dial (β, the weight of its
+    KL), held-out scores along training, and what is kept of diversity at equal accuracy. Or which
+    dial, for some of them: {grpo: {entropy_bonus: [0, 0.001, 0.01]}}."""
     search_by: str | None = None
     """The score that the search goes by; null: accuracy, exact where it can be."""
     search_answers: Count | None = None

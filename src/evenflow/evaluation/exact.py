@@ -73,6 +73,17 @@ def exact_pass_at_k(questions: Iterable[Iterable[float]], k: int) -> float:
 
 def combine(questions: Iterable[Iterable[float]]) -> ExactScores:
     """Scores from the probability of each solution of each question."""
+    return ExactScores(*_of_each(questions).mean(0).tolist())
+
+
+def by_question(questions: Iterable[Iterable[float]]) -> dict[str, list[float]]:
+    """The scores of each question, by the names of `ExactScores.table`; arguments as `combine`."""
+    columns = _of_each(questions).T.tolist()
+    return {name: columns[i] for i, name in enumerate(ExactScores(0, 0, 0, 0).table())}
+
+
+def _of_each(questions: Iterable[Iterable[float]]) -> Tensor:
+    """(N, 4): the fields of `ExactScores` of each question."""
     rows = []
     for masses in questions:
         p_c = torch.tensor(list(masses), dtype=torch.float64).clamp(0, 1)
@@ -88,4 +99,4 @@ def combine(questions: Iterable[Iterable[float]]) -> ExactScores:
                 ]
             )
         )
-    return ExactScores(*torch.stack(rows).mean(0).tolist())
+    return torch.stack(rows)

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from evenflow.bounds import is_right
 from evenflow.data import Prompt
 from evenflow.evaluation.diversity import bigram_diversity
-from evenflow.evaluation.exact import KS, combine, exact_pass_at_k, solution_masses
+from evenflow.evaluation.exact import KS, by_question, combine, exact_pass_at_k, solution_masses
 from evenflow.policy.policy import Policy
 from evenflow.rewards import Rewards
 from evenflow.rollout.engine import Engine, sample
@@ -25,6 +25,8 @@ from evenflow.rollout.sampling import Sampling
 
 POWERS = KS[1:]
 """The k of pass@k; pass@1 is the accuracy."""
+KEPT = 1_000_000
+"""Characters of answers up to which an evaluation keeps all that it sampled."""
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -42,6 +44,8 @@ class Evaluation(NamedTuple):
     """Some of the answers."""
     right: list[float] | None
     """The chance to be right of each question, exact, where right answers are listed."""
+    by_question: dict[str, list[float]]
+    """What the scores are means of, a number a question; NaN says nothing."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,15 @@ class HeldOut:
         listed. And some of the answers."""
         with self.conditions(policy):
             if self.solutions is None:
-                scores, rows = self._sampled(engine, self.prompts)
-                return Evaluation(scores, rows[: self.samples], None)
-            _, rows = self._sampled(engine, self.prompts[: self.samples])
+                scores, rows, of_each = self._sampled(engine, self.prompts)
+                return Evaluation(scores, kept(rows, self.samples), None, of_each)
+            _, rows, _ = self._sampled(engine, self.prompts[: self.samples])
             masses = [of_question.values() for of_question in self.masses(policy)]
             table = combine(masses).table()
             curve = {f"pass@{k}": exact_pass_at_k(masses, k) for k in POWERS}
             scores = {"accuracy": table["accuracy"], **curve, **table}
-            return Evaluation(scores, rows, [sum(of_question) for of_question in masses])
+            right = [sum(of_question) for of_question in masses]
+            return Evaluation(scores, rows, right, by_question(masses))
 
     @contextmanager
     def conditions(self, policy: Policy) -> Iterator[None]:
@@ -124,9 +129,10 @@ class HeldOut:
 
     def _sampled(
         self, engine: Engine, prompts: Sequence[Prompt]
-    ) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    ) -> tuple[dict[str, float], list[dict[str, Any]], dict[str, list[float]]]:
+        """Scores, the answers question by question, and the scores of each question."""
         if not prompts:
-            return {}, []
+            return {}, [], {}
         groups = self.answers(engine, prompts)
         rows = [
             sample_row(group, self.solutions[group.place] if self.solutions else None)
@@ -149,7 +155,36 @@ class HeldOut:
             "finished": fmean(ended for group in groups for ended in group.finished),
             "unknown": 1 - len(known) / len(lengths),
         }
-        return scores, rows
+        of_each = [scores_of(group, self.right) for group in groups]
+        return scores, rows, {name: [of[name] for of in of_each] for name in of_each[0]}
+
+
+def scores_of(group: Group, right: float) -> dict[str, float]:
+    """The scores of one question, by their names; NaN where its judged answers say nothing."""
+    n, correct = count_right(group, right)
+    return {
+        "reward": fmean(group.known.total) if n else math.nan,
+        "accuracy": correct / n if n else math.nan,
+        **{
+            f"pass@{k}": pass_at_k(n, correct, k) if n >= k else math.nan
+            for k in POWERS
+            if k <= len(group.answers)
+        },
+        "diversity": bigram_diversity(group.texts),
+        "length": fmean(map(len, group.answers)),
+        "finished": fmean(group.finished),
+        "unknown": 1 - n / len(group.answers),
+    }
+
+
+def kept(rows: list[dict[str, Any]], least: int) -> list[dict[str, Any]]:
+    """The first `least` rows, and those after them while all fit into `KEPT`; none of none."""
+    room = KEPT
+    for count, row in enumerate(rows):
+        room -= sum(map(len, row["answers"]))
+        if count >= least and (room < 0 or not least):
+            return rows[:count]
+    return rows
 
 
 def count_right(group: Group, right: float) -> tuple[int, int]:

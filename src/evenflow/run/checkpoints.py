@@ -13,6 +13,7 @@ from typing import Any
 
 from evenflow.config import TrainConfig, check, read_yaml
 from evenflow.errors import UserError
+from evenflow.run import verl_checkpoints
 from evenflow.run.console import console
 
 MANIFEST = "manifest.json"
@@ -38,16 +39,19 @@ def latest_whole(run: Path) -> Path:
 
 
 def model_folder(name: str) -> str:
-    """A run's newest checkpoint, or the model it pretrained; any other model's name as it is."""
+    """A run's newest checkpoint, or the model it pretrained; of a run by verl the shards merged;
+    any other model's name as it is."""
     if checkpoints(Path(name)):
         return str(latest_whole(Path(name)))
+    if actor := verl_checkpoints.actor_of(Path(name)):
+        return str(verl_checkpoints.merged(actor))
     pretrained = Path(name) / "model"
     return str(pretrained) if (pretrained / "config.json").is_file() else name
 
 
 def recipe_of(name: str) -> TrainConfig | None:
     """The recipe of a training run, named by its folder or by a checkpoint in it; else None."""
-    for folder in (Path(name), Path(name).parent):
+    for folder in (Path(name), *list(Path(name).parents)[:2]):  # verl's lie one deeper
         recipe = folder / "config.yaml"
         if recipe.is_file() and "rollout" in (values := read_yaml(recipe)):
             return check(TrainConfig, values)

@@ -18,6 +18,7 @@ from evenflow.errors import UserError
 from evenflow.run.console import console
 from evenflow.run.files import PAGE, finite, write_atomic, writing
 from evenflow.run.lock import only_one
+from evenflow.run.provenance import PROVENANCE
 
 SUMMARY = "summary.json"
 _made: set[Path] = set()
@@ -66,25 +67,27 @@ def make_folder(folder: Path) -> None:
 
 
 def _missing(folder: Path) -> set[Path]:
-    """What of a run's folder, those above it and its recipe is not there."""
-    return {path for path in (folder / "config.yaml", folder, *folder.parents) if not path.exists()}
+    """What of a run's folder, those above it and what begins a run is not there."""
+    first = (folder / "config.yaml", folder / PROVENANCE)
+    return {path for path in (*first, folder, *folder.parents) if not path.exists()}
 
 
 def discard_run(folder: Path) -> None:
     """Remove the recipe and the folder of a run that never started, and empty folders
-    above it: what this process made of them, and only if nothing else lies in the folder."""
-    recipe = folder / "config.yaml"
+    above it: what this process made of them, and only if nothing else lies in the folder but
+    where it began."""
+    first = {folder / "config.yaml", folder / PROVENANCE}
     with suppress(OSError):
-        if not {path.name for path in folder.iterdir()} <= {recipe.name}:
+        if not set(folder.iterdir()) <= first:
             return
-        if recipe in _made:
-            recipe.unlink(missing_ok=True)
+        for path in first & _made:
+            path.unlink(missing_ok=True)
         for path in (folder, *folder.parents):
             if path not in _made:
                 break
             path.rmdir()  # refuses if the recipe, or another's run, is there
             _made.discard(path)
-        _made.discard(recipe)
+        _made.difference_update(first)
 
 
 def new_folder(name: str, base: Path) -> Path:

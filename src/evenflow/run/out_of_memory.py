@@ -14,6 +14,7 @@ FIELDS = {
     "log Z": "rollout.max_batch",
     "evaluation": "rollout.max_batch or train.micro_batch_tokens",
     "reference": "train.micro_batch_tokens or model.logprob_chunk",
+    "guide": "train.micro_batch_tokens or model.logprob_chunk",
     "critic": "train.micro_batch_tokens",
     "old log-probs": "train.micro_batch_tokens or model.logprob_chunk",
     "sampler gap": "train.micro_batch_tokens or model.logprob_chunk",

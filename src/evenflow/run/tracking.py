@@ -1,4 +1,4 @@
-"""Where a run's numbers go: metrics.jsonl always, TensorBoard, W&B or trackio by name."""
+"""Where a run's numbers go: metrics.jsonl always, TensorBoard, W&B, trackio or MLflow by name."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from evenflow.run.files import finite, flat, keep_rows, read_jsonl, writable, wr
 __all__ = ["MetricsLog", "read_jsonl"]
 
 
+QUESTIONS = "questions.jsonl"
+"""The held-out scores of each question, a line an evaluation."""
 COLUMNS = ("step", "prompt", "answer", "reward", "finished")
 """Of the table of answers that trackers get."""
+VERL_LOGS = "verl-*.jsonl"
+"""The files of verl's own logger in the folder of a run by verl."""
 
 
 class Backend(Protocol):
@@ -44,12 +48,7 @@ class TensorBoard:
             self.writer.add_scalar(name, value, step)
 
     def show(self, rows: Sequence[Mapping[str, Any]], step: int) -> None:
-        """Answers as a table of Markdown."""
-        lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-        for row in table_of(rows, step):
-            cells = (str(cell).replace("|", "\\|").replace("\n", "<br>") for cell in row)
-            lines.append(f"| {' | '.join(cells)} |")
-        self.writer.add_text("answers", "\n".join(lines), step)
+        self.writer.add_text("answers", _markdown(rows, step), step)
 
     def end(self, summary: Mapping[str, Any]) -> None:
         self.writer.add_text("summary", f"```json\n{json.dumps(summary, indent=1)}\n```")
@@ -100,6 +99,47 @@ class Tracker:
         self.module.finish()
 
 
+class MLflow:
+    """A run of MLflow's, on the server of MLFLOW_TRACKING_URI or in MLflow's own local store.
+
+    A run that goes on is found by its tag. MLflow allows no @ in a number's name, which is written
+    `_at_`. Numbers are sent beside the training; answers and summary are waited for.
+    """
+
+    TAG = "evenflow.id"
+
+    def __init__(
+        self, project: str, name: str, own: str, config: Mapping[str, Any], start: int
+    ) -> None:
+        self.module = _package("mlflow", "mlflow")
+        try:
+            self.module.set_experiment(project)
+            query = f"tags.`{self.TAG}` = '{own}'"
+            found = start and self.module.search_runs(filter_string=query, output_format="list")
+            if found:
+                self.module.start_run(run_id=found[0].info.run_id)
+                return
+            self.module.start_run(run_name=name, tags={self.TAG: own})
+            # 6000 characters are the longest that MLflow takes.
+            settings = {key: str(value)[:6000] for key, value in flat(dict(config)).items()}
+            self.module.log_params(settings)
+        except Exception as error:  # no server, an old store: MLflow's and the network's kinds
+            raise UserError(f"log.backends: mlflow does not start: {error}") from error
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        named = {key.replace("@", "_at_"): value for key, value in values.items()}
+        self.module.log_metrics(named, step=step, synchronous=False)
+
+    def show(self, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        self.module.log_text(_markdown(rows, step), f"answers/{step:06d}.md")
+
+    def end(self, summary: Mapping[str, Any]) -> None:
+        self.module.log_dict(dict(summary), "summary.json")
+
+    def close(self) -> None:
+        self.module.end_run()
+
+
 def table_of(rows: Sequence[Mapping[str, Any]], step: int) -> list[list[Any]]:
     """Lines of samples.jsonl as one line an answer."""
     return [
@@ -109,6 +149,15 @@ def table_of(rows: Sequence[Mapping[str, Any]], step: int) -> list[list[Any]]:
             row["answers"], row["rewards"], row["finished"], strict=True
         )
     ]
+
+
+def _markdown(rows: Sequence[Mapping[str, Any]], step: int) -> str:
+    """Answers as a table of Markdown."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    for row in table_of(rows, step):
+        cells = (str(cell).replace("|", "\\|").replace("\n", "<br>") for cell in row)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _text(prompt: str | list[dict[str, Any]]) -> str:
@@ -137,10 +186,11 @@ def _package(module: str, extra: str) -> Any:
 class MetricsLog:
     """One JSON object a step in metrics.jsonl, flushed at once; the same to every backend.
 
-    Answers to held-out questions go to samples.jsonl, before their step's row: where the row
-    stands, they do. A run that goes on after step `start` keeps the rows up to it and their
-    samples, and drops later ones, so that each step stands there once; its own row only with
-    held-out scores where these are `due` then. Non-finite values are written as null.
+    Answers to held-out questions go to samples.jsonl and the scores of each question to
+    questions.jsonl, before their step's row: where the row stands, they do. A run that goes on
+    after step `start` keeps the rows up to it with theirs, and drops later ones, so that each step
+    stands there once; its own row only with held-out scores where these are `due` then. Non-finite
+    values are written as null.
     """
 
     def __init__(
@@ -158,36 +208,42 @@ class MetricsLog:
             return start > 0 and (row["step"] < start or (row["step"] == start and whole))
 
         self.path, self.samples = folder / "metrics.jsonl", folder / "samples.jsonl"
+        self.questions = folder / QUESTIONS
         rows = {row["step"]: row for row in keep_rows(self.path, stays)}
         self.last = max(rows, default=-1)
         """The latest step that has its row."""
         self.scores = held_out_scores(rows.get(self.last, {}))
         """The held-out scores in that row."""
-        keep_rows(self.samples, lambda row: row["step"] <= self.last)
+        for path in (self.samples, self.questions):
+            keep_rows(path, lambda row: row["step"] <= self.last)
         backends = list(backends)
         own = ""
         if set(backends) - {"tensorboard"}:
             own = _own_id(folder / "tracker_id", new=not start)
+        run = (project, folder.name, own, config or {}, start)
         self.backends: list[Backend] = [
             TensorBoard(folder, self.last + 1)
             if name == "tensorboard"
-            else Tracker(name, project, folder.name, own, config or {}, start)
+            else MLflow(*run)
+            if name == "mlflow"
+            else Tracker(name, *run)
             for name in backends
         ]
         with writing(self.path):
             self.file = self.path.open("a", encoding="utf-8")
 
     def log(
-        self, step: int, values: Mapping[str, Any], samples: Sequence[dict[str, Any]] = ()
+        self,
+        step: int,
+        values: Mapping[str, Any],
+        samples: Sequence[dict[str, Any]] = (),
+        by_question: Mapping[str, list[float]] | None = None,
     ) -> None:
-        """Write the row, `samples` before it. Lists stand in metrics.jsonl alone: backends are sent
-        numbers, and the samples as a table."""
-        if samples:
-            lines = [json.dumps({"step": step} | row, ensure_ascii=False) for row in samples]
-            with writing(self.samples), self.samples.open("a", encoding="utf-8") as file:
-                file.write(writable("\n".join(lines) + "\n"))
-                file.flush()
-                os.fsync(file.fileno())
+        """Write the row, and before it `samples` and held-out scores `by_question`. Lists stand in
+        our files alone: backends are sent numbers, and the samples as a table."""
+        _append(self.samples, step, samples)
+        if by_question:
+            _append(self.questions, step, [{"scores": finite(dict(by_question))}])
         with writing(self.path):
             self.file.write(json.dumps({"step": step} | finite(dict(values))) + "\n")
             self.file.flush()
@@ -215,7 +271,28 @@ class MetricsLog:
             backend.close()
 
 
+def _append(path: Path, step: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Add the rows of a step to a file, on the disk when this returns."""
+    if not rows:
+        return
+    lines = [json.dumps({"step": step} | row, ensure_ascii=False) for row in rows]
+    with writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(writable("\n".join(lines) + "\n"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def held_out_scores(row: Mapping[str, Any]) -> dict[str, float]:
     """The held-out scores in a row of metrics.jsonl, by name; what was null is NaN again."""
     scores = {name[5:]: value for name, value in row.items() if name.startswith("test/")}
     return {name: math.nan if value is None else value for name, value in scores.items()}
+
+
+def verl_logs(folder: Path) -> list[Path]:
+    """What verl has logged of a run, in the order of its starts; none of a run of ours."""
+    return sorted(folder.glob(VERL_LOGS), key=lambda path: (len(path.name), path.name))
+
+
+def next_verl_log(folder: Path) -> Path:
+    """The file of the next start: verl would empty one that is there."""
+    return folder / VERL_LOGS.replace("*", str(len(verl_logs(folder)) + 1))

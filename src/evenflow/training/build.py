@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from evenflow.config import GIVEN, DataConfig, HeadConfig, TrainConfig
 from evenflow.config.effect import needs_reference
+from evenflow.config.recipe import lacks_guide
 from evenflow.data import Prompt, build_prompts, load_rows
 from evenflow.errors import UserError
 from evenflow.evaluation.heldout import HeldOut
@@ -56,7 +57,7 @@ def policy_to_train(
         return build_policy(
             config.model,
             config.head if needs.head else None,
-            critic=config.critic if needs.values else None,
+            critic=config.critic if needs.critic else None,
             reference=needs_reference(config, objective),
             temperature=config.rollout.temperature,
             device=device,
@@ -74,6 +75,23 @@ def load_questions(
 ) -> Questions:
     """Read or make the questions and tokenize them; for training those that it will use. `given`
     are those that Python hands over, to train on and held out."""
+    data = config.data
+    train, test, task = read_rows(config, training=training, given=given)
+    needs = config.build_objective().needs
+    head = config.head if needs.head else None
+    gold = gold_of(config, task) if needs.guide and train else None
+    return Questions(
+        train=tokenize(train, tokenizer, data, head, guide=needs.guide, gold=gold) if train else [],
+        test=tokenize(test, tokenizer, data, head) if test else [],
+        task=task,
+    )
+
+
+def read_rows(
+    config: TrainConfig, *, training: bool = True, given: tuple[Rows, Rows] | None = None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Task | None]:
+    """The rows to train on, the held-out ones, and the task that they come from, if any; arguments
+    as those of `load_questions`."""
     data, held_out, skip = config.data, config.evaluation.questions, config.evaluation.skip
     task = get_task(data.task, data.task_options) if data.task else None
     train, test = [], []
@@ -102,12 +120,7 @@ def load_questions(
             test = rows_of(task, "test", skip + held_out)[skip:]
         elif data.test is not None:
             test = load_rows(data.test, data.test_split)[skip : skip + held_out]
-    head = config.head if config.build_objective().needs.head else None
-    return Questions(
-        train=tokenize(train, tokenizer, data, head) if train else [],
-        test=tokenize(test, tokenizer, data, head) if test else [],
-        task=task,
-    )
+    return train, test, task
 
 
 def given_rows(rows: Rows, name: str) -> list[dict[str, Any]]:
@@ -125,8 +138,12 @@ def tokenize(
     tokenizer: PreTrainedTokenizerBase,
     data: DataConfig,
     head: HeadConfig | None,
+    *,
+    guide: bool = False,
+    gold: Callable[[dict[str, Any]], str] | None = None,
 ) -> list[Prompt]:
-    """Rows as prompts, with the recipe's templates."""
+    """Rows as prompts, with the recipe's templates; to `guide`, also with their gold answers, those
+    of the recipe's template, or `gold` of a row."""
     return build_prompts(
         rows,
         tokenizer,
@@ -137,9 +154,32 @@ def tokenize(
         chat_template_kwargs=data.chat_template_kwargs,
         prompt_template=data.prompt_template,
         separator_id=separator_id(head, tokenizer),
+        guide_template=data.guide_template if guide else None,
+        gold=gold,
         max_prompt_length=data.max_prompt_length,
         long_prompts=data.long_prompts,
     )
+
+
+def gold_of(config: TrainConfig, task: Task | None) -> Callable[[dict[str, Any]], str] | None:
+    """A right answer to a row, the first that the task lists; None where the recipe has a template
+    for it. UserError where nothing tells it."""
+    if config.data.guide_template is not None:
+        return None
+    solve = getattr(task, "row_solutions", None)
+    if solve is None:
+        raise UserError(lacks_guide(config.algorithm))
+
+    def gold(columns: dict[str, Any]) -> str:
+        solutions = solve(columns)
+        if not solutions:
+            raise UserError(
+                f"data.task: {type(task).__name__}.row_solutions gave none for {columns!r:.80}, "
+                f"and {config.algorithm} reads one of them"
+            )
+        return next(iter(solutions.values()))[0]
+
+    return gold
 
 
 def build_rewards(
@@ -257,7 +297,7 @@ def build_held_out(
 def require_room(config: TrainConfig, questions: Questions, limits: Limits) -> None:
     """Refuse questions whose answers would run beyond what can be sampled and trained on, and more
     answers than memory can hold."""
-    longest = max(len(prompt.ids) for prompt in questions.all)
+    longest = max(prompt.longest for prompt in questions.all)
     answer, limit = config.rollout.max_completion_length, limits.positions
     if limit is not None and longest + answer > limit:
         raise UserError(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from evenflow.errors import UserError
 from evenflow.objectives import preset
 from evenflow.policy.loading import BUILTIN, resolve
 from evenflow.run.files import writable, write_atomic
+from evenflow.run.provenance import command
 
 CARD = "README.md"
 FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.S)
@@ -89,13 +88,6 @@ def scores(
         old = before.get(name, math.nan)
         lines.append(f"| {name} | {'–' if math.isnan(old) else f'{old:.4g}'} | {after[name]:.4g} |")
     return lines
-
-
-def command() -> str:
-    """The command that this process runs, as far as it is one of ours."""
-    if Path(sys.argv[0]).stem in ("evenflow", "__main__"):
-        return shlex.join(["evenflow", *sys.argv[1:]])
-    return "# from Python: Trainer(config, …).run()"
 
 
 def licence_of(path: str) -> str | None:

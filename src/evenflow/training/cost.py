@@ -67,6 +67,8 @@ class Work:
     """Activations, in backward."""
     reference: bool = True
     """Whether the reference scores the answers."""
+    guide: bool = False
+    """Whether it does so again with the gold answers before them, whose length is left out."""
     rescore: bool = False
     """Whether the policy does so too, before it learns."""
     own_critic: bool = False
@@ -114,6 +116,8 @@ def phases(
         found.append(scoring("old log-probs", shape, work, device, speed))
     if work.reference:
         found.append(scoring("reference", shape, work, device, speed))
+    if work.guide:
+        found.append(scoring("guide", shape, work, device, speed))
     return [*found, learning(shape, work, device, speed)]
 
 

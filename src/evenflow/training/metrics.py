@@ -15,7 +15,7 @@ from evenflow.errors import UserError
 from evenflow.imports import ask, named
 from evenflow.objectives import Objective
 from evenflow.objectives.exponentials import LARGEST
-from evenflow.objectives.summary import weighted_mean
+from evenflow.objectives.summary import divergence_metrics, weighted_mean
 from evenflow.training.learning import ALGORITHM, Learned
 
 
@@ -32,11 +32,8 @@ def learning_metrics(learned: Learned, objective: Objective) -> dict[str, Any]:
         "loss": fmean(learned.losses),
         **{f"grad_norm/{name}": fmean(norms) for name, norms in learned.grad_norms.items()},
         "optimizer/skipped": float(learned.skipped),
+        **divergence_metrics(of),
     }
-    if {"kl_old", "tokens"} <= of.keys():
-        metrics["kl/old"] = weighted_mean(of["kl_old"], of["tokens"])
-    if "kl_ref" in of:
-        metrics["kl/reference"] = of["kl_ref"].mean().item()
     if "sampler_gap" in of:
         metrics["sampler/gap"] = of["sampler_gap"].max().item()
         tokens = of["sampler_gap_tokens"].sum()

@@ -10,7 +10,8 @@ from torch import nn
 
 from evenflow.config import GIVEN, TrainConfig
 from evenflow.config.effect import needs_reference
-from evenflow.policy.heads import Critic, PartitionHead
+from evenflow.objectives.partition import PartitionHead
+from evenflow.policy.critic import Critic
 from evenflow.policy.loading import load_tokenizer, resolve
 from evenflow.policy.shape import Shape, adapter_size, empty_model, shape_of
 from evenflow.rollout.embedded.engine import is_static
@@ -66,7 +67,7 @@ def plan(
     model = empty_model(config.model.path)
     shape, objective = shape_of(model), config.build_objective()
     half = halves(config, device)
-    own = objective.needs.values and config.critic.trunk == "own"
+    own = objective.needs.critic and config.critic.trunk == "own"
     extra = parts_beside(config, shape)
     lora = config.model.lora
     trained = (adapter_size(model, lora) if lora else shape.parameters) + extra
@@ -106,6 +107,7 @@ def plan(
         updates=train.epochs * mini,
         recompute=recompute,
         reference=reference,
+        guide=objective.needs.guide,
         rescore=half == 2 and (objective.needs.old_logprobs or not config.on_policy),
         own_critic=own,
         shared=not recompute,
@@ -149,7 +151,7 @@ def parts_beside(config: TrainConfig, shape: Shape) -> int:
     with torch.device("meta"):
         if needs.head:
             parts.append(PartitionHead(shape.hidden, config.head))
-        if needs.values:
+        if needs.critic:
             parts.append(Critic(shape.hidden, config.critic))
     return sum(p.numel() for part in parts for p in part.parameters())
 

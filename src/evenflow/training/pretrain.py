@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from evenflow.config import ArchitectureConfig, PretrainConfig
 from evenflow.errors import UserError
-from evenflow.evaluation.exact import exact_scores
+from evenflow.evaluation.exact import by_question, combine, solution_masses
 from evenflow.machine import require_memory
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import Tokens, collate
@@ -34,6 +34,7 @@ from evenflow.run.folder import (
     set_threads,
 )
 from evenflow.run.interrupt import Interrupt
+from evenflow.run.provenance import provenance
 from evenflow.run.tracking import MetricsLog
 from evenflow.tasks import DemonstratedTask, get_task
 from evenflow.training.checkpoint import save_model
@@ -145,9 +146,13 @@ def pretrained(config: PretrainConfig, folder: Path, device: torch.device) -> No
     point_latest(folder)
     log = MetricsLog(folder, config.log.backends, project=config.log.project)
     stopped_by = 0
-    with Display("pretrain", config.steps) as display, Interrupt() as interrupt:
+    with (
+        provenance(folder, device),
+        Display("pretrain", config.steps) as display,
+        Interrupt() as interrupt,
+    ):
         for step in range(1, config.steps + 1):
-            began = time.monotonic()
+            began, of_each = time.monotonic(), None
             tokens = collate(*encode(islice(demonstrations, config.batch)), device=device)
             set_rate(
                 optimizer,
@@ -165,11 +170,13 @@ def pretrained(config: PretrainConfig, folder: Path, device: torch.device) -> No
                 "tokens_per_second": tokens.ids.numel() / (time.monotonic() - began),
             }
             if step % config.evaluate_every == 0 or step == config.steps:
-                scores = exact_scores(score, [q["prompt"] for q in questions], solutions).table()
+                found = solution_masses(score, [q["prompt"] for q in questions], solutions)
+                masses = [of_question.values() for of_question in found]
+                scores, of_each = combine(masses).table(), by_question(masses)
                 values |= {f"test/{key}": value for key, value in scores.items()}
                 shown = "  ".join(f"{key} {value:.3f}" for key, value in scores.items())
                 console.print(f"step {step}  held out: {shown}")
-            log.log(step, values)
+            log.log(step, values, (), of_each)
             display.update(step, {"loss": f"{loss.item():.3f}"})
             if interrupt.requested and step < config.steps:
                 stopped_by = interrupt.number

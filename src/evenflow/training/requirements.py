@@ -17,12 +17,19 @@ def require_packages(config: TrainConfig) -> None:
         for field, package, module, extra in needed(config)
         if not is_installed(module)
     ]
+    if config.model.attention == "flash_attention_2" and not is_installed("flash_attn"):
+        lacking.append(
+            "model.attention: flash_attention_2 needs the package flash-attn, which is built for a "
+            "GPU: pip install flash-attn; sdpa needs none"
+        )
     if lacking:
         raise UserError("\n".join(lacking))
 
 
 def needed(config: TrainConfig) -> Iterator[tuple[str, str, str, str]]:
     """(field, package, module, extra) of what the recipe asks for."""
+    if config.model.path.lower().endswith(".gguf"):
+        yield "model.path", "gguf", "gguf", "gguf"
     if config.model.lora is not None:
         yield "model.lora", "peft", "peft", "lora"
     for name in config.log.backends:

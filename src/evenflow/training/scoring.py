@@ -3,7 +3,6 @@ before it learns from them."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from torch.nn.functional import pad
 
 from evenflow.config import TrainConfig
 from evenflow.objectives import Answers, Needs
+from evenflow.objectives.groups import shares_of
 from evenflow.policy.policy import Policy
 from evenflow.rewards.overlong import overlong_penalty
 from evenflow.rollout.group import Group
@@ -27,6 +27,8 @@ class Rows:
     """(N,) of the question."""
     prompt_ids: list[tuple[int, ...]]
     """(N,) token ids."""
+    guide_ids: list[tuple[int, ...]]
+    """(N,) token ids of the prompt with its gold answer; empty where nobody reads it."""
     answer_ids: list[list[int]]
     """(N,) token ids, the end token included."""
     versions: Tensor
@@ -51,6 +53,7 @@ class Rows:
             self,
             keys=[self.keys[i] for i in rows],
             prompt_ids=[self.prompt_ids[i] for i in rows],
+            guide_ids=[self.guide_ids[i] for i in rows],
             answer_ids=[self.answer_ids[i] for i in rows],
             versions=self.versions[index],
             answers=self.answers[index],
@@ -66,13 +69,12 @@ def to_rows(groups: Sequence[Group], rewards: Tensor, device: torch.device) -> R
     of_each = [group for group in groups for _ in group.answers]
     numbers = [number for number, group in enumerate(groups) for _ in group.answers]
     ids = [answer for group in groups for answer in group.answers]
-    copies = Counter(zip(numbers, map(tuple, ids), strict=True))
-    share = [1 / copies[number, tuple(answer)] for number, answer in zip(numbers, ids, strict=True)]
     logprobs = padded([row for group in groups for row in group.logprobs], device)
     lengths = torch.tensor([len(answer) for answer in ids], device=device)
     return Rows(
         keys=[group.prompt.key for group in of_each],
         prompt_ids=[group.prompt.ids for group in of_each],
+        guide_ids=[group.prompt.guide for group in of_each],
         answer_ids=ids,
         versions=torch.tensor([v for group in groups for v in group.oldest], device=device),
         answers=Answers(
@@ -81,7 +83,7 @@ def to_rows(groups: Sequence[Group], rewards: Tensor, device: torch.device) -> R
             groups=torch.tensor(numbers, device=device),
             old_logprobs=logprobs,
             sampled_logprobs=logprobs,
-            share=torch.tensor(share, device=device),
+            share=shares_of(numbers, ids).to(device),
         ),
     )
 
@@ -113,8 +115,9 @@ def score(
     *,
     rescore: bool,
 ) -> Rows:
-    """The rows with the log-probs of the reference, the values of the critic and, to `rescore`, old
-    log-probs from the policy in place of the sampler's own, each where the objective needs it."""
+    """The rows with the log-probs of the reference, without and with gold answers, the values of
+    the critic and, to `rescore`, old log-probs from the policy in place of the sampler's own, each
+    where the objective needs it."""
     budget, width = config.train.micro_batch_tokens, rows.answers.mask.shape[1]
     ids, found = (rows.prompt_ids, rows.answer_ids), {}
 
@@ -127,6 +130,10 @@ def score(
     if needs.reference or config.log.reference_kl:
         with phase("reference"):
             found["ref_logprobs"] = widen(policy.score(*ids, budget=budget, reference=True))
+    if needs.guide:
+        with phase("guide"):
+            given = (rows.guide_ids, rows.answer_ids)
+            found["guide_logprobs"] = widen(policy.score(*given, budget=budget, reference=True))
     if needs.values:
         with phase("critic"):
             found["values"] = widen(policy.score_values(*ids, budget=budget))

@@ -15,6 +15,7 @@ import torch
 
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
+from evenflow.evaluation.heldout import Evaluation
 from evenflow.policy.loading import load_tokenizer
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.collect import Collector
@@ -31,6 +32,7 @@ from evenflow.run.folder import (
 )
 from evenflow.run.interrupt import Interrupt
 from evenflow.run.out_of_memory import naming_the_field
+from evenflow.run.provenance import provenance
 from evenflow.run.tracking import MetricsLog, read_jsonl
 from evenflow.training import checkpoint
 from evenflow.training.build import (
@@ -147,7 +149,6 @@ class Trainer:
         self.row: dict[str, float] = {}  # metrics of the latest step
         self.before: dict[str, float] = {}  # held-out scores before the first step
         self.after: dict[str, float] = {}  # and the latest ones
-        self.right: list[float] | None = None  # each held-out question's, where it is exact
         self.seconds: dict[str, float] = {}
         self.stopping = False  # a callback has said so
         self.given = [] if rewards is None else self.rewards.functions
@@ -159,8 +160,6 @@ class Trainer:
                     state.get("inputs"), self.inputs, resume, allowed=changed_inputs
                 )
                 self._restore(state)
-
-    # --- the loop ------------------------------------------------------------------------------
 
     def run(self) -> Result:
         """Train to the end, or until interrupted."""
@@ -185,6 +184,7 @@ class Trainer:
         )
         with contextlib.ExitStack() as stack:
             stack.callback(log.close)
+            stack.enter_context(provenance(self.folder, self.device, self.inputs, self.step > 0))
             stack.callback(self.stepper.stream.close)
             display = stack.enter_context(Display(config.algorithm, total, self.step))
             interrupt = stack.enter_context(Interrupt())
@@ -227,10 +227,10 @@ class Trainer:
         lacks because it was stopped or killed after it had saved."""
         if self.step == 0:
             if self.held_out:
-                columns, samples = self._evaluate(display)
+                found = self._evaluate(display)
                 self.before = self.after
-                right = None if self.given else self.right  # of the task's own reward
-                log.log(0, true_log_z(self.config, right) | columns, samples)
+                right = None if self.given else found.right  # of the task's own reward
+                log.log(0, true_log_z(self.config, right) | self.row, found.rows, found.by_question)
         elif self.step > log.last:
             self._report(log, display)
         else:
@@ -240,13 +240,13 @@ class Trainer:
 
     def _report(self, log: MetricsLog, display: Display, *, evaluate: bool = True) -> None:
         """Write the step's row, with held-out scores where they are due."""
-        samples: list[dict[str, Any]] = []
+        found = None
         if self.due and evaluate:
-            columns, samples = self._evaluate(display)
-            self.row |= columns
+            found = self._evaluate(display)
             if self.saved == self.step:
                 self._write_card()
-        log.log(self.step, self.row, samples)
+        rows, of_each = (found.rows, found.by_question) if found else ([], {})
+        log.log(self.step, self.row, rows, of_each)
         if self.done:  # dropped answers end a run before its last step
             display.total = self.step
         display.update(self.step, shown(self.row))
@@ -280,20 +280,20 @@ class Trainer:
         self.stepper.spent.cpu_seconds += time.process_time() - began
         self.step, self.stepper.learning = self.step + 1, False
 
-    # --- evaluation, saving ----------------------------------------------------------------------
-
-    def _evaluate(self, display: Display) -> tuple[dict[str, float], list[dict[str, Any]]]:
-        """The row's columns with held-out scores, and some of the answers."""
+    def _evaluate(self, display: Display) -> Evaluation:
+        """Put held-out scores into the row; what they are made of."""
         assert self.held_out is not None
         with self.stepper.stream.paused(), self._phase("evaluation", display):
             self.engine.update(self.policy, self.stepper.learner.version)
-            self.after, samples, self.right = self.held_out.evaluate(self.policy, self.engine)
+            found = self.held_out.evaluate(self.policy, self.engine)
+        self.after = found.scores
         if self.on_evaluation is not None and self.on_evaluation(self.step, self.after):
             self.stopping = True
-        if samples:
-            console.print(f"step {self.step}  {sample_text(samples[0])}", markup=False)
-        columns = {f"test/{name}": score for name, score in self.after.items()}
-        return columns | {"seconds/evaluation": self.seconds["evaluation"]}, samples
+        if found.rows:
+            console.print(f"step {self.step}  {sample_text(found.rows[0])}", markup=False)
+        self.row |= {f"test/{name}": score for name, score in self.after.items()}
+        self.row["seconds/evaluation"] = self.seconds["evaluation"]
+        return found
 
     def _save(self) -> None:
         """Save, unless that is done: a moment without the step's checkpoint would risk it."""

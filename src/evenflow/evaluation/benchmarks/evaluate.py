@@ -65,6 +65,7 @@ from evenflow.run.console import console
 from evenflow.run.folder import choose_device, own_folder, run_folder
 from evenflow.run.interrupt import Interrupt
 from evenflow.run.lock import only_one
+from evenflow.run.provenance import provenance
 from evenflow.sandbox import Sandbox
 
 LONGEST = 8192
@@ -106,7 +107,8 @@ def answered(config: BenchmarkConfig, questions: Questions, folder: Path) -> Non
             refuse_weights(folder, config.model.path, weights)
     save_config(folder, config)
     goes_on = f"stopped; the same command with output={folder} goes on from here"
-    with Interrupt() as interrupt:
+    record = provenance(folder, choose_device(config.device), goes_on=bool(answers.lines))
+    with record, Interrupt() as interrupt:
         try:
             sampled(config, questions, answers, weights, lambda: interrupt.requested)
         except Stopped:
