@@ -14,7 +14,12 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("study", "answers"),
-    [("frontiers/countdown", 40960), ("frontiers/programs", 40960), ("gsm8k", 25600)],
+    [
+        ("frontiers/countdown", 40960),
+        ("frontiers/programs", 40960),
+        ("ablations/programs", 15360),
+        ("gsm8k", 25600),
+    ],
 )
 def test_every_study_can_be_planned(
     study: str, answers: int, monkeypatch: pytest.MonkeyPatch
@@ -25,4 +30,4 @@ def test_every_study_can_be_planned(
     runs = build_runs(parse(words), {})
     assert {run.config.train.answers for run in runs} == {answers}
     assert len({run.folder for run in runs}) == len(runs)
-    assert len({run.config.algorithm for run in runs}) >= 2
+    assert len({run.variant.label for run in runs}) >= 2
