@@ -32,6 +32,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(path), link
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_are_named_are_there(page: Path) -> None:
+    for name in re.findall(r"`([\w./-]+/[\w.-]+\.py)`", page.read_text(encoding="utf-8")):
+        places = (ROOT, ROOT / "src" / "evenflow", ROOT / "src", ROOT / "tests")
+        assert any((place / name).is_file() for place in places), name
+
+
 def test_the_site_has_every_page() -> None:
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert sorted(named(config["nav"])) == sorted(

@@ -66,7 +66,7 @@ def expected(
     choices, known = learned.choices, [row for row in range(N) if row != UNKNOWN]
     states = [read(model, batch, row) for row in known]
     logprobs = torch.stack([found for found, _ in states])
-    same = batch["completion_ids"].tolist()
+    same = batch["completion_ids"][known].tolist()
     groups = torch.arange(N) // G
     old = batch.get("old_per_token_logps")
     answers = Answers(
@@ -75,7 +75,7 @@ def expected(
         groups=groups[known],
         old_logprobs=logprobs.detach() if old is None else old[known],
         ref_logprobs=batch["ref_per_token_logps"][known],
-        share=torch.tensor([0.5 if same.count(same[row]) > 1 else 1.0 for row in known]),
+        share=torch.tensor([0.5 if same.count(row) > 1 else 1.0 for row in same]),
     )
     answers = choices.prepare(answers)
     memory = choices.memory(lambda keys: (torch.empty(0), torch.empty(0)))

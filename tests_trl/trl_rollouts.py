@@ -24,8 +24,8 @@ UNKNOWN = 6
 
 
 def rollout(*, stale: bool = False) -> dict[str, Tensor]:
-    """A rollout batch as TRL gives it, of all processes; answers 2 and 3 are copies. `stale`: with
-    old log-probs of another policy."""
+    """A rollout batch as TRL gives it, of all processes; answers 2 and 3 are copies, and so
+    are 5 and 6, whose reward is unknown. `stale`: with old log-probs of another policy."""
     generator = torch.Generator().manual_seed(5)
 
     def padded(width: int) -> Tensor:
@@ -36,6 +36,7 @@ def rollout(*, stale: bool = False) -> dict[str, Tensor]:
     prompt_mask = padded(P).flip(1)[::G].repeat_interleave(G, 0)
     ids, mask = torch.randint(3, 16, (N, T), generator=generator), padded(T)
     ids[3], mask[3] = ids[2], mask[2]
+    ids[UNKNOWN], mask[UNKNOWN] = ids[UNKNOWN - 1], mask[UNKNOWN - 1]
     found = {
         "prompt_ids": prompts.repeat_interleave(G, 0) * prompt_mask,
         "prompt_mask": prompt_mask,

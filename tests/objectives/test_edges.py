@@ -327,13 +327,38 @@ def test_a_reference_that_no_loss_reads_is_measured() -> None:
         assert metrics["kl_ref"].tolist() == pytest.approx([3.0] * 4)
 
 
-def test_presets_are_still_finite_in_half_precision() -> None:
-    for preset in PRESETS.values():
-        if isinstance(preset.objective, Balance) and preset.objective.log_z == "group":
-            given = batch(dtype=torch.bfloat16)
-            if preset.objective.needs.guide:
-                given["guide_logprobs"] = given["logprobs"] - 2
-            loss, _ = balance_loss(
-                **given, ref_logprobs=given["logprobs"] - 1, choices=preset.objective
-            )
-            assert loss.dtype == torch.float32
+@pytest.mark.parametrize("name", PRESETS)
+def test_half_precision_is_only_how_log_probs_come(name: str) -> None:
+    """Of 300 tokens: sums of an answer are of float32, whatever is given."""
+    choices = PRESETS[name].objective
+    given = batch(8, 300)
+    more = {"ref_logprobs": given["logprobs"] - torch.rand(8, 300)}
+    if isinstance(choices, Balance):
+        more |= {"log_z": torch.randn(8)} if choices.log_z in ("head", "running") else {}
+        more |= {"flows": torch.randn(8, 300)} if choices.log_z == "flow" else {}
+        more |= {"guide_logprobs": given["logprobs"] - 2} if choices.needs.guide else {}
+        given |= {"share": torch.ones(8)} if choices.needs.shares else {}
+    elif isinstance(choices, Surrogate):
+        choices = choices.model_copy(update={"aggregation_length": 300})
+        more |= {"values": torch.rand(8, 300)} if choices.needs.values else {}
+    function: Any = balance_loss if isinstance(choices, Balance) else surrogate_loss
+    tensors = {"logprobs": given.pop("logprobs"), **more}
+    half = {key: value.bfloat16() for key, value in tensors.items()}
+    loss, metrics = function(**given, **half, choices=choices)
+    full = {key: value.float() for key, value in half.items()}
+    same, expected = function(**given, **full, choices=choices)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, same)
+    for key, value in expected.items():
+        torch.testing.assert_close(metrics[key].to(value), value, msg=key)
+
+
+@pytest.mark.parametrize("choices", [PRESETS["ppo"].objective, PRESETS["subtb"].objective])
+@pytest.mark.parametrize("mask", [[1, 1, 0, 0, 1, 1], [0, 0, 1, 1, 1, 1]])
+def test_a_critic_wants_an_answers_tokens_in_one_piece(choices: Any, mask: list[int]) -> None:
+    given = batch(2, 6) | {"mask": torch.tensor([[1] * 6, mask])}
+    given["ref_logprobs"] = given["logprobs"]
+    critic = "flows" if isinstance(choices, Balance) else "values"
+    function: Any = balance_loss if isinstance(choices, Balance) else surrogate_loss
+    with pytest.raises(ValueError, match=r"mask rows \[1\] have a token after one that does not"):
+        function(**given, **{critic: torch.zeros(2, 6)}, choices=choices)

@@ -76,6 +76,39 @@ def test_running_is_used_before_it_is_updated() -> None:
     assert resumed.values == running.values
 
 
+def test_copies_count_once_in_a_running_log_z() -> None:
+    """Three copies of one answer and another one are what two different answers are."""
+    keys, groups, own = ["a"] * 4, torch.zeros(4).long(), torch.tensor([4.0, 4.0, 4.0, 1.0])
+    share = torch.tensor([1 / 3, 1 / 3, 1 / 3, 1.0])
+    copies, alone = RunningLogZ(rate=0.25), RunningLogZ(rate=0.25)
+    looked_up = copies.lookup(keys, own, groups, share)
+    assert looked_up.tolist() == pytest.approx([1.0, 1.0, 1.0, 4.0])
+    copies.update(keys, own, share)
+    alone.update(keys[:2], own[2:])
+    assert copies.values == pytest.approx(alone.values) == {"a": 2.5}
+
+
+def test_a_running_memory_reads_shares_where_copies_count_once() -> None:
+    lp = torch.tensor([[-1.0, -2.0]] * 3 + [[-0.5, -0.5]])
+    for duplicates, expected in (("each", [3.0, 3.0, 3.0, 3.0]), ("once", [1.0, 1.0, 1.0, 3.0])):
+        choices = Balance(log_z="running", scale="sum", reward="raw", duplicates=duplicates)
+        memory = choices.memory(lambda keys: pytest.fail(str(keys)))
+        answers = Answers(
+            torch.ones(4, 2),
+            torch.zeros(4),
+            torch.zeros(4).long(),
+            lp,
+            torch.zeros(4, 2),
+            share=torch.tensor([1 / 3, 1 / 3, 1 / 3, 1.0]),
+        )
+        assert memory is not None
+        filled, _ = memory.fill(choices.prepare(answers), ["a"] * 4)
+        got = torch.as_tensor(filled.log_z).tolist()
+        if duplicates == "each":
+            expected = [(3 + 3 + 1) / 3] * 3 + [3.0]
+        assert got == pytest.approx(expected)
+
+
 def test_own_log_z_is_where_the_residual_is_zero() -> None:
     lp, ref = torch.randn(4, 3), torch.randn(4, 3)
     choices = Balance(log_z="running", scale="sum", reward="raw")

@@ -41,13 +41,23 @@ def test_a_running_log_z_is_looked_up_by_question_and_moves() -> None:
     memory = objective.memory(lambda keys: pytest.fail(str(keys)))
     given = answers([1.0, 0.0, 0.0, 1.0, 0.0, 0.0], [0, 0, 0, 1, 1, 2])
     part, keys = MASK.any(1), ["a", "a", "a", "b", "b", "padding"]
-    hand_over(objective, given, part, memory, keys)
+    hand_over(objective, given, part, memory=memory, keys=keys)
     assert memory is not None
     known = dict(memory.log_z)
     assert known.keys() == {"a", "b"}
-    fields = hand_over(objective, given.replace(rewards=given.rewards + 1), part, memory, keys)
+    fields = hand_over(
+        objective, given.replace(rewards=given.rewards + 1), part, memory=memory, keys=keys
+    )
     assert fields["evenflow_log_z"][0].item() == pytest.approx(known["a"])
     assert memory.log_z["a"] > known["a"]
+
+
+def test_a_copy_that_takes_no_part_is_no_copy() -> None:
+    given = answers([1.0, torch.nan, 0.0, 1.0, 0.0, 0.0], [0, 0, 0, 1, 1, 2])
+    tokens = [[4, 5], [4, 5], [6], [7], [7], []]
+    part = MASK.any(1) & given.rewards.isfinite()
+    fields = hand_over(Balance(log_z="group", duplicates="once"), given, part, tokens)
+    assert fields["evenflow_share"].tolist() == [1.0, 0.0, 1.0, 0.5, 0.5, 0.0]
 
 
 def test_copies_of_an_answer_share_what_it_counts_for() -> None:

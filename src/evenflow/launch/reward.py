@@ -27,8 +27,9 @@ def compute_score(
     **_: Any,
 ) -> dict[str, float]:
     """verl's dict for one answer: `score` is the weighted sum of the recipe's functions, `acc`
-    whether it is right by reward.right. An unknown one, which verl cannot leave out, has the score
-    0 and 1 under `unknown`. `recipe` is a file, `extra_info` holds the columns as JSON text."""
+    whether it is right by reward.right. An unknown one, which verl's own losses cannot leave out,
+    has the score 0, and 1 under `unknown`, which our plug-in reads. `recipe` is a file,
+    `extra_info` holds the columns as JSON text."""
     del data_source, ground_truth  # the columns hold it, under its own name
     rewards, right = of_recipe(recipe)
     row = json.loads(extra_info["row"])

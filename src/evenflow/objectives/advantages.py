@@ -43,6 +43,7 @@ def prepare(answers: Answers, choices: Surrogate) -> Answers:
     if choices.advantage == "gae":
         if answers.values is None:
             raise ValueError("advantage: gae needs `values`, the critic's value at each token")
+        answers.require_one_piece()
         advantages, returns = gae(
             at_last_token(rewards, answers.mask) - penalty,
             answers.values,

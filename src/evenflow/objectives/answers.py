@@ -119,6 +119,17 @@ class Answers:
             raise ValueError("mask must hold 1 on an answer's tokens and 0 elsewhere, nothing else")
         require_finite("rewards", self.rewards.to(self.old_logprobs.dtype), "NaN or infinite")
 
+    def require_one_piece(self) -> None:
+        """Refuse tokens that do not stand in one piece at the left: a value of each token is held
+        against that of the next."""
+        mask = self.mask.bool()
+        rows = (mask[:, 1:] & ~mask[:, :-1]).any(1).nonzero().flatten().tolist()
+        if rows:
+            raise ValueError(
+                f"mask rows {rows[:8]} have a token after one that does not count; advantage: gae "
+                "and log_z: flow need an answer's tokens in one piece, padding at the right alone"
+            )
+
 
 def require_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
     """Refuse what is no tensor, or one that does not match the mask."""

@@ -222,7 +222,7 @@ class Family(Choices):
             )
         if setting.num_generations == 1:
             yield (
-                ("duplicates", "prior_lift", "rarity"),
+                ("duplicates", "prior_lift", "rarity", "question_weight"),
                 "a group of one answer has no other to compare with",
             )
 

@@ -78,13 +78,14 @@ def balance_loss(
     logprobs, answers = _constants(logprobs, mask, rewards, groups, old_logprobs, ref_logprobs)
     _require_tokens("flows", flows, mask)
     _require_tokens("guide_logprobs", guide_logprobs, mask)
-    answers = answers.replace(share=share, guide_logprobs=_detached(guide_logprobs))
+    answers = answers.replace(share=share, guide_logprobs=_constant(guide_logprobs, logprobs))
     if log_z is not None:
         require_shape("log_z", log_z, tuple(mask.shape[:1]))
         require_finite("log_z", log_z, "NaN or infinite")
     if choices.log_z == "head":
         return _whole(Scores(logprobs, log_z), answers, choices)
-    answers = answers.replace(log_z=_detached(log_z))
+    answers = answers.replace(log_z=_constant(log_z, logprobs))
+    flows = None if flows is None else flows.to(logprobs)
     return _whole(Scores(logprobs, values=flows), answers, choices)
 
 
@@ -119,7 +120,7 @@ def surrogate_loss(
     logprobs, answers = _constants(logprobs, mask, rewards, groups, old_logprobs, ref_logprobs)
     for name, given in (("values", values), ("entropy", entropy)):
         _require_tokens(name, given, mask)
-    answers = answers.replace(values=_detached(values))
+    answers = answers.replace(values=_constant(values, logprobs))
     return _whole(Scores(logprobs, None, values, entropy), answers, choices)
 
 
@@ -142,7 +143,7 @@ def _constants(
     if logprobs.dtype in (torch.float16, torch.bfloat16):
         logprobs = logprobs.float()
     old = (logprobs if old is None else old).detach().to(logprobs)
-    return logprobs, Answers(mask, rewards, groups, old, None if ref is None else _detached(ref))
+    return logprobs, Answers(mask, rewards, groups, old, _constant(ref, logprobs))
 
 
 def _require_tokens(name: str, values: Tensor | None, mask: Tensor) -> None:
@@ -156,8 +157,10 @@ def _require_tokens(name: str, values: Tensor | None, mask: Tensor) -> None:
     require_finite(name, inside, "NaN or infinite under the mask")
 
 
-def _detached(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach()
+def _constant(tensor: Tensor | None, like: Tensor) -> Tensor | None:
+    """Without gradient, and in the precision of `like`: an answer's sum in half precision would
+    be off by tenths of a nat."""
+    return None if tensor is None else tensor.detach().to(like)
 
 
 def _whole(

@@ -108,31 +108,36 @@ def offline_log_z(
 class RunningLogZ:
     """log Z(x) ← (1 − η)·log Z(x) + η·mean_i own_i, one number a question.
 
-    own = βr̃ − s·(log π − γ·log π_ref) of each answer. Look up first, update after: an estimate
-    that contains the answer would shrink its own residual.
+    own = βr̃ − s·(log π − γ·log π_ref) of each answer; `share` (N,) is the part that it counts for,
+    1/k for k copies. Look up first, update after: an estimate that contains the answer would
+    shrink its own residual.
     """
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.values: dict[str, float] = {}
 
-    def lookup(self, keys: Sequence[str], own: Tensor, groups: Tensor) -> Tensor:
-        """(N,) log Z of each answer's question; for one not seen yet the mean of the others' own.
+    def lookup(
+        self, keys: Sequence[str], own: Tensor, groups: Tensor, share: Tensor | None = None
+    ) -> Tensor:
+        """(N,) log Z of each answer's question; for one not seen yet the mean of the others' own,
+        its copies left out.
 
         `keys` has one question key an answer; own and groups are (N,).
         """
-        others = leave_one_out_log_z(-own, groups, torch.zeros_like(own))
+        others = leave_one_out_log_z(-own, groups, torch.zeros_like(own), share)
         known = torch.tensor([key in self.values for key in keys], device=own.device)
         value = torch.tensor([self.values.get(key, 0.0) for key in keys]).to(own)
         return torch.where(known, value, others)
 
-    def update(self, keys: Sequence[str], own: Tensor) -> None:
+    def update(self, keys: Sequence[str], own: Tensor, share: Tensor | None = None) -> None:
         """Move each question's value toward the mean of its answers' own (N,)."""
-        seen: dict[str, list[float]] = {}
-        for key, value in zip(keys, own.tolist(), strict=True):
-            seen.setdefault(key, []).append(value)
+        share = torch.ones_like(own) if share is None else share
+        seen: dict[str, list[tuple[float, float]]] = {}
+        for key, value, part in zip(keys, own.tolist(), share.tolist(), strict=True):
+            seen.setdefault(key, []).append((value, part))
         for key, values in seen.items():
-            mean = sum(values) / len(values)
+            mean = sum(value * part for value, part in values) / sum(part for _, part in values)
             self.values[key] = (1 - self.rate) * self.values.get(key, mean) + self.rate * mean
 
     def state_dict(self) -> dict[str, Any]:
@@ -158,8 +163,9 @@ class LogZMemory:
         values are used, then moved."""
         if self.objective.log_z == "running":
             own = self.objective.own_log_z(answers.old_logprobs, answers)
-            values = self.running.lookup(keys, own, answers.groups)
-            self.running.update(keys, own)
+            share = answers.share if self.objective.duplicates == "once" else None
+            values = self.running.lookup(keys, own, answers.groups, share)
+            self.running.update(keys, own, share)
             return answers.replace(log_z=values), {}
         if missing := self.unknown(keys):
             raise ValueError(

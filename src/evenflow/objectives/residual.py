@@ -26,6 +26,8 @@ def prepare(answers: Answers, choices: Balance) -> Answers:
     """Fill `signal` (r̃), `emphasis`, `prior` where the objective has one, and the group's `log_z`
     where that is π_old's."""
     answers.require_whole()
+    if choices.needs.flows:
+        answers.require_one_piece()
     if choices.needs.shares:
         if answers.share is None:
             raise ValueError("duplicates: once needs `share`, 1 / how often each answer occurs")

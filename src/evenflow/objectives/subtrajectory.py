@@ -55,5 +55,5 @@ def balance(potential: Tensor, mask: Tensor, decay: float) -> Tensor:
         gap = torch.where(inside, potential[:, :-span] - potential[:, span:], 0.0)
         factor = decay ** (span - 1)
         total = total + factor * gap.square().sum(1)
-        weight = weight + factor * inside.sum(1)
+        weight = weight + factor * inside.sum(1).to(weight)
     return total / weight.clamp(min=1)

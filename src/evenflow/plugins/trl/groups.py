@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from evenflow.objectives import Answers, Balance, Memory
-from evenflow.objectives.groups import group_sum
+from evenflow.objectives.groups import group_sum, shares_of
 
 OF_GROUP = ("groups", "signal", "prior", "emphasis", "log_z", "share")
 """Fields of `Answers` that are known of each answer once its group was seen."""
@@ -35,18 +34,16 @@ class Groups:
     """To be reported."""
 
 
-def shares_of(ids: Tensor, mask: Tensor, groups: Tensor) -> Tensor:
-    """1 / how often an answer occurs in its group: ids and mask (N, T), groups (N,) -> (N,)."""
-    rows = torch.cat([groups[:, None], ids.masked_fill(~mask.bool(), -1)], dim=1)
-    _, place, count = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)
-    return 1 / count[place].float()
-
-
 def prepare_groups(
-    choices: Balance, answers: Answers, memory: Memory | None, keys: Sequence[str]
+    choices: Balance,
+    answers: Answers,
+    tokens: Sequence[Sequence[int]],
+    memory: Memory | None,
+    keys: Sequence[str],
 ) -> Groups:
     """What the objective makes of whole groups; `rewards` are NaN where unknown, and old log-probs
-    are read where the objective needs them. `keys` (N,) of the questions, for a `memory`.
+    are read where the objective needs them. `tokens` (N,) tell copies of an answer, `keys` (N,) the
+    questions, for a `memory`. A copy that is left out does not count as one.
 
     log Z of a group is that of the old policy, which is the current one at the first step.
     """
@@ -59,9 +56,14 @@ def prepare_groups(
     rows, total = {"groups": answers.groups}, 0.0
     if bool(counts.any()):
         index = counts.nonzero()[:, 0]
-        known = choices.prepare(answers[index])
+        places = index.tolist()
+        known = answers[index]
+        if choices.needs.shares:
+            share = shares_of(known.groups.tolist(), [tokens[i] for i in places])
+            known = known.replace(share=share.to(known.mask.device))
+        known = choices.prepare(known)
         if memory is not None:
-            known, said = memory.fill(known, [keys[int(i)] for i in index])
+            known, said = memory.fill(known, [keys[i] for i in places])
             numbers |= said
         known = choices.estimate(known.old_logprobs, known)
         total = float(choices.total(known))

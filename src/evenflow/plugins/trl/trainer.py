@@ -9,6 +9,7 @@ prompts → TRL: answers, old and reference log-probs, rewards
 from __future__ import annotations
 
 import hashlib
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +23,7 @@ from trl import GRPOTrainer  # pyright: ignore[reportMissingImports]
 from evenflow.errors import UserError
 from evenflow.objectives import Answers, Scores
 from evenflow.plugins.trl.config import FlowRLConfig
-from evenflow.plugins.trl.groups import OF_GROUP, prepare_groups, shares_of
+from evenflow.plugins.trl.groups import OF_GROUP, prepare_groups
 from evenflow.plugins.trl.head import Caught, LearnedLogZ
 from evenflow.plugins.trl.metrics import reference_kl, summarise
 
@@ -120,10 +121,11 @@ class FlowRLTrainer(GRPOTrainer):
         ids, seen = whole.pop("ids"), whole.pop("seen")
         size = self.num_generations if mode == "train" else self.num_generations_eval
         groups = torch.arange(len(ids), device=ids.device) // size
-        share = shares_of(ids, seen, groups) if self.needs.shares else None
+        tokens = [row[own].tolist() for row, own in zip(ids, seen.bool(), strict=True)]
         keys = [] if self.memory is None else gather_object(keys_of(output))
-        answers = Answers(rewards=self._rewards, groups=groups, share=share, **whole)
-        found = prepare_groups(self.choices, answers, self.memory, keys)
+        answers = Answers(rewards=self._rewards, groups=groups, **whole)
+        memory = self.memory if mode == "train" else deepcopy(self.memory)  # evaluations move none
+        found = prepare_groups(self.choices, answers, tokens, memory, keys)
         for name, value in found.numbers.items():
             self._metrics[mode][name].append(value)
         self._rollouts += 1

@@ -23,7 +23,7 @@ from torch import Tensor
 from evenflow.bounds import is_right
 from evenflow.objectives import Answers, Balance, Memory, Scores
 from evenflow.objectives.answers import PER_ANSWER
-from evenflow.objectives.groups import group_max, group_size
+from evenflow.objectives.groups import group_max, group_size, shares_of
 from evenflow.objectives.summary import weighted_mean
 
 PREFIX = "evenflow_"
@@ -39,22 +39,27 @@ def hand_over(
     objective: Balance,
     answers: Answers,
     part: Tensor,
+    tokens: Sequence[Sequence[int]] = (),
     memory: Memory | None = None,
     keys: Sequence[str] = (),
 ) -> dict[str, Tensor]:
     """What the worker's loss reads of each answer of a rollout batch, by field, (N,) each.
 
-    `part` (N,): which rows take part; the others belong to no group. `memory` is the objective's,
-    by `keys` (N,) of the questions. log Z of a group is that of the old log-probs.
+    `part` (N,): which rows take part; the others belong to no group, and are no copies. `tokens`
+    (N,) tell copies of an answer, for `duplicates: once`; `memory` is the objective's, by `keys`
+    (N,) of the questions. log Z of a group is that of the old log-probs.
     """
     fields = {GROUPS: torch.where(part, answers.groups, NO_PART)}
     if not part.any():
         return fields
-    mine = objective.prepare(answers[part])
+    rows: list[int] = part.nonzero()[:, 0].tolist()
+    mine = answers[part]
+    if objective.needs.shares:
+        mine = mine.replace(share=shares_of(mine.groups.tolist(), [tokens[row] for row in rows]))
+    mine = objective.prepare(mine)
     if objective.needs.whole_groups:
         mine = objective.estimate(mine.old_logprobs, mine)
     if memory is not None:
-        rows: list[int] = part.nonzero()[:, 0].tolist()
         mine, _ = memory.fill(mine, [keys[row] for row in rows])
     for name in HANDED:
         values = getattr(mine, name)

@@ -11,7 +11,7 @@ from evenflow.objectives import Balance, Setting
 from evenflow.plugins.choices import Head, choose
 
 LOG_Z = ("head", "group", "leave-one-out", "running", "none")
-"""Those that can be had: all but samples of the reference."""
+"""Those that can be had: neither samples of the reference nor a flow at every token."""
 STRATEGIES = ("fsdp", "fsdp2")
 ACTOR = "actor_rollout_ref.actor"
 SECTION = "algorithm.evenflow"

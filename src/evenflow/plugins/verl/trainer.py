@@ -22,7 +22,6 @@ from verl.workers.utils.padding import response_to_nested
 
 from evenflow.errors import UserError
 from evenflow.objectives import Answers, Needs
-from evenflow.objectives.groups import shares_of
 from evenflow.plugins.verl import NAME
 from evenflow.plugins.verl.loss import PREFIX, hand_over, rollout_metrics
 from evenflow.plugins.verl.settings import chosen
@@ -66,11 +65,12 @@ class BalanceTrainer(PPOTrainerSync):
         )
         _require_one_output(batch.keys)
         answers = _answers(data, data.pop("uid").tolist(), self.objective.needs)
+        tokens = [row.tolist() for row in data["responses"].unbind()]
         real = torch.tensor([not tag.get("is_padding", False) for tag in batch.tags])
         unknown = _unknown(data.pop("extra_fields", None), answers.rewards)
         part = real & ~unknown & answers.mask.any(1)
         keys = [_key(row) for row in data["prompts"].unbind()] if self.memory is not None else ()
-        fields: dict[str, Any] = hand_over(self.objective, answers, part, self.memory, keys)
+        fields: dict[str, Any] = hand_over(self.objective, answers, part, tokens, self.memory, keys)
         count = self.config.actor_rollout_ref.rollout.n
         metrics |= rollout_metrics(answers, part, unknown, real, count, self.right)
         signal = fields.get(f"{PREFIX}signal", torch.zeros(len(answers)))
@@ -113,14 +113,12 @@ def _answers(data: TensorDict, uids: list[str], needs: Needs) -> Answers:
 
     numbers = {uid: number for number, uid in enumerate(dict.fromkeys(uids))}
     groups = [numbers[uid] for uid in uids]
-    tokens = [row.tolist() for row in data["responses"].unbind()] if needs.shares else []
     return Answers(
         mask=padded("response_mask").bool(),
         rewards=padded("rm_scores").float().sum(1),
         groups=torch.tensor(groups),
         old_logprobs=padded("old_log_probs").float(),
         ref_logprobs=padded("ref_log_prob").float() if needs.reference else None,
-        share=shares_of(groups, tokens) if needs.shares else None,
     )
 
 

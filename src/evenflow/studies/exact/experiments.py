@@ -14,9 +14,9 @@ from evenflow.studies.exact.training import Run, Settings
 
 ALGORITHMS, FIXED_POINTS = "algorithms", "fixed points"
 
-SINGLE = Problem("single, multimodal, prior", 6, 4, False, "multimodal", True, 5.0, rollouts=420)
-MIXED = Problem("mixed, plateau, prior", 4, 5, True, "plateau", True, 3.0, rollouts=370)
-FREE = Problem("single, unimodal, no prior", 8, 4, False, "unimodal", False, 8.0, rollouts=125)
+SINGLE = Problem("single, multimodal, prior", 6, 4, False, "multimodal", True, 5.0, rollouts=500)
+MIXED = Problem("mixed, plateau, prior", 4, 5, True, "plateau", True, 3.0, rollouts=450)
+FREE = Problem("single, unimodal, no prior", 8, 4, False, "unimodal", False, 8.0, rollouts=200)
 PROBLEMS = (SINGLE, MIXED, FREE)
 """1,296, 1,365 and 4,096 answers a question: every length, shape and prior occurs."""
 
@@ -47,7 +47,7 @@ def full_problems() -> list[Problem]:
     return small + large
 
 
-STUDIED = replace(MIXED, name="fixed points", inverse_temperature=2.0, rollouts=290)
+STUDIED = replace(MIXED, name="fixed points", inverse_temperature=2.0, rollouts=450)
 """The plateau with lengths again, its target less steep: what moves the fixed point shows."""
 
 BASE: dict[str, Any] = {
