@@ -123,7 +123,7 @@ class ExactConfig(Section):
     only: str = ""
     """Only runs with this in "study, problem, algorithm", e.g. tba."""
     rollouts: PositiveInt | None = None
-    """Rollout batches a run; null: the problem's own number, 125 to 900."""
+    """Rollout batches a run; null: the problem's own number, 200 to 900."""
     jobs: Count | None = None
     """Processes at a time, one thread each; null: all cores."""
     output: str = "runs/exact"
