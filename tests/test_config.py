@@ -105,6 +105,9 @@ REFUSED = {
     "model.lora.target_modules=5": "must be a valid list or 'all-linear', not 5",
     "reward.functions={a: b}": "reward.functions: must be a valid number, not 'b'",
     "train.betas=[0.9, 1]": "train.betas: must be less than 1, not 1",
+    "train.betas=[0.9]": "train.betas: must be [number, number], not [0.9]",
+    "train.betas=[0.9, 0.9, 0.9]": "train.betas: must be [number, number], not [0.9, 0.9, 0.9]",
+    "train.betas=null": "train.betas: must be [number, number], not None",
     "log.backends=[aim]": "log.backends: must be 'tensorboard', 'wandb', 'trackio' or 'mlflow',",
     # the objective's own rules
     "objective.log_z=grup": "objective.log_z: must be 'head', 'group', ",
@@ -172,6 +175,9 @@ def test_all_mistakes_are_named_at_once() -> None:
         ("- a\n- b", "recipe.yaml: a recipe is a mapping"),
         ("train: {steps: 1}\ntrain: {epochs: 2}", "'train' stands there twice"),
         ("train:\n", "train: must be a section of fields"),
+        ("train.steps: 2", "train.steps: in a file a section holds its fields, train: {steps: …}"),
+        ("1: 2", "a recipe: fields have names, not 1"),
+        ("train: {1: 2}", "train: fields have names, not 1"),
         (
             "model:\n  path: ???\ndata:\n  train: ???",
             "only you can say: model.path=…, data.train=…",

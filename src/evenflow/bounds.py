@@ -13,6 +13,8 @@ MANY = 10_000_000
 """More of anything that takes memory or time each is a slip of the keyboard."""
 LARGE, SMALL = 1e30, 1e-30
 """Far from the ends of float32, in which the arithmetic is done."""
+LARGEST_REWARD = 1e18
+"""Its square, added up over a batch, is within float32; beyond it a reward counts as unknown."""
 COLDEST, HOTTEST = 1e-6, 1e6
 """Temperatures by which logits can be divided in float32."""
 

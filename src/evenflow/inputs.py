@@ -100,7 +100,9 @@ def parse_json(text: str, place: str) -> Any:
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if "\n" in text.strip() else ""
         where = f"{line}column {error.colno}"
-        raise UserError(f"{place}: is not JSON ({where}): {error.msg}") from None
+        raise UserError(
+            f"{place}: is not JSON ({where}): {error.msg.removesuffix(' at')}"
+        ) from None
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits; brackets
         raise UserError(f"{place}: is not JSON that can be read: {error}") from None
     if not is_shallow(value):

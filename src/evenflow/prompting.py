@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from string import Formatter
 from typing import Any
 
 from evenflow.errors import UserError
@@ -114,8 +115,20 @@ def fill(template: str, row: Row, number: int, field: str) -> str:
             "{prompt} where the question belongs"
         )
     try:
+        columns = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+        if not columns:
+            raise UserError(
+                f"{field}: names no column, so that every prompt would be the same text; write "
+                "{prompt} where the question belongs"
+            )
+        if hidden := [name for name in columns if "." in name.partition("[")[0]]:
+            raise UserError(
+                f"{field}: {{{hidden[0]}}} is no column; columns are written as {{name}}"
+            )
         with bounded(SLOWEST, LARGEST):
             text = template.format_map(row)
+    except UserError:
+        raise
     except KeyError as error:
         raise UserError(
             f"row {number} has no column {error.args[0]!r}, which {field} names; "
@@ -151,7 +164,7 @@ def encode(
 
 
 def _encode(text: str, tokenizer: Any) -> list[int]:
-    ids = list(tokenizer(text).input_ids)
+    ids = list(tokenizer(text, verbose=False).input_ids)  # too long is for us to say
     # Text that was rendered for a chat brings its begin token: the tokenizer's own is one too many.
     begin = tokenizer.bos_token_id
     if begin is not None and ids[:2] == [begin, begin] and text.startswith(tokenizer.bos_token):

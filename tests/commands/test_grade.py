@@ -120,3 +120,14 @@ def test_what_is_no_file_is_not_replaced(name, tmp_path, capsys):
     assert "is not a regular file; name another (output=… or --out)" in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "to_null").is_symlink()
+
+
+@pytest.mark.parametrize("mark", [7, "<hm>"])
+def test_a_mark_that_opens_no_thought_names_its_line(
+    mark: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"response": "1", "gold": "1"}, {"response": "1", "gold": "1", "opened_thought": mark}]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["grade", str(file), "--kind", "math", "--out", str(tmp_path / "out.jsonl")]) == 2
+    assert f"rows.jsonl, line 2: opened_thought: {mark!r} opens no" in capsys.readouterr().err

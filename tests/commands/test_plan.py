@@ -107,6 +107,16 @@ def test_several_gpus_share_a_run_by_verl(seven: Path, capsys: pytest.CaptureFix
     )
 
 
+def test_more_tokens_than_the_model_has_positions_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    room = 128 - 100
+    fits = said(capsys, COUNTDOWN, f"rollout.max_completion_length={room}", "--prompt=100")
+    assert "take care" not in fits
+    over = said(capsys, COUNTDOWN, f"rollout.max_completion_length={room + 1}", "--prompt=100")
+    assert "more than the model's 128 positions: train refuses" in over["take care"]
+
+
 def test_what_the_questions_are_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(capsys, COUNTDOWN, "data.train_questions=50", "--device=cpu")
     assert "(of 50 questions)" in lines["a step"]

@@ -170,3 +170,21 @@ def test_ctrl_c_ends_watching_with_a_page_that_stays(
         with pytest.raises(SystemExit):
             main(["report", str(run), "--watch", value])
     assert "give seconds from 0.5" in capsys.readouterr().err
+
+
+def test_a_run_without_scores_makes_no_set_of_questions(training_run: Make) -> None:
+    known, bare = training_run("known"), training_run("bare")
+    (bare / "summary.json").write_text(json.dumps({"steps": 4}))
+    rows = [json.loads(line) for line in (bare / "metrics.jsonl").read_text().splitlines()]
+    kept = [{k: v for k, v in row.items() if not k.startswith("test/")} for row in rows]
+    (bare / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    (part,) = final_table([read_run(bare), read_run(known)])["sets"]
+    assert [row["run"] for row in part["rows"]] == [1, 0]
+
+
+def test_a_result_of_something_else_costs_itself(evaluation: Make) -> None:
+    folder = evaluation()
+    (folder / "result.json").write_text(json.dumps({"metrics": 3, "benchmark": ["x"]}))
+    run = read_run(folder)
+    assert benchmark_table([run]) == []
+    assert any("result.json is not of evenflow eval" in note for note in run.notes)

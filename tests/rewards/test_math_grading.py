@@ -251,3 +251,10 @@ def test_answer_of_another_question_is_wrong(name):
     assert len(rows) > 0.9 * len(answers) - 3
     found = list(grade_rows(rows))
     assert [(r, v) for r, v in zip(rows, found, strict=True) if v[0] != "wrong"] == []
+
+
+def test_what_is_unknown_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    values = math(["\\boxed{1}"] * 3, answer=[None, "", "1"])
+    assert [value == value for value in values] == [False, False, True]
+    said = "unknown verdicts, 2 of 3: the gold is no text but NoneType (1), the gold is empty (1)"
+    assert said in caplog.text

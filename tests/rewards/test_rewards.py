@@ -148,8 +148,18 @@ def test_a_number_that_no_float_holds_is_unknown(value, caplog):
     assert "for answer 1 of 2; such values, 1 in this call, count as unknown" in caplog.text
 
 
+@pytest.mark.parametrize("weight", [1.0, -1.0])
+def test_what_float32_cannot_compute_with_is_unknown(weight, caplog):
+    """Its square, or the sum of a batch, would be infinite."""
+    with caplog.at_level(logging.WARNING):
+        result = score(("f", lambda completions: [1e300, 1e18], weight))
+    same(result.total, [None, weight * 1e18])
+    assert "the reward 'f' gave 1e+300 for answer 1 of 2" in caplog.text
+
+
 def test_a_sum_that_no_float_holds_is_unknown():
     same(score(("f", lambda completions: [1e308, 1.0], 1e10)).total, [None, 1e10])
+    same(score(("f", lambda completions: [1e18, 1.0], 1e10)).total, [None, 1e10])
 
 
 # --- what functions do to what they are given -------------------------------------------------

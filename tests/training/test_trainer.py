@@ -252,6 +252,14 @@ def test_evaluation_samples_and_summary(recipe: Make, tmp_path: Path) -> None:
     assert math.isclose(summary["answers"], 4 * 16)
 
 
+def test_a_run_that_fails_at_once_does_not_take_latest(recipe: Make, tmp_path: Path) -> None:
+    good = Trainer(recipe("train.steps=1", f"output={tmp_path}/good")).run()
+    failing = "reward.functions={tests.training.rewards:raises: 1.0}"
+    with pytest.raises(UserError):
+        Trainer(recipe("train.steps=1", f"output={tmp_path}/bad", failing)).run()
+    assert (tmp_path / "latest").resolve() == good.folder.resolve()
+
+
 def test_only_the_last_checkpoints_are_kept(recipe: Make) -> None:
     folder = train(recipe("checkpoint.every=1", "checkpoint.keep=2"))
     kept = [path.name for path in checkpoints.checkpoints(folder.parent)]

@@ -69,7 +69,7 @@ def parse(words: Sequence[str]) -> Request:
         values |= {"overrides": kept | changes}
     study = check(CompareConfig, values)
     folder = study.output or f"runs/compare-{Path(file or study.recipe).stem}"
-    return Request(study, shlex.join(["evenflow", "compare", *words]), Path(folder))
+    return Request(study, shlex.join(["evenflow", "compare", *words]), Path(folder).expanduser())
 
 
 def run(options: Namespace) -> None:

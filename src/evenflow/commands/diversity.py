@@ -53,7 +53,7 @@ def run(options: Namespace) -> None:
     if not files:
         raise UserError("diversity needs a file of answers, e.g. runs/latest/samples.jsonl")
     config = load(DiversityConfig, None, settings)
-    places = outputs(files, None if config.output is None else Path(config.output))
+    places = outputs(files, None if config.output is None else Path(config.output).expanduser())
     cache = None if config.judge.cache is None else file_at(Path(config.judge.cache))
     canonical = canonical_by(config)
     contents = [questions_of(path, config, canonical) for path in files]

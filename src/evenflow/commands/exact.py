@@ -51,8 +51,8 @@ def run(options: Namespace) -> None:
     ]
     if not runs:
         raise UserError(f"only: no run has {config.only!r} in its study, problem or algorithm")
-    output = Path(config.output)
-    page = Path(config.page) if config.page else output / "exact.md"
+    output = Path(config.output).expanduser()
+    page = Path(config.page).expanduser() if config.page else output / "exact.md"
     folder = output / "results"
     file_at(page)
     run_all(runs, folder, config.jobs or cores())

@@ -52,7 +52,7 @@ def run(options: Namespace) -> None:
     for name in ("gemm", "copy", "prompt", "answer", "gpus"):
         value = getattr(options, name)
         if value is not None and not 0 < value < 1e9:
-            raise UserError(f"--{name}: must be above 0, got {value:g}")
+            raise UserError(f"--{name}: must be above 0 and below 1e9, got {value:g}")
     config = from_checkpoint(load_recipe(recipe, settings))
     set_threads(config)
     device = chosen(options, config)
@@ -122,6 +122,13 @@ def rows(
     yield "memory", f"about {sum(found.memory.values()) / GIB:.2f} GiB ({parts})"
     room = f"{found.room / GIB:.1f} GiB to be had"
     yield "fits", f"yes, {room}" if found.remedy is None else f"no, {room}: {found.remedy}"
+    longest, limit = lengths.longest + work.limit, found.positions
+    if limit is not None and longest > limit:
+        together = f"a prompt of {lengths.longest:,} tokens and an answer of {work.limit:,}"
+        yield (
+            "take care",
+            f"{together} are more than the model's {limit:,} positions: train refuses",
+        )
 
 
 def sharded(

@@ -73,11 +73,15 @@ def run(options: Namespace) -> None:
         raise UserError(f"standard input: is not UTF-8 text: {error}") from None
     if not questions:
         raise UserError("no question: give --prompt TEXT, or lines on standard input")
+    if not all(question.strip() for question in questions):
+        raise UserError("--prompt: is empty")
     tokenizer = load_tokenizer(path)
     model: Any = load_model(path, torch.float32).to(choose_device(options.device))
     recipe = recipe_of(options.model)  # questions are put, and answers ended, as in training
     data = recipe.data if recipe else DataConfig()
     chat = speaks_in_chat(options.model, tokenizer, options.chat)
+    if options.chat and data.chat_template == "auto" and not tokenizer.chat_template:
+        raise UserError("--chat: the model's tokenizer has no chat template; take --no-chat")
     data = data.model_copy(update={"chat": chat, "max_prompt_length": sys.maxsize})
     prompts = tokenize(
         [{data.prompt_column: question} for question in questions],

@@ -42,7 +42,6 @@ FREE = (
     "rollout.gpu_share",
     "reward.timeout",
     "model.logprob_chunk",
-    "output",
 )
 
 

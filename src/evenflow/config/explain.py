@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+OF_PAIRS = ("missing", "too_long", "tuple_type")
+"""Mistakes in a list of fixed length that are the whole list's."""
 LONGEST = 120
 """Characters of what was given that are shown."""
 
@@ -19,11 +21,15 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
     for problem in error.errors():
         section, names = _place(kind, [str(part) for part in problem["loc"]])
         field = prefix + ".".join(names)
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] == "invalid_key":
+            lines.append(f"{field or 'a recipe'}: fields have names, not {problem['input']!r}")
+        elif problem["type"] == "extra_forbidden":
             path = "".join(f"{name}." for name in names)
             everywhere = [name for name, *_ in fields(kind)]
             unknown = str(problem["loc"][-1])
             lines.append(no_field(prefix + path, unknown, section.model_fields, everywhere))
+        elif problem["type"] in OF_PAIRS and (pair := _pair_in(section, names)):
+            lines.append(f"{field}: must be {pair}, not {_cut(repr(problem['input']))}")
         elif problem["type"] == "missing":
             # Of a section that is missing, what it must have.
             inner = () if names[-1] in section.model_fields else section.model_fields.items()
@@ -39,6 +45,8 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
         else:
             message, given = problem["msg"].removeprefix("Input should be "), problem["input"]
             start, end = f"{field}: must be ", f", not {_cut(repr(given))}"
+            if lines and lines[-1] == f"{start}{message}{end}":
+                continue
             if lines and lines[-1].startswith(start) and lines[-1].endswith(end):
                 lines[-1] = f"{lines[-1].removesuffix(end)} or {message}{end}"  # of a union
             else:
@@ -51,6 +59,9 @@ def no_field(
 ) -> str:
     """The sentence on a field that there is not, in a section with these; `everywhere` are the
     dotted names of all fields, of which one may have been meant."""
+    if prefix + unknown in (everywhere := list(everywhere)):
+        section, _, field = unknown.rpartition(".")
+        return f"{prefix}{unknown}: in a file a section holds its fields, {section}: {{{field}: …}}"
     unknown, known = _cut(unknown), list(known)
     close = [f"{prefix}{name}" for name in difflib.get_close_matches(unknown, known, n=1)]
     leaves = {name: name.rpartition(".")[2] for name in everywhere}
@@ -78,6 +89,14 @@ def _place(kind: type[BaseModel], path: list[str]) -> tuple[type[BaseModel], lis
             break
         kind = inner
     return kind, names
+
+
+def _pair_in(section: type[BaseModel], names: list[str]) -> str | None:
+    """The type of the field at the end of a path if it is of several numbers, each with its place:
+    then what is wrong is said of the whole."""
+    field = section.model_fields.get(names[-1]) if names else None
+    is_pair = field is not None and get_origin(field.annotation) is tuple
+    return type_name(field.annotation) if field is not None and is_pair else None
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -37,7 +37,10 @@ def each_once(folders: Sequence[Path]) -> tuple[list[Path], list[str]]:
 def expanded(folder: Path) -> Iterator[Path]:
     """The folder itself, or the runs of a comparison."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder")
+        is_file = folder.is_file()
+        raise UserError(
+            f"{folder}: {'is a file, no folder' if is_file else 'there is no such folder'}"
+        )
     if holds(folder, (*TRAINING, *EVALUATION)):
         yield folder
         return

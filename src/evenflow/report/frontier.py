@@ -37,7 +37,7 @@ def frontiers(runs: Sequence[Run], every: Sequence[Variant]) -> list[dict[str, A
                 for d in dials(every)
                 if there >= {r for v in d["variants"] for r in every[v].runs}
             ]
-            title = set_title(runs[inside[0]])
+            title = set_title(runs[paths[0]["run"]])
             charts.append({"title": title, "measures": measures, "paths": paths, "dials": turned})
     return charts
 

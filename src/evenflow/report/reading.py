@@ -173,6 +173,9 @@ def measured(path: Path | None, notes: list[str]) -> dict[str, float]:
 def _evaluation(folder: Path) -> Run:
     run = Run(folder.name, "evaluation", folder)
     run.result = mapping(folder / "result.json", run.notes, "its scores are not shown")
+    if run.result and not isinstance(run.result.get("benchmark"), str):
+        run.notes.append("result.json is not of evenflow eval (no benchmark): no scores are shown")
+        run.result = {}
     loss = "there are no answers of it to show"
     run.answers = lines(folder / "answers.jsonl", ANSWERS, run.notes, loss)
     run.diversity = _diversity(folder, run.notes)

@@ -13,16 +13,23 @@ from evenflow.report.scored import measurements
 def question_sets(runs: Sequence[Run]) -> list[int]:
     """For each run the number of its set of held-out questions: the same number, the same set.
 
-    By what the runs read, where each of them has kept a mark of it; else by their settings.
+    By what the runs read, where each of them has kept a mark of it; else by their settings. A run
+    without scores makes no set of its own; an evaluation has -1.
     """
     marks = [None if measurements(run.folder) else mark_of(run) for run in runs]
-    trained = [i for i, run in enumerate(runs) if run.kind == "training"]
+    trained = [i for i, run in enumerate(runs) if run.kind == "training" and scored(run)]
     known = all(marks[i] for i in trained)
     numbers: dict[Any, int] = {}
     keys = [marks[i] if known else settings_key(run) for i, run in enumerate(runs)]
     return [
-        numbers.setdefault(keys[i], len(numbers)) if i in trained else -1 for i in range(len(runs))
+        numbers.setdefault(keys[i], len(numbers)) if i in trained else -(run.kind == "evaluation")
+        for i, run in enumerate(runs)
     ]
+
+
+def scored(run: Run) -> bool:
+    """Whether a training run has scores on held-out questions."""
+    return bool(run.before or run.after)
 
 
 def mark_of(run: Run) -> str | None:

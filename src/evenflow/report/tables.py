@@ -10,7 +10,7 @@ from evenflow.report.reading import Run
 from evenflow.report.rows import power
 from evenflow.report.scored import interval_of, of_answers
 from evenflow.report.series import phases
-from evenflow.report.sets import question_sets, set_title
+from evenflow.report.sets import question_sets, scored, set_title
 from evenflow.run.console import duration
 
 SCORES = {
@@ -49,6 +49,7 @@ def final_table(runs: list[Run]) -> dict[str, Any]:
     `sets`: runs that were scored on the same questions, for only those compare.
     """
     rows = [(index, run) for index, run in enumerate(runs) if run.kind == "training"]
+    rows.sort(key=lambda row: not scored(row[1]))
     names = [n for n in SCORES if any(n in run.after or n in run.before for _, run in rows)]
     sets: dict[int, dict[str, Any]] = {}
     numbers = question_sets(runs)

@@ -22,6 +22,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from evenflow.bounds import LARGEST_REWARD
 from evenflow.errors import UserError
 from evenflow.imports import raised
 from evenflow.rewards.returned import numbers_of
@@ -149,13 +150,13 @@ class Rewards:
         total, parts = [NAN] * len(prompts), {}
         for name, _, weight in self.functions:
             values = returned[name]
-            parts[name] = [v if v is not None and math.isfinite(v) else NAN for v in values]
+            parts[name] = [v if v is not None and _usable(v) else NAN for v in values]
             for at, value in enumerate(values):
                 if value is None:
                     continue
                 applied[at] = True
                 total[at] = weight * value + (0.0 if math.isnan(total[at]) else total[at])
-                known[at] &= math.isfinite(value) and math.isfinite(total[at])
+                known[at] &= _usable(value) and _usable(total[at])
         totals = [t if k else NAN for t, k in zip(total, known, strict=True)]
         return RewardResult(totals, parts, applied)
 
@@ -288,8 +289,13 @@ def accepted(name: str, function: Callable, offered: dict[str, Any]) -> dict[str
     return {key: value for key, value in offered.items() if key in taken}
 
 
+def _usable(value: float) -> bool:
+    """A number, and none beyond what can be computed with."""
+    return abs(value) <= LARGEST_REWARD
+
+
 def _report_unknown(name: str, values: list[float | None]) -> None:
-    bad = [at for at, v in enumerate(values, 1) if v is not None and not math.isfinite(v)]
+    bad = [at for at, v in enumerate(values, 1) if v is not None and not _usable(v)]
     if bad:
         place = f"answer {bad[0]} of {len(values)}"
         text = "the reward %r gave %s for %s; such values, %d in this call, count as unknown"

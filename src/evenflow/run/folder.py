@@ -32,8 +32,9 @@ def run_folder(output: str | None, name: str, base: Path | None = None) -> Path:
     base = Path.cwd() if base is None else base
     if output is None:
         return new_folder(name, base)
-    make_folder(base / output)
-    return base / output
+    folder = base / Path(output).expanduser()
+    make_folder(folder)
+    return folder
 
 
 @contextmanager

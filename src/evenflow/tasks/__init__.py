@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, get_type_hints
+from typing import Any, Protocol, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -63,14 +64,23 @@ def get_task(name: str, options: dict[str, Any]) -> Task:
     names what is wrong."""
     kind = load_object(TASKS.get(name, name), "data.task", TASKS)
     types = get_type_hints(kind.__init__)
+    known = inspect.signature(kind).parameters
+    anything = any(p.kind is p.VAR_KEYWORD for p in known.values())
     checked = {}
     for option, value in options.items():
+        if option not in known and not anything:
+            listed = ", ".join(known) or "none"
+            raise UserError(f"data.task_options: there is no {option!r}; there are: {listed}")
         try:
             checked[option] = TypeAdapter(types.get(option, Any)).validate_python(value)
         except ValidationError as error:
             problem = error.errors()[0]
+            message = problem["msg"].removeprefix("Input should be ")
+            whole = not problem["loc"] or problem["type"] == "missing"
+            if whole and get_origin(types.get(option)) is tuple:
+                message = f"a list of {len(get_args(types[option]))}"
             raise UserError(
-                f"data.task_options: {option}: {problem['msg']}, not {problem['input']!r:.100}"
+                f"data.task_options: {option}: must be {message}, not {problem['input']!r:.100}"
             ) from None
     try:
         task = kind(**checked)

@@ -116,10 +116,17 @@ def read_rows(
     elif training and data.train is not None:
         train = load_rows(data.train, data.train_split)[: data.train_questions]
     if given is None and (not training or config.evaluation.every):
+        there = []
         if task is not None:
-            test = rows_of(task, "test", skip + held_out)[skip:]
+            there = rows_of(task, "test", skip + held_out)
         elif data.test is not None:
-            test = load_rows(data.test, data.test_split)[skip : skip + held_out]
+            there = load_rows(data.test, data.test_split)
+        test = there[skip : skip + held_out]
+        if there and not test:
+            raise UserError(
+                f"evaluation.skip: after the first {skip:,} no held-out question is left of "
+                f"{len(there):,}"
+            )
     return train, test, task
 
 

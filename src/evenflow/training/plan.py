@@ -13,6 +13,7 @@ from evenflow.config.effect import needs_reference
 from evenflow.objectives.partition import PartitionHead
 from evenflow.policy.critic import Critic
 from evenflow.policy.loading import load_tokenizer, resolve
+from evenflow.policy.reach import reach
 from evenflow.policy.shape import Shape, adapter_size, empty_model, shape_of
 from evenflow.rollout.embedded.engine import is_static
 from evenflow.training.build import load_questions
@@ -52,6 +53,8 @@ class Plan:
     """Bytes that these may be."""
     remedy: str | None
     """What to do where they are more."""
+    positions: int | None
+    """The longest sequence that the model can read."""
 
     @property
     def seconds(self) -> float:
@@ -126,6 +129,7 @@ def plan(
         memory=memory,
         room=room,
         remedy=too_much(memory, room, adapter=lora is not None),
+        positions=reach(model, [lengths.longest]),
     )
 
 

@@ -164,9 +164,8 @@ class Trainer:
     def run(self) -> Result:
         """Train to the end, or until interrupted."""
         config = self.config
-        batch = config.rollout.questions * config.rollout.num_generations
+        batch, before = config.rollout.questions * config.rollout.num_generations, self.step
         total = min(config.train.steps, (config.train.answers or sys.maxsize) // batch)
-        point_latest(self.folder)
         show_rows(
             f"evenflow train: {config.algorithm}",
             [
@@ -192,6 +191,8 @@ class Trainer:
                 self._begin(log, display)
                 while not (self.done or self.stopping or interrupt.requested):
                     self._step(display)
+                    if self.step == before + 1:  # a run that fails at once takes it from no other
+                        point_latest(self.folder)
                     if self.done or interrupt.requested or self._every(config.checkpoint.every):
                         self._save()
                     self._report(log, display, evaluate=self.done or not interrupt.requested)

@@ -93,8 +93,10 @@ def find(config: BenchmarkConfig) -> tuple[str, Benchmark, str | None]:
         return Path(asked).name.split(".")[0], of_file(config.grader), config.data or asked
     known = [*BENCHMARKS, *TASKS]
     close = difflib.get_close_matches(asked, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-    raise UserError(f"benchmark: there is no {asked!r}; {hint} Your own questions: a .jsonl file")
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)};"
+    raise UserError(
+        f"benchmark: there is no {asked!r}; {hint} your own questions are a .jsonl file"
+    )
 
 
 def is_file(source: str) -> bool:
@@ -202,6 +204,8 @@ def first(row: Row, columns: Sequence[str], place: str, field: str) -> Any:
     for column in columns:
         if row.get(column) is not None:
             return row[column]
+    if empty := [column for column in columns if column in row]:
+        raise UserError(f"{place}: column {empty[0]!r} is empty (null); see {field}")
     raise UserError(
         f"{place}: has none of the columns {', '.join(columns)}; name one with {field}; there are: "
         f"{', '.join(map(str, row))}"

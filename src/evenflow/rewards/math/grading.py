@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple
@@ -24,6 +25,7 @@ AHEAD = 512
 LIMIT = 40.0
 """Seconds for a batch of rewards: less than the trainer waits (`reward.timeout`), or a few dozen
 answers that hang would make all others late."""
+LOG = logging.getLogger("evenflow.rewards")
 NAN = float("nan")
 
 
@@ -84,7 +86,11 @@ def rewards(
     right, wrong = values
     score = {"right": right, "wrong": wrong, "unknown": NAN}
     pairs = zip(answers, golds, strict=True)
-    return [score[found.verdict] for found in verdicts(pairs, preset, limit=LIMIT)]
+    found = list(verdicts(pairs, preset, limit=LIMIT))
+    if reasons := Counter(each.reason for each in found if each.verdict == "unknown"):
+        listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
+        LOG.warning("unknown verdicts, %d of %d: %s", reasons.total(), len(found), listed)
+    return [score[each.verdict] for each in found]
 
 
 class _Pending(NamedTuple):
