@@ -58,7 +58,7 @@ def hangs(completions: list[str], **_: Any) -> list[float]:
 
 
 def huge(completions: list[str], **_: Any) -> list[float]:
-    return [1e38 * (-1) ** i for i, _ in enumerate(completions)]
+    return [1e18 * (-1) ** i for i, _ in enumerate(completions)]
 
 
 def spoils(prompts: list[Any], completions: list[str], **columns: Any) -> list[float]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from evenflow.errors import UserError
 from evenflow.inputs import json_rows
-from evenflow.rewards.thoughts import ENDS, MARKS
 from evenflow.run.files import appearing, file_at, json_line, writing
 
 HELP = "verdicts on a file of responses: math or code"
@@ -98,6 +97,8 @@ def _row(row: dict[str, Any], fields: tuple[str, ...], place: str) -> dict[str, 
     response = row["response"]
     if not isinstance(response, str) and not _is_chat(response):
         raise UserError(f"{place}: response must be text or chat messages")
+    from evenflow.rewards.thoughts import ENDS, MARKS
+
     mark = row.get("opened_thought")
     if mark is not None and not (isinstance(mark, str) and (not mark or mark.lower() in ENDS)):
         raise UserError(

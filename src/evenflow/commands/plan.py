@@ -52,7 +52,8 @@ def run(options: Namespace) -> None:
     for name in ("gemm", "copy", "prompt", "answer", "gpus"):
         value = getattr(options, name)
         if value is not None and not 0 < value < 1e9:
-            raise UserError(f"--{name}: must be above 0 and below 1e9, got {value:g}")
+            bound = "below 1e9" if value > 0 else "above 0"
+            raise UserError(f"--{name}: must be {bound}, got {value:g}")
     config = from_checkpoint(load_recipe(recipe, settings))
     set_threads(config)
     device = chosen(options, config)

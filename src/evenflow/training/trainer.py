@@ -246,8 +246,7 @@ class Trainer:
             found = self._evaluate(display)
             if self.saved == self.step:
                 self._write_card()
-        rows, of_each = (found.rows, found.by_question) if found else ([], {})
-        log.log(self.step, self.row, rows, of_each)
+        log.log(self.step, self.row, *((found.rows, found.by_question) if found else ([], {})))
         if self.done:  # dropped answers end a run before its last step
             display.total = self.step
         display.update(self.step, shown(self.row))
