@@ -56,7 +56,7 @@ def prepare_groups(
     rows, total = {"groups": answers.groups}, 0.0
     if bool(counts.any()):
         index = counts.nonzero()[:, 0]
-        places = index.tolist()
+        places: list[int] = index.tolist()
         known = answers[index]
         if choices.needs.shares:
             share = shares_of(known.groups.tolist(), [tokens[i] for i in places])
