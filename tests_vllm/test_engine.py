@@ -135,6 +135,17 @@ def test_the_same_seed_gives_the_same_answers(
     assert len({tuple(answer) for answers in once.values() for answer in answers}) > 6
 
 
+def test_more_prompts_than_are_read_at_once(tokenizer: Any) -> None:
+    """Prompts in pieces would ask a CPU's random numbers for what only a GPU's have."""
+    rows = rows_of(get_task("countdown", {}), "test", 64)
+    prompts = tokenize(rows, tokenizer, DataConfig(task="countdown"), None)
+    engine = VllmEngine(tokenizer, 1024)
+    engine.update(policy_of("tied"), 0)
+    groups = list(sample(engine, prompts, 16, Sampling(2), seed=0, vocabulary=len(tokenizer)))
+    assert sum(len(group.answers) for group in groups) == 1024
+    engine.llm = None
+
+
 def settings(folder: Path, *more: str) -> list[str]:
     return [
         *("data.task=countdown", "device=cpu", "threads=1", f"output={folder}"),
