@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from string import Formatter
 from typing import Any
 
@@ -107,6 +108,19 @@ def source_prompt(row: Row, column: str, number: int) -> str | Messages:
     return prompt
 
 
+@cache
+def require_columns(template: str, field: str) -> None:
+    """Refuse a template that names no column, or what a column has inside."""
+    columns = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    if not columns:
+        raise UserError(
+            f"{field}: names no column, so that every prompt would be the same text; write "
+            "{prompt} where the question belongs"
+        )
+    if hidden := [name for name in columns if "." in name.partition("[")[0]]:
+        raise UserError(f"{field}: {{{hidden[0]}}} is no column; columns are written as {{name}}")
+
+
 def fill(template: str, row: Row, number: int, field: str) -> str:
     """The template with a row's columns; UserError that names its field."""
     if not template.strip():
@@ -115,16 +129,7 @@ def fill(template: str, row: Row, number: int, field: str) -> str:
             "{prompt} where the question belongs"
         )
     try:
-        columns = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
-        if not columns:
-            raise UserError(
-                f"{field}: names no column, so that every prompt would be the same text; write "
-                "{prompt} where the question belongs"
-            )
-        if hidden := [name for name in columns if "." in name.partition("[")[0]]:
-            raise UserError(
-                f"{field}: {{{hidden[0]}}} is no column; columns are written as {{name}}"
-            )
+        require_columns(template, field)
         with bounded(SLOWEST, LARGEST):
             text = template.format_map(row)
     except UserError:

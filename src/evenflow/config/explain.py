@@ -95,8 +95,8 @@ def _pair_in(section: type[BaseModel], names: list[str]) -> str | None:
     """The type of the field at the end of a path if it is of several numbers, each with its place:
     then what is wrong is said of the whole."""
     field = section.model_fields.get(names[-1]) if names else None
-    is_pair = field is not None and get_origin(field.annotation) is tuple
-    return type_name(field.annotation) if field is not None and is_pair else None
+    annotation = None if field is None else field.annotation
+    return type_name(annotation) if get_origin(annotation) is tuple else None
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

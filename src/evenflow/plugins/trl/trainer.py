@@ -121,7 +121,8 @@ class FlowRLTrainer(GRPOTrainer):
         ids, seen = whole.pop("ids"), whole.pop("seen")
         size = self.num_generations if mode == "train" else self.num_generations_eval
         groups = torch.arange(len(ids), device=ids.device) // size
-        tokens = [row[own].tolist() for row, own in zip(ids, seen.bool(), strict=True)]
+        rows_of = zip(ids, seen.bool(), strict=True) if self.needs.shares else ()
+        tokens = [row[own].tolist() for row, own in rows_of]
         keys = [] if self.memory is None else gather_object(keys_of(output))
         answers = Answers(rewards=self._rewards, groups=groups, **whole)
         memory = self.memory if mode == "train" else deepcopy(self.memory)  # evaluations move none

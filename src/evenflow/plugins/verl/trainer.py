@@ -65,7 +65,8 @@ class BalanceTrainer(PPOTrainerSync):
         )
         _require_one_output(batch.keys)
         answers = _answers(data, data.pop("uid").tolist(), self.objective.needs)
-        tokens = [row.tolist() for row in data["responses"].unbind()]
+        shares = self.objective.needs.shares
+        tokens = [row.tolist() for row in data["responses"].unbind()] if shares else ()
         real = torch.tensor([not tag.get("is_padding", False) for tag in batch.tags])
         unknown = _unknown(data.pop("extra_fields", None), answers.rewards)
         part = real & ~unknown & answers.mask.any(1)
