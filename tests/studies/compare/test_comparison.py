@@ -238,7 +238,7 @@ def test_answers_that_nobody_can_list(small: str, tmp_path: Path, calls: Calls) 
         (["evaluation.top_p=0.9"], "leave top_p at 1"),
         (["evaluation.temperature=0.0"], "the temperature above 0"),
         (["ood=far"], "ood: must be a valid dictionary or 'none', not 'far'"),
-        (["ood={far: {target: 3}}"], "unexpected keyword argument 'target'"),
+        (["ood={far: {target: 3}}"], "data.task_options: there is no 'target'; there are: numbers"),
         (["ood_questions=100000"], "fewer than the 100000 asked for"),
         (["evaluation.questions=100000"], "fewer than the 100000 asked for"),
     ],
