@@ -1,12 +1,12 @@
 """Accuracy against diversity as curves: what docs/results/frontiers.md shows of the two studies.
 
-    evenflow compare benchmarks/frontiers/countdown.yaml     the runs (and programs.yaml)
+    evenflow compare benchmarks/frontiers/countdown.yaml     the runs (and programs, field)
     python benchmarks/limits.py countdown                    teachers that know the answers
     python benchmarks/frontiers.py                           the page's tables and picture
 
-A study's folder is runs/frontiers-<task>. What its frontier.csv holds is put among the rows of
-docs/results/frontiers_<task>.csv, of which tables and picture are made: a study may grow run by run
-and machine by machine.
+A study's folder is runs/frontiers-<study>. What its frontier.csv holds is put among the rows of
+docs/results/frontiers_<study>.csv, of which tables and picture are made: a study may grow run by
+run and machine by machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import re
 from pathlib import Path
 from statistics import fmean
 
-from evenflow.studies.compare.frontier import MEASURES, Frontiers, Point, at, to_markdown
+from evenflow.studies.compare.frontier import MEASURES, Frontiers, Point, at, stops, to_markdown
+from evenflow.studies.compare.tables import code
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -34,13 +35,38 @@ TEACHERS = {"slips": "-.", "marks": ":", "mass": "--"}
 STEPS = 80
 
 
-def collect(task: str) -> None:
-    """The points of the finished runs among those that are known, and the tables of all."""
-    new = ROOT / "runs" / f"frontiers-{task}" / "frontier.csv"
-    path = RESULTS / f"frontiers_{task}.csv"
+def collect(study: str) -> Frontiers:
+    """The points of the finished runs among those that are known."""
+    new = ROOT / "runs" / f"frontiers-{study}" / "frontier.csv"
+    path = RESULTS / f"frontiers_{study}.csv"
     if new.is_file():
         path.write_text(merged(path.read_text() if path.is_file() else "", new.read_text()))
-    put(task, to_markdown(load(path)).partition("\n")[2].strip())
+    return load(path)
+
+
+def field(study: Frontiers, more: Frontiers, seed: int = 0) -> str:
+    """A row a curve of both, of one seed: at equal accuracy, and how far it goes."""
+    shared = study.shared("effective_solutions")
+    if shared is None:
+        raise SystemExit("no accuracy above the base model's is reached by all curves")
+    accuracies = stops(shared)
+    late = accuracies[2]
+    heads = [f"at {100 * accuracy:.1f} %" for accuracy in accuracies]
+    heads += [f"{SHOWN[key]}, {100 * late:.1f} %" for key in ("distinct@16", "pass@16")]
+    lines = [["algorithm", "values", *heads, "highest accuracy"]]
+    lines.append(["---"] + ["---:"] * (len(lines[0]) - 1))
+    for found in (study, more):
+        for label, points in found.points.items():
+            cells = [found.at(label, "effective_solutions", each).get(seed) for each in accuracies]
+            cells += [found.at(label, "distinct@16", late).get(seed)]
+            shown = ["–" if cell is None else f"{cell:.2f}" for cell in cells]
+            passed = found.at(label, "pass@16", late).get(seed)
+            shown += ["–" if passed is None else f"{100 * passed:.1f}"]
+            own = [point for point in points if point.seed == seed]
+            values = len({point.variant for point in own})
+            highest = max(point.accuracy for point in own)
+            lines.append([code(label), str(values), *shown, f"{100 * highest:.1f} %"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def merged(old: str, new: str) -> str:
@@ -168,7 +194,9 @@ def teach(panel, rows: list[dict[str, str]], measure: str, factor: float) -> Non
 
 
 if __name__ == "__main__":
-    for task in TASKS:
-        collect(task)
+    studies = {task: collect(task) for task in TASKS}
+    for task, found in studies.items():
+        put(task, to_markdown(found).partition("\n")[2].strip())
+    put("field", field(studies["programs"], collect("field")))
     put("limits", limits())
     draw()

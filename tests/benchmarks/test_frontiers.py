@@ -37,3 +37,27 @@ def test_a_study_adds_its_runs_and_takes_the_place_of_their_like(
     assert found.baseline == "grpo"
     assert found.seeds("grpo") == [0, 1]
     assert found.points["tba"][0].variant == "tba:a=1,2"
+
+
+def test_the_field_is_held_against_one_seed_of_the_study(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    frontiers = importlib.import_module("frontiers")
+    (tmp_path / "study.csv").write_text(OLD)
+    (tmp_path / "field.csv").write_text(
+        NEW.splitlines()[0]
+        + "\nbase model,,,0,0.3,2.5,2,0.9,1\nrtb,rtb:b=1,0,20,0.34,2.4,1.8,0.88,1\n"
+    )
+    load = frontiers.load
+    rows = frontiers.field(load(tmp_path / "study.csv"), load(tmp_path / "field.csv")).splitlines()
+    # tba ends at 40 %, so the stops are 32.5, 35, 37.5 and 40 %; grpo is halfway from 2.5 to 2.2
+    # effective solutions at the second; rtb reaches the first alone, at 2.5 − 0.1·2.5/4.
+    assert [cell.strip() for cell in rows[0].split("|")[3:7]] == [
+        "at 32.5 %",
+        "at 35.0 %",
+        "at 37.5 %",
+        "at 40.0 %",
+    ]
+    assert rows[2] == "| `grpo` | 1 | 2.42 | 2.35 | 2.28 | 2.20 | 2.00 | 90.0 | 50.0 % |"
+    assert rows[4] == "| `rtb` | 1 | 2.44 | – | – | – | – | – | 34.0 % |"

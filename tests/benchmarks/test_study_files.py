@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
     [
         ("frontiers/countdown", 40960),
         ("frontiers/programs", 40960),
+        ("frontiers/field", 40960),
+        ("frontiers/long", 122880),
         ("ablations/programs", 15360),
         ("gsm8k", 25600),
     ],
