@@ -225,3 +225,13 @@ def test_refusals_name_what_is_allowed() -> None:
         Programs(outputs=(5, 5))
     with pytest.raises(UserError, match="input is 2 to 9"):
         Programs(inputs=1)
+
+
+def test_out_of_distribution_are_questions_with_more_examples() -> None:
+    sets = Programs().out_of_distribution()
+    assert sets == {"4 examples": {"examples": [4, 4]}, "5 examples": {"examples": [5, 5]}}
+    for options in sets.values():
+        rows = Programs(**options).rows("test", 5)
+        assert {len(row["examples"]) for row in rows} == {options["examples"][0]}
+    assert list(Programs(examples=(2, 4)).out_of_distribution()) == ["5 examples"]
+    assert Programs(examples=(5, 5)).out_of_distribution() == {}

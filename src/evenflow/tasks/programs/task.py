@@ -36,6 +36,7 @@ from evenflow.tasks.programs.search import Example, fits, right_programs
 from evenflow.tasks.programs.writer import draw_program, slip
 
 WIDEST = 10_000
+MOST_EXAMPLES = 5
 PATIENCE = 5000  # draws without a new question after which there are taken to be no more
 
 
@@ -133,8 +134,10 @@ class Programs(Listed[Question]):
         operators: Sequence[str] = ("+", "-", "*", "max"),
         solutions: tuple[int, int] = (3, 16),
     ) -> None:
-        if not 1 <= examples[0] <= examples[1] <= 5:
-            raise UserError(f"Programs shows between 1 and 5 examples a question, not {examples}")
+        if not 1 <= examples[0] <= examples[1] <= MOST_EXAMPLES:
+            raise UserError(
+                f"Programs shows between 1 and {MOST_EXAMPLES} examples a question, not {examples}"
+            )
         if not 2 <= leaves <= 4:
             raise UserError(f"Programs takes 2 to 4 leaves, not {leaves}")
         if variables not in ("x", "xy"):
@@ -232,6 +235,12 @@ class Programs(Listed[Question]):
     def row_solutions(self, columns: dict[str, Any]) -> dict[str, list[str]]:
         """The solutions of a row that `rows` made."""
         return self.solutions(read_examples(columns["examples"]))
+
+    def out_of_distribution(self) -> dict[str, dict[str, Any]]:
+        """Options of questions that none of the splits here has: one example more, and two."""
+        most = self.examples[1]
+        counts = (n for n in (most + 1, most + 2) if n <= MOST_EXAMPLES)
+        return {f"{n} examples": {"examples": [n, n]} for n in counts}
 
     def rows(self, split: str, count: int, seed: int = 0) -> list[dict[str, Any]]:
         """Questions as the rows of a data set: the prompt, and what `reward` needs."""
