@@ -56,6 +56,32 @@ def test_an_answer_that_nests_without_brackets_is_wrong(piece):
     assert verdict(rf"\boxed{{{said}}}", "5").verdict == "wrong"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\text{" * 150,
+        r"\text " * 150,
+        r"\mathrm{e" * 90,
+        "mod " * 220,
+        "(mod" * 220,
+        "1,000 and " * 90 + "x",
+        "5 e " * 220,
+        r"1 \text{ percent" * 50,
+    ],
+    ids=ascii,
+)
+def test_an_answer_that_says_one_thing_again_and_again_is_judged_at_once(text):
+    start = time.process_time()
+    assert verdict(f"The answer is {text}", "5").verdict == "wrong"
+    assert verdict(rf"\boxed{{{text}}}", "5").verdict == "wrong"
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("gold", [float("nan"), float("inf"), -float("inf")])
+def test_a_gold_without_a_value_is_unknown(gold):
+    assert verdict(r"\boxed{5}", gold).verdict == "unknown"
+
+
 def test_real_samples(shared):
     lines = (shared / "cases" / "grading.jsonl").read_text("utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["kind"] == "math"]

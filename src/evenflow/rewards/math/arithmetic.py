@@ -174,12 +174,14 @@ def _plain_power(base: Value, exponent: Value, point: Point) -> Value:
     return base**exponent
 
 
-def factorial(a: Node) -> Node:
+def factorial(a: Node, step: int = 1) -> Node:
+    """n(n − step)(n − 2·step)…, of which a step of 2 is the double factorial."""
+
     def value(point: Point) -> Value:
         n = _whole(a(point))
         if math.lgamma(n + 1) > MOST_BITS * math.log(2):
             raise OverflowError("too large")
-        return Fraction(math.factorial(n))
+        return Fraction(math.factorial(n) if step == 1 else math.prod(range(n, 0, -step)))
 
     return value
 

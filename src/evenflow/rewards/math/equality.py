@@ -13,7 +13,13 @@ from collections.abc import Sequence
 
 from evenflow.rewards.math.bases import BASED
 from evenflow.rewards.math.sets import EMPTY, NoSet, same_sets, without_builder
-from evenflow.rewards.math.values import is_number, proportional, same_values
+from evenflow.rewards.math.values import (
+    is_number,
+    proportional,
+    same_ratios,
+    same_residues,
+    same_values,
+)
 
 THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?%?")
 WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}|[Nn]o")
@@ -85,6 +91,11 @@ def _same_form(gold: str, said: str) -> bool | None:
         return _same_conditions(gold, said)
     if _is_time(gold):
         return gold.lstrip("0") == said.lstrip("0")
+    if (modulo := same_residues(gold, said)) is not None:
+        return modulo
+    ratio, other = _split(gold, (":",)), _split(said, (":",))
+    if max(len(ratio), len(other)) > 2:
+        return same_ratios(ratio, other)
     in_words = WORD.fullmatch(gold) and WORD.fullmatch(said)
     if in_words or ("\\" not in gold and LONG_WORD.search(gold)):
         return _letters(gold) == _letters(said)
@@ -238,6 +249,8 @@ def _same_collections(gold: tuple[str, list[str]], said: tuple[str, list[str]]) 
         return _each(a, b)
     if kind == "()" and other == "list" and (values := _by_names(b)):  # x=1, y=2
         return _each(a, values)
+    if kind == "list" and other == "()" and (values := _by_names(a)):
+        return _each(values, b)
     if "list" in (kind, other) and any(len(x) == 1 and RELATION.search(x[0]) for x in (a, b)):
         return None  # an interval and an inequality
     return False

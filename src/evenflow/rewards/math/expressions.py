@@ -2,7 +2,7 @@ r"""A reader of LaTeX expressions: exact rationals where it can, floating point 
 
     sum     = [±] product (± product)*
     product = power ((\cdot | / | :)? power)*
-    power   = atom (^ argument | ! | ^\circ)*
+    power   = atom (^ argument | ! | !! | ^\circ)*
     atom    = number | name | ( sum ) | |sum| | \frac{}{} | \sqrt[]{} | \binom{}{} | \sin …
 
 Names stand for unknown numbers; i, e and \pi for what they are. \log without a base has two
@@ -44,9 +44,11 @@ from evenflow.rewards.math.arithmetic import (
 
 REPEATING = re.compile(r"(?P<whole>[0-9]+)\.(?P<once>[0-9]*)\\overline\{(?P<again>[0-9]+)\}")
 TOKEN = re.compile(
-    r"(?P<number>[0-9]+\.[0-9]*\\overline\{[0-9]+\}|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)|"
+    r"(?P<number>[0-9]+\.[0-9]*\\overline\{[0-9]+\}|[0-9]+(?:\.[0-9]+)?(?:[eE][0-9]+)?)|"
     r"(?P<command>\\[A-Za-z]+)|(?P<other>\S)"
 )
+# A number by itself: beside anything else the e of 2e-5 is Euler's.
+SCIENTIFIC = re.compile(r"(?P<sign>-?)(?P<number>[0-9]+(?:\.[0-9]+)?[eE][-+][0-9]+)")
 DEPTH = 40
 GREEK = re.compile(
     r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|phi|omega)"
@@ -100,7 +102,12 @@ def read(text: str) -> Expression:
 
 class _Reader:
     def __init__(self, text: str) -> None:
-        self.tokens = [(m.lastgroup or "", m[0]) for m in TOKEN.finditer(text)] + [("end", "")]
+        if number := SCIENTIFIC.fullmatch(text):
+            self.tokens = [("other", number["sign"])] if number["sign"] else []
+            self.tokens.append(("number", number["number"]))
+        else:
+            self.tokens = [(m.lastgroup or "", m[0]) for m in TOKEN.finditer(text)]
+        self.tokens.append(("end", ""))
         self.here = 0
         self.depth = 0
         self.names: set[str] = set()
@@ -193,7 +200,9 @@ class _Reader:
                     value = power(value, self.argument())
             elif self.token == "!":
                 self.take()
-                value = factorial(value)
+                if double := self.token == "!":
+                    self.take()
+                value = factorial(value, 2 if double else 1)
             else:
                 return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -115,6 +116,8 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
         raise UserError(f"there is no preset {preset!r} for math; choose {', '.join(PRESETS)}")
     if isinstance(gold, bool) or not isinstance(gold, str | int | float):
         return Verdict("unknown", f"the gold is no text but {type(gold).__name__}")
+    if isinstance(gold, float) and not math.isfinite(gold):
+        return Verdict("unknown", f"the gold is {gold}: no value was given")
     gold = str(gold)
     if not gold.strip():
         return Verdict("unknown", "the gold is empty")

@@ -49,13 +49,24 @@ def _repeating(found: re.Match[str]) -> str:
     return rf".{once}\overline{{{next(filter(None, again))}}}"
 
 
+MOD = rf"(?:{TEXT}\{{\s*mod\s*\}}|\\?\b[pb]?mod(?![a-z]))\s*[{{}}]?\s*([^(){{}}\s]{{1,20}})\s*\}}?"
+
 # (what must be there, pattern, replacement), in this order; every pattern takes time linear in the
 # length.
 RULES = [
     ("", r"\\\$|(?<!\\)\$|€|£|¥|₹|¢|(?:\bUSD|\bRs\.?)(?=\s*[0-9])", ""),
     ("\\", r"(?<!\\)\\[()\[\]]", ""),
     ("%", r"\\?%", "%"),
-    ("p", r"(?<=[0-9])\s*(?:percent(?:age)?|per cent|pct)\b", "%"),
+    (
+        "p",
+        rf"(?<=[0-9])\s*({TEXT}\{{\s*)?(?:percent(?:age)?|per cent|pct)\b(?(1)\s*\}})",
+        "%",
+    ),
+    # 2e - 5 is no 2e-5
+    ("e", r"(?<=[0-9])(?:\s+e(?=\s*[-+])|e(?=\s+[-+]|[-+]\s))", r"\\cdot e"),
+    # (mod 7), \pmod7, \text{ mod }7
+    ("mod", rf"(?:{TEXT}\{{)?\s*\(\s*{MOD}\s*\)\s*\}}?\s*$", r" \\pmod{\1}"),
+    ("mod", rf"{MOD}\s*$", r" \\pmod{\1}"),
     (",", r"(?<=[0-9])\s*(?:\{,\}|,\s*\\!)\s*(?=[0-9]{3})", ""),  # 1{,}000, 1,\!000
     ("{", r"\{:\}", ":"),  # 3{:}30
     (".", r"(?<=[0-9])\.([0-9]*)(?:\(([0-9]+)\)|\\dot\s*\{?([0-9])\}?)(?![0-9])", _repeating),
@@ -87,6 +98,11 @@ RULES = [
     ("\\", rf"^\s*{TEXT}\{{([^{{}}]*)\}}\s*\.?\s*$", r"\1"),
     ("approx", r"\s*\(?\bapprox(?:\.|imately)?\)?\s*$", ""),
 ]
+# A list of numbers of which some have thousands' separators, with spaces or words between them.
+NUMBER = r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
+BETWEEN = rf"(?:,\s+|,?\s*(?:\b(?:and|or)\b|{TEXT}\{{\s*(?:and|or)\s*\}})\s*)"
+LIST = re.compile(rf"[(\[]?\s*{NUMBER}(?:{BETWEEN}{NUMBER})+\s*[)\]]?")
+THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 TEXT_RULES = [
     ("or", rf"{TEXT}\{{\s*,?\s*or\s*\}}", " or "),
     ("and", rf"{TEXT}\{{\s*,?\s*and\s*\}}", ","),
@@ -112,6 +128,8 @@ SHORT_RULES = [
     ("\0", r"\0", " "),
     (",,", r",,+", ","),
     (")=", r"^\([A-Za-z](?:,[A-Za-z])+\)=(?=\(|\\begin)", ""),  # (x,y)=(1,2)
+    (":", r"^[A-Za-z]+(?::[A-Za-z]+)+=", ""),  # a:b:c=3:4:5
+    ("\\equiv", r"^[A-Za-z]\\equiv", ""),  # x\equiv5\pmod{7}
     ("]", r"^\](?=[^\[\]()]*,)", "("),  # ]0,1[
     ("[", r"(?<=,)([^\[\](),]*)\[$", r"\1)"),
     ("pmatrix", r"^[(\[](\\begin\{pmatrix\}(?:(?!\\begin).)*\\end\{pmatrix\})[)\]]$", r"\1"),
@@ -154,7 +172,10 @@ def normalise(answer: str) -> str:
     if found := choice(text):
         letter, says = found
         return f"({letter}){normalise(says)}" if says else letter
-    text = _apply(COMPILED[1], without_units(text))
+    text = without_units(text)
+    if "," in text and LIST.fullmatch(text):
+        text = _without_thousands(text)
+    text = _apply(COMPILED[1], text)
     if " or " in text:
         text = OR.sub(r"\\cup " if CONDITION.search(text) else ",", text)
     text = _apply(COMPILED[2], text)
@@ -174,6 +195,16 @@ def _apply(rules: list[tuple[str, Callable, str | Callable]], text: str) -> str:
         if needle in text:
             text = substitute(by, text)
     return text
+
+
+def _without_thousands(text: str) -> str:
+    """``1,000, 2,000`` as 1000, 2000; ``1,200, 300`` may be three numbers, and stays."""
+    apart = re.split(BETWEEN, text.strip("()[] "))
+    grouped = [part for part in apart if "," in part]
+    commas_only = len(re.findall(r",\s+", text)) == len(apart) - 1
+    if commas_only and len(grouped) < len(apart) and not any(",0" in part for part in grouped):
+        return text
+    return THOUSANDS.sub("", text)
 
 
 def _unwrapped(text: str) -> str:

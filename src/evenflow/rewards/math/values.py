@@ -11,11 +11,16 @@ from functools import lru_cache
 from evenflow.rewards.math.arithmetic import (
     NATURAL,
     PRECISE,
-    TINY,
     Value,
     precise,
 )
-from evenflow.rewards.math.expressions import Expression, OutOfRange, Unreadable, read
+from evenflow.rewards.math.expressions import (
+    SCIENTIFIC,
+    Expression,
+    OutOfRange,
+    Unreadable,
+    read,
+)
 
 RELATIVE = 1e-9
 """Of inexact values: what rounding in floating point leaves between two ways to the same number."""
@@ -23,12 +28,16 @@ DIGITS = 6
 """Significant digits from which a decimal stands for the number that it is rounded from."""
 FAR = 1e-3
 """A relative distance that no rounding makes."""
+SMALL = 1e-6
+"""Below it floating point may be left with nothing but its errors: sin π is 1.2e-16."""
 PLACES = 320
 """Digits of values that floating point cannot tell apart."""
 LOST = 10**250
 """How much smaller a difference that is 0 is found to be than the values: 70 digits may cancel."""
 NOTHING: Mapping[str, Value] = {}
 LONG_DECIMAL = re.compile(r"[0-9]\.[0-9]{8,}|[0-9]{2}\.[0-9]{7,}|[0-9]{4}\.[0-9]{5,}")
+MODULO = re.compile(r"(?P<value>.+?)\\pmod\{(?P<modulus>[^{}]+)\}")
+EULER = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z0-9])")
 DECIMAL = re.compile(r"-?(?P<whole>[0-9]+)\.(?P<part>[0-9]+)")
 
 
@@ -51,6 +60,36 @@ def proportional(gold: list[str], said: list[str]) -> bool | None:
     return ratios[0] != 0 and all(abs(r - ratios[0]) <= RELATIVE * abs(ratios[0]) for r in ratios)
 
 
+def same_ratios(gold: list[str], said: list[str]) -> bool | None:
+    """3:4:5 and 6:8:10: as many parts, and each pair of them in one proportion."""
+    if len(gold) != len(said):
+        return False
+    answers = [
+        same_values(f"({a})({said[0]})", f"({b})({gold[0]})")
+        for a, b in zip(gold[1:], said[1:], strict=True)
+    ]
+    return None if None in answers else False not in answers
+
+
+def same_residues(gold: str, said: str) -> bool | None:
+    """5 and 12 modulo 7 are the same, and a gold of 5 is answered by 5 modulo 7. None where there
+    is no modulus, or where it cannot be told."""
+    a, b = MODULO.fullmatch(gold), MODULO.fullmatch(said)
+    if b and not a:
+        return same_values(gold, b["value"])
+    if not (a and b):
+        return None
+    if a["modulus"] != b["modulus"]:
+        return False
+    try:
+        x, y, n = (read(t).at({}) for t in (a["value"], b["value"], a["modulus"]))
+    except (Unreadable, KeyError):
+        return same_values(a["value"], b["value"])
+    if not all(isinstance(each, Fraction) and each.denominator == 1 for each in (x, y, n)):
+        return same_values(a["value"], b["value"])
+    return x == y or (n != 0 and (x - y) % n == 0)
+
+
 def is_number(text: str) -> bool:
     """Whether it is read as a number, and has a value."""
     try:
@@ -61,6 +100,11 @@ def is_number(text: str) -> bool:
 
 
 def same_values(gold: str, said: str) -> bool | None:
+    """Whether both are one value. 2e-5 is 2·10⁻⁵, unless the other side has Euler's number."""
+    if SCIENTIFIC.fullmatch(gold) and not SCIENTIFIC.fullmatch(said) and EULER.search(said):
+        gold = gold.replace("e", r"\cdot e")
+    elif SCIENTIFIC.fullmatch(said) and not SCIENTIFIC.fullmatch(gold) and EULER.search(gold):
+        said = said.replace("e", r"\cdot e")
     try:
         a, b = read(gold), read(said)
         if not a.ambiguous and not b.ambiguous:
@@ -87,16 +131,16 @@ def _same_values(
 def _equal(a: Expression, b: Expression, reading: Mapping[str, Value], approximate: bool) -> bool:
     """Exactly equal, where both are rationals; else in as many digits as there are.
 
-    Floating point only says that two values are far apart: it holds 1 - e^{-50} for 1, and both
-    e^{-800} and e^{-801} for 0. `approximate`: one of them is a decimal of many digits, which
-    need not agree further than to a relative 1e-9.
+    Floating point only says that two values are far apart: it holds 1 - e^{-50} for 1, both
+    e^{-800} and e^{-801} for 0, and sin π for 1e-16. `approximate`: one of them is a decimal of
+    many digits, which need not agree further than to a relative 1e-9.
     """
     try:
         x, y = a.at(reading), b.at(reading)
         if isinstance(x, Fraction) and isinstance(y, Fraction):
             return x == y
         gap, size = abs(complex(x) - complex(y)), max(abs(complex(x)), abs(complex(y)))
-        if gap > FAR * size and size > TINY:
+        if gap > FAR * size and size > SMALL:
             return False
         if approximate and gap <= RELATIVE * size:
             return True

@@ -14,17 +14,20 @@ CHANGED = (
     rf"(?:{PARTS}|squared|cubed|factorial)\b"
     r"|[^{}]{0,40}\b(?:not|never|wrong|incorrect|impossible|at\s+(?:most|least))\b"
 )
+# Letters that are units by themselves in \text or \mathrm; e, i and x are none, nor bold ones.
+LETTER = r"[mshgtlLNJWVAKCFTHS]\s*\}"
+NO_LETTER = r"(?!\\(?:textbf|textit|mathbf|mathit|operatorname)\*?\s*\{\s*[A-Za-z]\s*\})"
 # A clause of a list, a number's word, a base, and a time of day, are no units.
 KEPT = (
     r"(?!\s*(?:,|;|(?:and|or|thousand|million|billion|trillion|hundred|dozen)\b|k\s*\}"
     rf"|{CHANGED}"
     r"|\(?\s*(?:in\s+)?base\b"
-    r"|[apAP]\.?\s?[mM]\b|\\pi|i\s*\}))"
+    rf"|[apAP]\.?\s?[mM]\b|\\pi|(?!{LETTER})[A-Za-z]\s*\}}))"
 )
 POWER = r"(?:\s*\^\s*(?:\{\s*-?\s*[0-9]\s*\}|-?[0-9]))?"
 INSIDE = r"(?:[^{}]|\{[^{}]*\})*"
 JOINED = r"(?:\s*\\cdot)?\s*"
-WORD = rf"{TEXT}\{{{KEPT}(?=[^{{}}]*[A-Za-zΩ]){INSIDE}\}}{POWER}"
+WORD = rf"{NO_LETTER}{TEXT}\{{{KEPT}(?=[^{{}}]*[A-Za-zΩ]){INSIDE}\}}{POWER}"
 # Letters that are units only beside others: 5m may be a product, 5 m/s is none.
 SYMBOL = r"(?:[kcmn]?m|[km]?g|m?s|hr?|min|m?L|[kM]?[NJWV]|A|K|k?mol|[kM]?Pa|[kM]?Hz|ft|mi|yd|lb|in)"
 SYMBOLS = rf"{SYMBOL}{POWER}(?:\s*(?:\\cdot|\*|\s)\s*{SYMBOL}{POWER})*"
@@ -42,7 +45,9 @@ COUNTED = (
 )
 UNITS = [
     # 5\,\Omega, 5\ \mu\text{m}
-    re.compile(rf"(?<=[0-9}}])\s*(?:(?:{TEXT}\{{\s*[kM]\s*\}}\s*)?\\Omega|\\mu\s*{WORD}){END}"),
+    re.compile(
+        rf"(?<=[0-9}}])\s*(?:(?:{TEXT}\{{\s*[kM]\s*\}}\s*)?\\Omega|\\mu\s*(?:{WORD}|[msgLFAVW]\b)){END}"
+    ),
     # 5 \text{ cm}^2, 9.8 \frac{\text{m}}{\text{s}^2}, 3\,\mathrm{m}\cdot\mathrm{s}^{-1}
     re.compile(rf"(?<=[0-9A-Za-z)}}\]])\s*{UNIT}(?:\s*(?:/|\\cdot)?\s*{UNIT})*{END}"),
     # 9.8 m/s^2, 60 km/h, 5 m s^{-1}, 3 kg m^2/s
@@ -56,7 +61,7 @@ UNITS = [
     # 5cm, 12 ft, 5 m
     re.compile(
         rf"{VALUE}(?:\s*(?:cm|km|mm|kg|mg|ft|mph|kph|hrs?|mins?|ml|mL|lbs?|oz|sq\b\.?(?:\s*[A-Za-z]+)?|USD|degrees?|deg"
-        rf"|dollars?|cents?|[kM]?Hz|k?Pa)|(?<=[0-9])\s+[mgshLNJW]){POWER}{END}"
+        rf"|dollars?|cents?|[kM]?Hz|k?Pa)|(?<=[0-9])\s+(?:[gshL]|[kcmn]?m|[kmM]?[NJWVA]|K|in\b\.?|mi|yd)){POWER}{END}"
     ),
 ]
 TEMPERATURE = re.compile(
@@ -117,7 +122,8 @@ def without_lead(text: str) -> str:
 
 # --- choices -----------------------------------------------------------------------------------
 
-OPENING = r"(?:\\(?:text|textbf|textrm|mathrm|mathbf|mbox|bf|rm)\s*\{?\s*|\*\*|\$|\{|\s)*"
+# No two ways to read one text: with a choice at every \text{ a long row of them would never end.
+OPENING = r"(?:\\(?:text|textbf|textrm|mathrm|mathbf|mbox|bf|rm)(?![A-Za-z])|\*\*|\$|\{|\s)*"
 LABEL = re.compile(
     rf"^{OPENING}(?:\(\s*(?P<between>[A-J])\s*\)|(?P<before>[A-J])\s*(?:\)|[.:](?=[\s}}*]|\\|$)))"
     r"(?P<rest>.*)$",
