@@ -222,5 +222,8 @@ def _read_hub(name: str, config: str | None, split: str) -> list[Row]:
 
 def _key(source: str | Messages, columns: Row) -> str:
     """Half of a SHA-256: no collision to be feared below 2^64 questions."""
-    content = json.dumps([source, columns], sort_keys=True, default=str)
+    try:
+        content = json.dumps([source, columns], sort_keys=True, default=str)
+    except TypeError:  # keys of several types, which have no order
+        content = repr([source, columns])
     return hashlib.sha256(content.encode()).hexdigest()[:32]

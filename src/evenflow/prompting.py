@@ -201,13 +201,23 @@ def _encode_chat(
         "continue_final_message": prefilled,
         **arguments,
     }
+    blind = False
     try:
         with bounded(SLOWEST, LARGEST):
             # As text first: a template that writes without end would keep the tokenizer for hours.
             text = tokenizer.apply_chat_template(messages, tokenize=False, **settings)
-        if len(text) <= LONGEST and is_text(text):
+            if number == 1 and template != "auto":
+                asked = {**messages[-1], "content": f"{messages[-1]['content']}?"}
+                other = [*messages[:-1], asked]
+                blind = text == tokenizer.apply_chat_template(other, tokenize=False, **settings)
+        if len(text) <= LONGEST and is_text(text) and not blind:
             return tokenizer.apply_chat_template(messages, return_dict=False, **settings)
         reason = f"it writes {len(text):,} characters" if is_text(text) else f"it writes {HALF}"
     except Exception as error:  # Jinja's errors, and whatever a template raises by itself
         reason = f"{type(error).__name__}: {error}"
+    if blind:
+        raise UserError(
+            "data.chat_template: shows nothing of the last message, so that all questions would be "
+            "one; it is the template itself, not the name of a file"
+        )
     raise UserError(f"row {number}: the chat template failed: {reason}")

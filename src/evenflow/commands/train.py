@@ -70,10 +70,10 @@ def run(options: Namespace) -> None:
     if recipe is None:
         raise UserError("train needs a recipe, e.g. countdown, or --resume RUN")
     from evenflow.config import TrainConfig, load
-    from evenflow.run.checkpoints import from_checkpoint
+    from evenflow.run.checkpoints import from_checkpoint, in_full
     from evenflow.run.folder import begin, own_folder, run_folder
 
-    config = from_checkpoint(load(TrainConfig, recipe, settings))
+    config = in_full(from_checkpoint(load(TrainConfig, recipe, settings)))
     from evenflow.training.trainer import Trainer  # seconds, which a wrong key is spared
 
     folder = run_folder(config.output, Path(recipe).stem)

@@ -95,7 +95,7 @@ def _of_each(questions: Iterable[Iterable[float]]) -> Tensor:
                     p,
                     1 - (1 - p) ** 16,
                     (1 - (1 - p_c) ** 16).sum(),
-                    torch.special.entr(share).sum().exp(),
+                    torch.special.entr(share).sum().exp() * (p > 0),
                 ]
             )
         )

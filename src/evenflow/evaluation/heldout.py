@@ -93,21 +93,23 @@ class HeldOut:
     def masses(self, policy: Policy) -> list[dict[str, float]]:
         """The probability of every solution of each question, where they are listed.
 
-        A spelling that does not fit into the sampling's limit, end token included, has none.
+        A spelling may end with any of the sampling's stops. One that has a stop inside, or does not
+        fit into the sampling's limit, end token included, has none.
         """
         assert self.solutions is not None
-        end: Any = self.tokenizer.eos_token_id
-        if end is None:  # the generation config or the recipe named one
-            end = self.sampling.stop_ids[0]
-        encoded = {
-            text: [*self.tokenizer.encode(text, add_special_tokens=False), end]
-            for forms in self.solutions
-            for texts in forms.values()
-            for text in texts
-        }
-        limit = self.sampling.max_tokens
+        stops, limit = self.sampling.stop_ids, self.sampling.max_tokens
+        encoded: dict[str, list[int]] = {}  # text and end → tokens
+
+        def ways(text: str) -> list[str]:
+            ids = self.tokenizer.encode(text, add_special_tokens=False)
+            if len(ids) >= limit or not set(stops).isdisjoint(ids):
+                return []
+            ended = {f"{text}\0{end}": [*ids, end] for end in stops}
+            encoded.update(ended)
+            return list(ended)
+
         fitting = [
-            {form: [t for t in texts if len(encoded[t]) <= limit] for form, texts in forms.items()}
+            {form: [way for t in texts for way in ways(t)] for form, texts in forms.items()}
             for forms in self.solutions
         ]
 

@@ -83,12 +83,14 @@ def in_verl(row: dict[str, Any], number: int, config: TrainConfig) -> dict[str, 
     columns = {name: row[name] for name in columns_of([row], data.prompt_column)}
     truth = next((columns[name] for name in TRUTHS if name in columns), "")
     try:
-        told = json.dumps({"prompt": source, "columns": columns}, ensure_ascii=False)
+        told = json.dumps({"prompt": source, "columns": columns})
     except (TypeError, ValueError) as error:
         raise UserError(f"row {number}: has a column that JSON cannot hold: {error}") from None
     return {
         "data_source": data.task or data.train,
-        "prompt": put if isinstance(put, list) else [{"role": "user", "content": put}],
+        "prompt": [{key: each[key] for key in ("role", "content")} for each in put]
+        if isinstance(put, list)
+        else [{"role": "user", "content": put}],
         "reward_model": {
             "style": "rule",
             "ground_truth": truth if isinstance(truth, str) else json.dumps(truth),

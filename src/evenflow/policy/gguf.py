@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from evenflow.errors import CannotLoad, UserError
 from evenflow.installation import how_to_install
 from evenflow.run.console import console
+from evenflow.run.files import system_errors, writing
 
 MAGIC = b"GGUF"
 
@@ -42,11 +43,13 @@ def unpacked(file: Path) -> Path:
             raise CannotLoad(f"model.path: {file.name} is no GGUF file; its first bytes say so")
     if importlib.util.find_spec("gguf") is None:
         raise UserError(f"model.path: a GGUF file needs a package: {how_to_install('gguf')}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with writing(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all: another process may make it, too, and this one may be stopped.
     scratch = Path(tempfile.mkdtemp(prefix=f".{file.stem}-", dir=folder.parent))
     try:
-        dequantise(file, scratch)
+        with writing(folder):
+            dequantise(file, scratch)
         scratch.chmod(0o755)
         if not folder.is_dir():
             scratch.rename(folder)
@@ -85,8 +88,9 @@ def dequantise(file: Path, folder: Path) -> None:
             "folder is to be had, name that"
         ) from error
     config.dtype = dtype
-    model.to(dtype).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with system_errors():
+        model.to(dtype).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def say_end(tokenizer: Any, opened: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -72,7 +73,22 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         if (Path(folder) / "config.json").is_file():
             AutoConfig.from_pretrained(folder, trust_remote_code=False)
     with _reading("tokenizer", path):
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    # Without files of a tokenizer some families get one that knows nothing but its own signs.
+    if not tokenizer.get_vocab().keys() - {*tokenizer.all_special_tokens, "<mask>"}:
+        raise CannotLoad(f"model.path: there is no tokenizer in {path}")
+    return tokenizer
+
+
+def require_same_tokens(path: str, reference: str) -> None:
+    """A reference scores the token ids of the policy's tokenizer; UserError where its own tokenizer
+    has others. One without a tokenizer of its own is taken at its word."""
+    with contextlib.suppress(CannotLoad):
+        if load_tokenizer(path).get_vocab() != load_tokenizer(reference).get_vocab():
+            raise UserError(
+                f"model.reference: the tokenizer of {reference} has other tokens than that of "
+                f"{path}; a reference must have the policy's"
+            )
 
 
 def load_model(
@@ -203,6 +219,8 @@ def build_policy(
     else:
         model = load_trained(str(checkpoint or config.path))
         if reference:
+            if config.reference is not None:
+                require_same_tokens(config.path, config.reference)
             frozen = load(config.reference or config.path, compute)
             if checkpoint is not None and part_file(checkpoint, REFERENCE_FILE).is_file():
                 load_part(frozen, part_file(checkpoint, REFERENCE_FILE))

@@ -8,7 +8,9 @@ from typing import Any
 
 def positions(model: Any) -> int | None:
     """The longest sequence that a model can read, in tokens; None if it sets no limit."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    config = model.config.get_text_config()
+    known = getattr(config, "max_position_embeddings", None)
+    return known or getattr(config, "max_seq_len", None)  # MPT's name for it
 
 
 def border(model: Any) -> int | None:

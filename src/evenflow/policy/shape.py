@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from evenflow.config import LoraConfig
 from evenflow.errors import CannotLoad
@@ -87,6 +88,6 @@ def adapter_size(model: nn.Module, lora: LoraConfig) -> int:
     return sum(
         lora.rank * sum(layer.weight.shape)
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear)
+        if isinstance(layer, nn.Linear | Conv1D)
         and (layer is not output if named == "all-linear" else name.rpartition(".")[2] in named)
     )

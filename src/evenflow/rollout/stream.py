@@ -122,7 +122,7 @@ class Stream:
             with phase("waiting"), self.changed:
                 while not self.ready and not self.error and (self.orders or self.busy):
                     self.changed.wait()
-        if not self.ready:
+        if not self.ready or self.ready[0].step != self.step:
             raise self.error or RuntimeError(f"there is no batch for step {self.step + 1}")
         return self.ready[0].batch, self.ready[0].seconds
 
@@ -142,6 +142,16 @@ class Stream:
             with self.changed:
                 self.pauses -= 1
                 self.changed.notify_all()
+
+    def forget(self) -> None:
+        """Sample the batches that wait anew, from the same questions, when the step at hand is
+        published again; answers that were to go on are begun again."""
+        with self.paused(), self.changed:
+            self.drawn -= sum(each.batch.questions for each in self.ready)
+            self.sampled -= sum(each.batch.answers for each in self.ready)
+            self.ready.clear()
+            self.orders.clear()
+            self.going_on, self.ordered = [], self.step
 
     def close(self) -> None:
         """End the thread; what it has half sampled is dropped, and stays ordered."""
@@ -204,7 +214,9 @@ class Stream:
     def _deliver(self, order: Order, batch: Batch | None, seconds: dict[str, float]) -> None:
         """What was ordered is there, all at once, so that a state never holds a half of it."""
         self.orders.popleft()
-        if batch is None:
+        if batch is None:  # nor any later one, unless the budget is raised
+            self.ordered = order.step
+            self.orders.clear()
             return
         self.ready.append(Ready(order.step, batch, seconds))
         self.going_on = batch.going_on

@@ -6,6 +6,7 @@ not loaded.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -40,13 +41,14 @@ def latest_whole(run: Path) -> Path:
 
 def model_folder(name: str) -> str:
     """A run's newest checkpoint, or the model it pretrained; of a run by verl the shards merged;
-    any other model's name as it is."""
-    if checkpoints(Path(name)):
-        return str(latest_whole(Path(name)))
-    if actor := verl_checkpoints.actor_of(Path(name)):
+    any other model's name as it is. Not by way of `latest`, which another run takes over."""
+    folder = Path(name).expanduser()
+    if checkpoints(folder):
+        return str(latest_whole(folder.resolve()))
+    if actor := verl_checkpoints.actor_of(folder):
         return str(verl_checkpoints.merged(actor))
-    pretrained = Path(name) / "model"
-    return str(pretrained) if (pretrained / "config.json").is_file() else name
+    pretrained = folder / "model"
+    return str(pretrained.resolve()) if (pretrained / "config.json").is_file() else name
 
 
 def recipe_of(name: str) -> TrainConfig | None:
@@ -77,6 +79,24 @@ def from_checkpoint(config: TrainConfig) -> TrainConfig:
     """The recipe with the newest checkpoint where `model.path` is the folder of a run."""
     model = config.model.model_copy(update={"path": model_folder(config.model.path)})
     return config.model_copy(update={"model": model})
+
+
+def in_full(config: TrainConfig) -> TrainConfig:
+    """The recipe with full paths of what lies here: a reward may go to another directory, and the
+    run go on from one."""
+    model, data = config.model, config.data
+    model = model.model_copy(
+        update={"path": _full(model.path), "reference": _full(model.reference)}
+    )
+    data = data.model_copy(update={"train": _full(data.train), "test": _full(data.test)})
+    return config.model_copy(update={"model": model, "data": data})
+
+
+def _full(name: str | None) -> str | None:
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+        if name is not None and (path := Path(name).expanduser()).exists():
+            return str(path.absolute())
+    return name
 
 
 def verify(folder: Path) -> str | None:

@@ -38,6 +38,17 @@ def writing(what: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """safetensors and PyTorch wrap what the system says of a full disk; unwrap it."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise OSError(" ".join(str(error).split())[:200]) from error
+
+
 def file_at(path: Path) -> Path:
     """The file that takes what is written to `path`: that itself, or where its links lead.
 

@@ -56,6 +56,10 @@ def begin(config: Recipe, folder: Path) -> None:
             f"{folder}: holds the checkpoints of an earlier run; go on with it by --resume "
             f"{folder}, or choose another folder with output=…"
         )
+    if (folder / "model" / "config.json").is_file():
+        raise UserError(
+            f"{folder}: holds the model of an earlier run; choose another folder with output=…"
+        )
     save_config(folder, config)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType
 from typing import Self
 
@@ -19,7 +20,9 @@ class Interrupt:
         self.previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for number in self.SIGNALS:
+        # Elsewhere there is nothing to set: signals go to the main thread.
+        main = threading.current_thread() is threading.main_thread()
+        for number in self.SIGNALS if main else ():
             self.previous[number] = signal.signal(number, self._receive)
         return self
 

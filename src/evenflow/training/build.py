@@ -107,7 +107,8 @@ def read_rows(
         )
     if given is not None:
         train = given_rows(given[0], "questions")[: data.train_questions]
-        test = given_rows(given[1], "held_out")
+        test = given_rows(given[1], "held_out")[skip : skip + held_out]
+        test = test if config.evaluation.every else []
         if not train:
             raise UserError("questions: there are none to train on")
     elif training and task is not None:

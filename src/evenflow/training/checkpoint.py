@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -23,7 +22,7 @@ from evenflow.errors import UserError
 from evenflow.policy.loading import save_parts
 from evenflow.policy.policy import Policy
 from evenflow.run.checkpoints import MANIFEST, PREFIX, STATE, age, checkpoints, fingerprint
-from evenflow.run.files import write_atomic, writing
+from evenflow.run.files import system_errors, write_atomic, writing
 from evenflow.training.card import CARD
 
 
@@ -51,7 +50,7 @@ def save(
             scratch.mkdir(parents=True)
             with policy.masters.exposed():
                 save_model(policy.model, tokenizer, scratch)
-                with _system_errors():
+                with system_errors():
                     save_parts(policy, scratch, reference=reference)
             if state is not None:
                 save_state(state, scratch)
@@ -83,7 +82,7 @@ def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Pat
     """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load."""
     # An adapter's base has its embeddings; PEFT would store them once more, and ask the hub first.
     options = {"save_embedding_layers": False} if hasattr(model, "disable_adapter") else {}
-    with _system_errors():
+    with system_errors():
         model.save_pretrained(folder, **options)  # pyright: ignore[reportCallIssue]
         tokenizer.save_pretrained(folder)
 
@@ -113,17 +112,8 @@ def try_save(run: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
 
 def save_state(state: dict[str, Any], folder: Path) -> None:
     """Write the trainer's state beside the model."""
-    with _system_errors():
+    with system_errors():
         torch.save(state, folder / STATE)
-
-
-@contextmanager
-def _system_errors() -> Iterator[None]:
-    """safetensors and PyTorch wrap what the system says of a full disk; unwrap it."""
-    try:
-        yield
-    except (SafetensorError, RuntimeError) as error:
-        raise OSError(" ".join(str(error).split())[:200]) from error
 
 
 def require_state(folder: Path) -> None:

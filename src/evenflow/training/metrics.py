@@ -52,7 +52,14 @@ def learning_metrics(learned: Learned, objective: Objective) -> dict[str, Any]:
                 f"{named(ALGORITHM, objective, 'summarise')} gave {type(value).__name__} for "
                 f"{name!r}; it must be a number, or a list of numbers"
             )
-    return metrics | said
+        # NumPy's float64 is a float, which a checkpoint could not be loaded with.
+        metrics[name] = [*map(plain, value)] if isinstance(value, list) else plain(value)
+    return metrics
+
+
+def plain(number: float) -> float:
+    """A number of Python's own."""
+    return int(number) if isinstance(number, int) else float(number)
 
 
 BUCKETS = (0, 1, 2, 4, 8, 16, 32)

@@ -9,6 +9,7 @@ uninterrupted one bit for bit.
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import time
 from dataclasses import replace
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from evenflow.config import TrainConfig
 from evenflow.data import Prompt
+from evenflow.errors import UserError
 from evenflow.imports import ask, calling
 from evenflow.objectives import Answers, Objective
 from evenflow.policy.policy import Policy
@@ -79,12 +81,16 @@ class Stepper:
         self.patience, self.spent = Patience(folder), Spent()
         self.step = 0
         self.asked: dict[str, Prompt] = {}  # of the step at hand, by key
-        self.learning = False  # whether the step at hand has begun to change weights
+
+    @property
+    def whole(self) -> bool:
+        """Whether no weight has moved since the last step that came to its end."""
+        return self.learner.version == self.spent.optimizer_steps
 
     def take(self, step: int, phase: Phase) -> dict[str, float]:
         """Take `step` (from 0), with `phase(name)` around each part; its numbers by name."""
         config, began = self.config, time.monotonic()
-        self.step, self.learning = step, False
+        self.step = step
         progress = self.spent.progress(config, step)
         self.stream.publish(step, self.learner.version, self.spent.answers)
         batch, seconds = self.stream.take(phase)
@@ -100,7 +106,11 @@ class Stepper:
                 metrics["log_z/unknown"] = 1 - count_answers(groups) / all_answers
         if not groups:
             known = max(metrics["reward/unknown"], metrics.get("log_z/unknown", 0)) < 1
-            self.patience.note(step + 1, NOTHING_KEPT if known else NONE_KNOWN)
+            try:
+                self.patience.note(step + 1, NOTHING_KEPT if known else NONE_KNOWN)
+            except UserError:  # who goes on has mended something: the step is sampled anew
+                self.stream.forget()
+                raise
             self._count(batch, metrics)
             self._reset_if_due(metrics)
             return metrics
@@ -110,16 +120,23 @@ class Stepper:
         rows = to_rows(groups, rewards, self.policy.device)
         rows = self._scored(rows, phase)
         answers = ask(ALGORITHM, self.objective, "prepare", rows.answers, gives=Answers)
+        before = None
         if self.memory is not None:
+            before = copy.deepcopy(self.memory.state_dict())
             with phase("log Z"):
                 answers, report = self.memory.fill(answers, rows.keys)
             metrics |= report
         rate = self.learner.set_rate(step, progress)
-        self.learning = True
-        with phase("learning"):
-            learned = self.learner.learn(rows.with_answers(answers), seed=f"{config.seed}/{step}")
-        useless = learned.skipped == len(learned.losses)
-        self.patience.note(step + 1, NOT_FINITE if useless else None)
+        try:
+            with phase("learning"):
+                seed = f"{config.seed}/{step}"
+                learned = self.learner.learn(rows.with_answers(answers), seed=seed)
+            useless = learned.skipped == len(learned.losses)
+            self.patience.note(step + 1, NOT_FINITE if useless else None)
+        except UserError:  # the step is taken again
+            if self.memory is not None:
+                self.memory.load_state_dict(before)
+            raise
         self.spent.optimizer_steps = self.learner.version
         metrics |= learning_metrics(learned, self.objective)
         metrics["learning_rate"] = rate

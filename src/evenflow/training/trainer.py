@@ -107,7 +107,7 @@ class Trainer:
         says (output)."""
         here = Path.cwd()  # a reward may go to another directory
         set_threads(config)
-        self.config = config
+        self.config = config = checkpoints.in_full(config)
         if resume is not None:
             checkpoint.require_state(resume := here / resume)
         self.device = choose_device(config.device)
@@ -197,7 +197,7 @@ class Trainer:
                         self._save()
                     self._report(log, display, evaluate=self.done or not interrupt.requested)
             except UserError:
-                if self.step and not self.stepper.learning:  # what was learned so far is whole
+                if self.step and self.stepper.whole:  # what was learned so far
                     with contextlib.suppress(UserError):
                         self._save()
                 raise
@@ -278,7 +278,7 @@ class Trainer:
             sampled = self.stepper.spent.tokens - tokens
             self.row["tokens_per_second/sampling"] = sampled / sampling
         self.stepper.spent.cpu_seconds += time.process_time() - began
-        self.step, self.stepper.learning = self.step + 1, False
+        self.step += 1
 
     def _evaluate(self, display: Display) -> Evaluation:
         """Put held-out scores into the row; what they are made of."""

@@ -9,6 +9,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from statistics import fmean
 from typing import Any
 
@@ -65,8 +66,11 @@ def majority(tally: Tally, k: int) -> float:
     """
     if not 1 <= k <= tally.n:
         return math.nan
-    total = 0.0
     classes = [*tally.right, *tally.wrong]
+    if k == tally.n:  # the one subset
+        most = max(classes, default=0)
+        return tally.right.count(most) / classes.count(most) if most else 0.0
+    total = Fraction(0)
     for place, own in enumerate(tally.right):
         others = [*classes[:place], *classes[place + 1 :]]
         for votes in range(1, min(own, k) + 1):
@@ -80,9 +84,9 @@ def majority(tally: Tally, k: int) -> float:
                         tied = ties + (may_win and x == votes)
                         grown[taken + x, tied] += count * math.comb(size, x)
                 ways = grown
-            share = sum(n / (1 + ties) for (taken, ties), n in ways.items() if taken == k - votes)
-            total += math.comb(own, votes) * share
-    return total / math.comb(tally.n, k)
+            won = (Fraction(n, 1 + t) for (taken, t), n in ways.items() if taken == k - votes)
+            total += math.comb(own, votes) * sum(won)
+    return float(total / math.comb(tally.n, k))
 
 
 def mean(values: Sequence[float], seed: int) -> dict[str, float]:

@@ -15,11 +15,13 @@ TOKEN = re.compile(rf"{UNSPACED}|(?:(?!{UNSPACED})\w)+(?:'\w+)?|[^\w\s]")
 
 
 def bigram_diversity(texts: Sequence[str]) -> float:
-    """Mean over pairs of texts of 1 − Jaccard similarity of their sets of word pairs.
+    """Mean over pairs of texts of 1 − Jaccard similarity of their sets of word pairs; of a text of
+    one word, the word.
 
     1: no two share a word pair; 0: all the same. NaN for fewer than two texts.
     """
-    sets = [set(pairwise(WORD.findall(text.lower()))) for text in texts]
+    words = [WORD.findall(text.lower()) for text in texts]
+    sets = [set(pairwise(each)) or set(each) for each in words]
     distances = [1 - len(a & b) / len(a | b) if a | b else 0.0 for a, b in combinations(sets, 2)]
     return fmean(distances) if distances else float("nan")
 

@@ -9,8 +9,11 @@ import builtins
 import re
 from collections.abc import Sequence
 
+# Comments, too. A string that is not closed ends with its line: else each of its quotes would be
+# looked for once more from the next.
 LITERAL = (
-    r"('''|\"\"\").*?(?:\1|\Z)|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"|#[^\n]*"  # comments, too
+    r"('''|\"\"\").*?(?:\1|\Z)|'(?:\\.|[^'\\\n])*+(?:'|(?=\n|\Z)|\\\Z)"
+    r"|\"(?:\\.|[^\"\\\n])*+(?:\"|(?=\n|\Z)|\\\Z)|#[^\n]*"
 )
 LITERALS = re.compile(LITERAL, re.DOTALL)
 ODD = re.compile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -61,7 +62,8 @@ def parse(tests: Any) -> Problem:
             raise UserError(f"tests: {key} must be text")
     for key, least in (("atol", 0.0), ("time_limit", 0.1)):
         value = tests.get(key, least)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not least <= value < math.inf:
             raise UserError(f"tests: {key} must be a number of at least {least:g}")
     if entry_point is None and (inputs is None or outputs is None):
         raise UserError("tests: a program's tests need both inputs and outputs; a function's also "
@@ -107,9 +109,9 @@ def text(value: Any) -> bytes:
 
 def find_checker(name: str | None, of_text: bool, atol: float) -> Checker | None:
     """A built-in checker, or one's own by import path."""
-    if name is None or name == "numbers":
-        if not of_text:
-            return None
+    if name is None and not of_text:
+        return None
+    if of_text and name in (None, "numbers"):
         return partial(numbers, atol=atol) if atol or name else OF_TEXT["lines"]
     built_in = OF_TEXT if of_text else OF_VALUES
     if name in built_in:

@@ -72,6 +72,7 @@ def draw(
         # The first token whose mass exceeds the target: never one of probability zero, and never
         # beyond the last, because uniform < 1 leaves uniform·total < total in float32 too.
         token = torch.searchsorted(mass, uniform[:, None] * total, right=True)
+        token = token.clamp(max=mass.shape[-1] - 1)  # of logits that are not finite
     return token[:, 0], (shifted.gather(-1, token) - total.log())[:, 0]
 
 
