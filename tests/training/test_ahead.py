@@ -21,6 +21,7 @@ from evenflow.errors import UserError
 from evenflow.rollout.embedded.engine import EmbeddedEngine
 from evenflow.rollout.engine import Limits
 from evenflow.rollout.group import Group
+from evenflow.rollout.stream import Stream
 from evenflow.run import checkpoints
 from evenflow.training import checkpoint
 from evenflow.training.scoring import to_rows
@@ -272,6 +273,27 @@ def test_the_budget_of_answers_holds(recipe: Make, more: tuple[str, ...]) -> Non
     trainer.run()
     assert trainer.stepper.stream.sampled == trainer.stepper.spent.answers <= 100
     assert trainer.stepper.spent.answers > 100 - 16
+
+
+@pytest.mark.parametrize("lag", [0, 1, 2])
+def test_a_budget_that_is_raised_skips_no_batch(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch, lag: int
+) -> None:
+    taken: list[tuple[int, int]] = []
+    take = Stream.take
+
+    def noting(self: Stream, phase: Any) -> Any:
+        found = take(self, phase)
+        taken.append((self.step, self.ready[0].step))
+        return found
+
+    monkeypatch.setattr(Stream, "take", noting)
+    config = recipe(*SMALL, f"rollout.lag={lag}", "train.answers=12")
+    saved = train(config)
+    more = config.train.model_copy(update={"answers": 20})
+    config = config.model_copy(update={"train": more})
+    Trainer(config, saved.parent, resume=saved).run()
+    assert taken == [(step, step) for step in range(5)]
 
 
 def test_dynamic_sampling_asks_the_questions_in_the_runs_order(recipe: Make) -> None:

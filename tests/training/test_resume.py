@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -310,3 +311,50 @@ def test_patience_outlives_a_stop(recipe: Make) -> None:
         assert saved.name == "checkpoint-000002"
         with pytest.raises(UserError, match=r"in 3 steps in a row \(last: step 3\)"):
             Trainer(config, first.folder, resume=saved).run()
+
+
+@pytest.mark.parametrize("more", [(), ("checkpoint.every=1",), ("rollout.lag=1",)], ids=str)
+def test_a_reward_that_was_mended_is_asked_again(
+    recipe: Make, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    """The run has ended because of it, and what it said waits in the checkpoint."""
+    broken = True
+
+    def flaky(completions: list[str], **_: object) -> list[float]:
+        return [math.nan if broken else float(len(text) % 2) for text in completions]
+
+    config = recipe("algorithm=grpo", "train.steps=5", *more)
+    first = Trainer(config, open_run(config, "test"), rewards=[flaky])
+    with pytest.raises(UserError, match="the reward of every answer was unknown in 3 steps"):
+        first.run()
+    broken = False
+    saved = checkpoints.latest_whole(first.folder)
+    result = Trainer(config, first.folder, resume=saved, rewards=[flaky]).run()
+    rows = read_jsonl(first.folder / "metrics.jsonl")
+    unknown = {row["step"]: row["reward/unknown"] for row in rows if "reward/unknown" in row}
+    assert result.steps == 5
+    assert unknown == {1: 1.0, 2: 1.0, 3: 0.0, 4: 0.0, 5: 0.0}
+
+
+@pytest.mark.parametrize("more", [(), ("objective={log_z: running}",)], ids=str)
+def test_steps_before_one_that_fails_in_learning_are_saved(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    """No weight had moved; what the step had put into a running log Z is taken out again."""
+    config = recipe("algorithm=tba", "checkpoint.every=0", "train.steps=4", *more)
+    whole = train(config.model_copy(update={"output": config.output + "-whole"}))
+    first = Trainer(config, open_run(config, "test"))
+    learn = first.stepper.learner.learn
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        if first.step == 2:
+            raise UserError("out of memory in learning")
+        return learn(*arguments, **options)
+
+    monkeypatch.setattr(first.stepper.learner, "learn", fail)
+    with pytest.raises(UserError, match="out of memory"):
+        first.run()
+    saved = checkpoints.latest_whole(first.folder)
+    assert saved.name == "checkpoint-000002"
+    Trainer(config, first.folder, resume=saved).run()
+    assert_same_run(first.folder, whole.parent)

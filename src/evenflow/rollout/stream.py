@@ -143,16 +143,6 @@ class Stream:
                 self.pauses -= 1
                 self.changed.notify_all()
 
-    def forget(self) -> None:
-        """Sample the batches that wait anew, from the same questions, when the step at hand is
-        published again; answers that were to go on are begun again."""
-        with self.paused(), self.changed:
-            self.drawn -= sum(each.batch.questions for each in self.ready)
-            self.sampled -= sum(each.batch.answers for each in self.ready)
-            self.ready.clear()
-            self.orders.clear()
-            self.going_on, self.ordered = [], self.step
-
     def close(self) -> None:
         """End the thread; what it has half sampled is dropped, and stays ordered."""
         with self.changed:
@@ -254,6 +244,15 @@ class Stream:
             now = snapshot(self.policy)
             for order in self.orders:  # those without were to be sampled in turns
                 order.weights = order.weights or now
+
+    def forget(self, step: int) -> None:
+        """Sample anew what waits from `step` on, of the same questions; answers that were to go on
+        are begun anew."""
+        self.drawn -= sum(each.batch.questions for each in self.ready)
+        self.sampled -= sum(each.batch.answers for each in self.ready)
+        self.ready.clear()
+        self.orders.clear()
+        self.going_on, self.ordered = [], step
 
     def _pack(self, ready: Ready) -> dict[str, Any]:
         batch = asdict(replace(ready.batch, groups=[], going_on=[]))

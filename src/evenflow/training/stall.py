@@ -49,6 +49,11 @@ class Patience:
                 )
         self.fruitless, self.problem = count, problem
 
+    @property
+    def ended(self) -> bool:
+        """Whether one more such step ends the run, or has ended it."""
+        return self.problem is not None and self.fruitless == PATIENCE - 1
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {"fruitless": self.fruitless, "problem": self.problem}

@@ -106,11 +106,7 @@ class Stepper:
                 metrics["log_z/unknown"] = 1 - count_answers(groups) / all_answers
         if not groups:
             known = max(metrics["reward/unknown"], metrics.get("log_z/unknown", 0)) < 1
-            try:
-                self.patience.note(step + 1, NOTHING_KEPT if known else NONE_KNOWN)
-            except UserError:  # who goes on has mended something: the step is sampled anew
-                self.stream.forget()
-                raise
+            self.patience.note(step + 1, NOTHING_KEPT if known else NONE_KNOWN)
             self._count(batch, metrics)
             self._reset_if_due(metrics)
             return metrics
@@ -120,7 +116,7 @@ class Stepper:
         rows = to_rows(groups, rewards, self.policy.device)
         rows = self._scored(rows, phase)
         answers = ask(ALGORITHM, self.objective, "prepare", rows.answers, gives=Answers)
-        before = None
+        before: dict[str, Any] = {}
         if self.memory is not None:
             before = copy.deepcopy(self.memory.state_dict())
             with phase("log Z"):
@@ -240,6 +236,8 @@ class Stepper:
         self.spent = Spent(**state["spent"])
         self.reset.load_state_dict(state["reset"])
         self.patience.load_state_dict(state.get("patience", {}))  # earlier versions: none
+        if self.patience.ended:  # who goes on has mended something, perhaps the reward
+            self.stream.forget(state["step"])
         self.learner.version = self.spent.optimizer_steps
         load_moments(self.learner.optimizer, state["optimizer"])
         if self.memory is not None:

@@ -109,10 +109,10 @@ def text(value: Any) -> bytes:
 
 def find_checker(name: str | None, of_text: bool, atol: float) -> Checker | None:
     """A built-in checker, or one's own by import path."""
-    if name is None and not of_text:
-        return None
-    if of_text and name in (None, "numbers"):
-        return partial(numbers, atol=atol) if atol or name else OF_TEXT["lines"]
+    if name is None:
+        return None if not of_text else partial(numbers, atol=atol) if atol else OF_TEXT["lines"]
+    if name == "numbers" and of_text:
+        return partial(numbers, atol=atol)
     built_in = OF_TEXT if of_text else OF_VALUES
     if name in built_in:
         return built_in[name]
