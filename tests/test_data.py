@@ -409,3 +409,15 @@ def test_order_is_the_same_in_another_process():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert json.loads(run.stdout) == question_order(50, 3, 96, 8)
+
+
+@pytest.mark.parametrize("template", ["my_template.jinja", "{{ messages[0].role }}"])
+def test_a_given_chat_template_shows_the_question(template: str):
+    with pytest.raises(UserError, match=r"data\.chat_template: shows nothing of the last message"):
+        build(ROWS, make_tokenizer(template=None), chat=True, chat_template=template)
+
+
+def test_columns_with_keys_of_several_types_have_a_key():
+    rows = [{**ROWS[0], "tags": {1: "a", "b": "c"}}, {**ROWS[0], "tags": {1: "a", "b": "d"}}]
+    first, second = build(rows, make_tokenizer(template=None))
+    assert first.key != second.key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -344,3 +345,22 @@ def test_the_command_cannot_go_on_with_questions_or_rewards_from_python(
     with pytest.raises(UserError, match=r"rewards from Python \(rewards\)"):
         Trainer(config, resume=result.checkpoint, rewards={digits: 0.5})
     assert Trainer(config, resume=result.checkpoint, rewards=[digits]).run().steps == 3
+
+
+def test_held_out_questions_follow_the_recipe(small: Make) -> None:
+    def asked(**evaluation: int) -> list[str]:
+        config = small(evaluation=evaluation)
+        trainer = Trainer(config, rewards=[wanted], questions=ROWS, held_out=ROWS)
+        return [prompt.text for prompt in trainer.questions.test]
+
+    texts = [row["prompt"] for row in ROWS]
+    assert asked(every=1) == texts
+    assert asked(every=1, questions=2, skip=1) == texts[1:3]
+    assert asked(every=0) == []
+
+
+def test_a_run_in_a_thread(small: Make) -> None:
+    """Signals are the main thread's."""
+    trainer = Trainer(small(), rewards=[wanted], questions=ROWS)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(trainer.run).result().steps == 3

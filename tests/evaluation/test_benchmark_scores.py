@@ -134,3 +134,13 @@ def test_scores_of_two_questions() -> None:
     assert found["length"] == pytest.approx(90 / 6)
     assert found["cut_off"] == found["unknown"] == pytest.approx(1 / 6)
     assert scores(groups, 3, votes=False, by_text=False, seed=0)["maj@k"] == {}
+
+
+def test_majority_of_all_answers_is_the_one_vote_and_no_share_is_above_one() -> None:
+    for n, right in ((256, 255), (5, 4)):
+        votes = Tally(n, right, (right,), (n - right,))
+        assert majority(votes, n) == 1.0
+        assert all(majority(votes, k) <= 1.0 for k in (1, 2, 4, n // 2))
+    assert majority(Tally(4, 2, (2,), (2,)), 4) == 0.5
+    assert majority(Tally(4, 1, (1,), (3,)), 4) == 0.0
+    assert majority(Tally(3, 0, (), ()), 3) == 0.0

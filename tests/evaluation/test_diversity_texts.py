@@ -31,3 +31,9 @@ def test_diversity_on_paper():
 def test_diversity_ignores_order():
     orders = permutations(["a b c", "a b d", "b c d"])
     assert len({round(diversity(order), 12) for order in orders}) == 1
+
+
+def test_answers_of_one_word():
+    assert diversity(["yes", "no", "maybe"]) == 1.0
+    assert diversity(["12", "12"]) == 0.0
+    assert diversity(["yes", "yes it is"]) == 1.0

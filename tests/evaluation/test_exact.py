@@ -96,3 +96,8 @@ def test_pass_at_k_counts_subsets(n: int, correct: int, k: int) -> None:
     subsets = list(itertools.combinations(range(n), k))
     hits = sum(any(i < correct for i in subset) for subset in subsets)
     assert pass_at_k(n, correct, k) == pytest.approx(hits / len(subsets))
+
+
+def test_where_no_right_answer_can_be_given_there_are_no_solutions() -> None:
+    assert combine([[0.0, 0.0]]).effective_solutions == 0.0
+    assert combine([[1e-30]]).effective_solutions == pytest.approx(1.0)

@@ -189,3 +189,28 @@ def test_an_evaluation_keeps_all_answers_that_fit(monkeypatch: pytest.MonkeyPatc
     assert kept(rows, 2) == rows[:3]
     assert kept(rows, 4) == rows[:4]
     assert kept(rows, 0) == []
+
+
+def test_a_spelling_may_end_with_any_stop_and_has_none_inside(
+    recipe: Callable[..., TrainConfig],
+) -> None:
+    """The probability of a right answer is the share of sampled ones that are right."""
+    config = recipe("model.path=builtin:countdown", "evaluation.every=1", "evaluation.questions=2")
+    tokenizer = load_tokenizer("builtin:countdown")
+    policy = Policy(load_model("builtin:countdown", torch.float32))
+    questions = load_questions(config, tokenizer)
+    held_out = build_held_out(config, questions, build_rewards(config), tokenizer, policy)
+    assert held_out is not None
+
+    def masses(*stops: int) -> list[dict[str, float]]:
+        sampling = dataclasses.replace(held_out.sampling, stop_ids=stops)
+        return dataclasses.replace(held_out, sampling=sampling).masses(policy)
+
+    (end,) = held_out.sampling.stop_ids
+    (other,) = tokenizer.encode(":", add_special_tokens=False)  # which no answer has
+    (inside,) = tokenizer.encode("=", add_special_tokens=False)
+    both = masses(end, other)
+    for of_both, *parts in zip(both, masses(end), masses(other), strict=True):
+        for solution, mass in of_both.items():
+            assert mass == pytest.approx(sum(part[solution] for part in parts), rel=1e-4)
+    assert all(mass == 0 for of in masses(end, inside) for mass in of.values())

@@ -136,3 +136,17 @@ def short(completion_ids: list[list[int]], **_: object) -> list[float]:
 
 def worded(completions: list, **_: object) -> list[float]:
     return [float(len(answer[-1]["content"]) > 0) for answer in completions]
+
+
+def test_half_a_character_and_further_fields_of_messages(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": [{"role": "user", "content": "1+1?", "n": 1}], "answer": "2", "note": "\ud83d"},
+        {"prompt": [{"role": "user", "content": "2+1?", "n": "x"}], "answer": "3", "note": ""},
+    ]
+    files = write_files(config(rows, tmp_path), tmp_path)
+    table = parquet.read_table(files[0]).to_pylist()
+    assert [row["prompt"] for row in table] == [
+        [{"role": "user", "content": "1+1?"}],
+        [{"role": "user", "content": "2+1?"}],
+    ]
+    assert json.loads(table[0]["extra_info"]["row"])["columns"]["note"] == "\ud83d"

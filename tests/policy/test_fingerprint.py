@@ -79,3 +79,10 @@ def test_names_are_marked_by_their_commit(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(weights.AutoConfig, "from_pretrained", unreachable)
     assert mark_of("org/name") is None
     assert mark_of("builtin:countdown") is not None
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "added_tokens.json"])
+def test_files_of_a_slow_tokenizer_count(name: str, copy: Path) -> None:
+    before = mark_of(str(copy))
+    (copy / name).write_text("{}")
+    assert mark_of(str(copy)) != before

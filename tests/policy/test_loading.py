@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from evenflow.policy.loading import (
     load_model,
     load_part,
     load_tokenizer,
+    require_same_tokens,
     resolve,
     stored_dtype,
 )
@@ -181,3 +183,29 @@ def test_the_type_of_a_checkpoint_whose_base_is_gone(folders: dict[str, Path]) -
     path = str(folders["llama"])
     assert stored_dtype(path, "/no/where") == torch.float32
     assert stored_dtype(path) == torch.float32
+
+
+@pytest.mark.parametrize("family", ["gemma", "gpt2", "qwen2", "opt"])
+def test_a_folder_without_a_tokenizer_is_refused(family: str, tmp_path: Path) -> None:
+    """Transformers makes one that knows nothing."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    with pytest.raises(UserError, match="there is no tokenizer in"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_a_reference_has_the_policy_s_tokens(tmp_path: Path) -> None:
+    require_same_tokens("builtin:countdown", "builtin:countdown")
+    with pytest.raises(UserError, match=r"model.reference: the tokenizer of builtin:programs"):
+        require_same_tokens("builtin:countdown", "builtin:programs")
+    config = ModelConfig(path="builtin:programs", reference="builtin:countdown")
+    with pytest.raises(UserError, match="other tokens than that of builtin:programs"):
+        loading.build_policy(
+            config,
+            None,
+            reference=True,
+            temperature=1.0,
+            device=torch.device("cpu"),
+            tokenizer=load_tokenizer(config.path),
+        )
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    require_same_tokens("builtin:countdown", str(tmp_path))  # it has none of its own

@@ -8,7 +8,14 @@ import pytest
 import torch
 from tests.rollout.rollouts import rollout as sample
 from tiny_models import GQA, SIZE
-from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+)
 
 from evenflow.policy.policy import Policy
 from evenflow.policy.reach import border, positions, reach
@@ -98,3 +105,10 @@ def test_how_far_a_model_reaches() -> None:
     assert reach(model, [3, 30]) == BORDER
     assert reach(model, [17, 30]) == LONGEST
     assert reach(rotary("dynamic"), [3, 30]) == SIZE["max_position_embeddings"]
+
+
+def test_positions_by_another_name() -> None:
+    model = MptForCausalLM(
+        MptConfig(d_model=16, n_heads=2, n_layers=1, max_seq_len=24, vocab_size=64)
+    )
+    assert positions(model) == 24

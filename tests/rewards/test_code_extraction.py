@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import time
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -256,3 +257,10 @@ def test_long_answers_take_no_time() -> None:
     ):
         joined("", extract(text, "add"))
         joined("", extract(text))
+
+
+@pytest.mark.parametrize("piece", [")\\'", "'- (\\", '\\"', "'", '"\\'])
+def test_quotes_that_do_not_close_take_no_time(piece: str) -> None:
+    start = time.process_time()
+    extract(piece * (40_000 // len(piece)), "f")
+    assert time.process_time() - start < 5

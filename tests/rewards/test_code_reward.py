@@ -141,6 +141,8 @@ def test_checkers() -> None:
         ({"inputs": [], "outputs": []}, "at least one entry"),
         (SUM | {"timelimit": 1}, "no field 'timelimit'"),
         (SUM | {"time_limit": 0}, "time_limit must be a number of at least 0.1"),
+        (SUM | {"time_limit": math.inf}, "time_limit must be a number of at least 0.1"),
+        (SUM | {"atol": math.inf}, "atol must be a number of at least 0"),
         (SUM | {"atol": math.nan}, "atol must be a number"),
         (SUM | {"checker": "word"}, "neither package.module:function nor one of exact, lines"),
         (DOUBLE | {"checker": "tokens"}, "nor one of polynomial_root"),

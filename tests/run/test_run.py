@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.runs import open_run
+from tests.training.runs import open_run, train
 
 from evenflow.config import TrainConfig, load
 from evenflow.errors import UserError
 from evenflow.run import folder as run
+from evenflow.run.checkpoints import in_full, model_folder
 from evenflow.run.folder import choose_device, point_latest
 
 Make = Callable[..., TrainConfig]
@@ -102,3 +103,28 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="cuda:1 was asked for, but PyTorch sees 1 GPU"):
         choose_device("cuda:1")
     assert choose_device("cuda:0") == torch.device("cuda:0")
+
+
+def test_a_run_s_model_is_named_in_full_and_not_by_the_link_to_the_latest(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved = train(recipe("output=runs/a", "train.steps=1"))
+    assert saved.parent == tmp_path / "runs" / "a"
+    assert (tmp_path / "runs" / "latest").is_symlink()
+    for name in ("runs/latest", "runs/a", "./runs/a/", "~/runs/a", str(tmp_path / "runs/latest")):
+        assert model_folder(name) == str(saved)
+    assert model_folder("builtin:countdown") == "builtin:countdown"
+    assert model_folder("org/name") == "org/name"
+
+
+def test_paths_of_a_recipe_are_made_full(recipe: Make, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.jsonl").touch()
+    there = recipe("data.task=null", "data.train=a.jsonl", "data.test=~/a.jsonl")
+    full = in_full(there)
+    assert full.data.train == full.data.test == str(tmp_path / "a.jsonl")
+    elsewhere = recipe("data.task=null", "data.train=org/set", "model.path=" + "x" * 300)
+    assert in_full(elsewhere) == elsewhere

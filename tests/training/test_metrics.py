@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -205,3 +206,18 @@ def test_the_speeds_say_what_they_are_of() -> None:
 def test_a_negative_kl_is_not_shown_without_a_word() -> None:
     assert shown({"kl/reference": 0.25})["KL ref"] == "0.250"
     assert shown({"kl/reference": -0.25})["KL ref"].startswith("-0.250 (a mean over samples")
+
+
+def test_numbers_of_an_objective_are_python_s_own() -> None:
+    """A checkpoint, which keeps the latest row, loads nothing else."""
+
+    class Own(Surrogate):
+        def summarise(self, metrics):
+            return {"own/share": np.float64(0.5), "own/each": [np.float64(1.0)], "own/count": True}
+
+    found = learning_metrics(
+        learned(tokens=[[1.0]], kl_old=[[0.0]], ratio=[[1.5]], clipped=[[0.25]]), Own()
+    )
+    assert type(found["own/share"]) is float
+    assert [type(each) for each in found["own/each"]] == [float]
+    assert type(found["own/count"]) is int
