@@ -205,7 +205,7 @@ def test_base_models_that_cannot_be_trained(said: Say, override: str) -> None:
     ("words", "says"),
     [
         ((*CHAT, "data.chat_template=''"), "data.chat_template: is empty"),
-        ((*CHAT, "data.chat_template='{{ x }}'"), "no token is left of the prompt"),
+        ((*CHAT, "data.chat_template='{{ x }}'"), "shows nothing of the last message"),
         ((*CHAT, "data.chat_template='{% for x in range(10**9) %}{% endfor %}'"), "failed"),
         ((*TRAIN, "data.prompt_template=''"), "data.prompt_template: is empty"),
         ((*TRAIN, "data.prompt_template='{prompt'"), "cannot be filled: expected '}'"),

@@ -144,7 +144,7 @@ def test_half_a_character_and_further_fields_of_messages(tmp_path: Path) -> None
         {"prompt": [{"role": "user", "content": "2+1?", "n": "x"}], "answer": "3", "note": ""},
     ]
     files = write_files(config(rows, tmp_path), tmp_path)
-    table = parquet.read_table(files[0]).to_pylist()
+    table = parquet.read_table(files.train).to_pylist()
     assert [row["prompt"] for row in table] == [
         [{"role": "user", "content": "1+1?"}],
         [{"role": "user", "content": "2+1?"}],

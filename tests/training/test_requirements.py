@@ -72,7 +72,9 @@ def test_a_reward_that_is_not_there(recipe: Make) -> None:
 
 @pytest.mark.parametrize("held_out", [False, True])
 def test_a_column_that_a_reward_asks_for(held_out: bool, recipe: Make, tmp_path: Path) -> None:
-    config = recipe("data.task=null", "data.train=given", "reward.functions={}")
+    config = recipe(
+        "data.task=null", "data.train=given", "reward.functions={}", "evaluation.every=1"
+    )
     whole, without = [{"prompt": "1", "answer": "1"}], [{"prompt": "1", "gold": "1"}]
     with pytest.raises(UserError, match=r"needs the column 'answer', which the data lack; .* gold"):
         Trainer(
