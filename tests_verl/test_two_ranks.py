@@ -23,9 +23,13 @@ def one_case(path: str, name: str, ranks: int, rank: int, folder: Path) -> dict:
     """An update, and after a checkpoint and its return the next one."""
     objective, head = CASES[name]
     rollout = given.sample(path, padding=4, spread=0.4)
-    share = torch.ones(16)
-    share[:2] = 0.5
-    rollout.answers = rollout.answers.replace(share=share)
+    rollout.responses[1] = rollout.responses[0]  # a copy, which counts once with it
+    for values in (
+        rollout.answers.mask,
+        rollout.answers.old_logprobs,
+        rollout.answers.ref_logprobs,
+    ):
+        values[1] = values[0]
     rows = list(range(16))[rank::ranks]
     learner = given.worker(path, objective, head, packed=True, micro=4)
     if head is not None:

@@ -131,10 +131,9 @@ class Rollout:
     def data(self, objective: Balance, rows: list[int] | None = None) -> TensorDict:
         """The batch that a worker gets, prepared as the trainer does."""
         rows = list(range(len(self.prompts))) if rows is None else rows
-        fields: dict[str, Any] = {
-            name: values[rows]
-            for name, values in hand_over(objective, self.answers, self.part).items()
-        }
+        tokens = [response.tolist() for response in self.responses]
+        handed = hand_over(objective, self.answers, self.part, tokens)
+        fields: dict[str, Any] = {name: values[rows] for name, values in handed.items()}
         a, lengths = self.answers, [len(r) for r in self.responses]
 
         def nest(values: list[Tensor]) -> Tensor:
