@@ -75,7 +75,8 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     with _reading("tokenizer", path):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     # Without files of a tokenizer some families get one that knows nothing but its own signs.
-    if not tokenizer.get_vocab().keys() - {*tokenizer.all_special_tokens, "<mask>"}:
+    signs = {*tokenizer.all_special_tokens, "<mask>"}
+    if len(tokenizer) <= len(signs) and not tokenizer.get_vocab().keys() - signs:
         raise CannotLoad(f"model.path: there is no tokenizer in {path}")
     return tokenizer
 
