@@ -143,6 +143,10 @@ def test_checkers() -> None:
         (SUM | {"time_limit": 0}, "time_limit must be a number of at least 0.1"),
         (SUM | {"time_limit": math.inf}, "time_limit must be a number of at least 0.1"),
         (SUM | {"atol": math.inf}, "atol must be a number of at least 0"),
+        (
+            {"entry_point": "f", "inputs": [[1]], "outputs": [1], "checker": "numbers"},
+            "the checker 'numbers' is neither",
+        ),
         (SUM | {"atol": math.nan}, "atol must be a number"),
         (SUM | {"checker": "word"}, "neither package.module:function nor one of exact, lines"),
         (DOUBLE | {"checker": "tokens"}, "nor one of polynomial_root"),

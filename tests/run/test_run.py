@@ -128,3 +128,10 @@ def test_paths_of_a_recipe_are_made_full(recipe: Make, tmp_path: Path, monkeypat
     assert full.data.train == full.data.test == str(tmp_path / "a.jsonl")
     elsewhere = recipe("data.task=null", "data.train=org/set", "model.path=" + "x" * 300)
     assert in_full(elsewhere) == elsewhere
+
+
+def test_a_model_of_an_earlier_run_is_not_replaced(recipe: Make, tmp_path: Path) -> None:
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds the model of an earlier run; choose another folder"):
+        open_run(recipe(), "test")

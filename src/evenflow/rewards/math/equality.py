@@ -93,9 +93,10 @@ def _same_form(gold: str, said: str) -> bool | None:
         return gold.lstrip("0") == said.lstrip("0")
     if (modulo := same_residues(gold, said)) is not None:
         return modulo
-    ratio, other = _split(gold, (":",)), _split(said, (":",))
-    if max(len(ratio), len(other)) > 2:
-        return same_ratios(ratio, other)
+    if ":" in gold + said:
+        ratio, other = _split(gold, (":",)), _split(said, (":",))
+        if max(len(ratio), len(other)) > 2:
+            return same_ratios(ratio, other)
     in_words = WORD.fullmatch(gold) and WORD.fullmatch(said)
     if in_words or ("\\" not in gold and LONG_WORD.search(gold)):
         return _letters(gold) == _letters(said)
