@@ -317,6 +317,17 @@ def test_settings_of_the_old_algorithm_go_with_it(tmp_path: Path) -> None:
             ["algorithm=tba", "objective.prior_lift=1", "reward.overlong_share=0.2"],
             "reward.overlong_share: with prior_lift",
         ),
+        (
+            ["algorithm=maxrl", "reward.overlong_share=0.2"],
+            "reward.overlong_share: advantage: relative divides by a group's mean reward",
+        ),
+        (
+            [
+                *("algorithm=maxrl", "objective.kl_coefficient=0.1"),
+                *("objective.kl_in=reward", "objective.kl_estimator=k1"),
+            ],
+            "objective.kl_in: reward: advantage: relative divides by a group's mean reward",
+        ),
     ],
 )
 def test_impossible_together(overrides: list[str], message: str) -> None:

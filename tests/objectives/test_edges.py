@@ -6,6 +6,7 @@ import math
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -197,6 +198,9 @@ def test_little_to_learn_from_is_finite(loss: Any) -> None:
         ({"mask": torch.zeros(4, 3)}, r"mask \(4, 3\) has no token that counts"),
         ({"mask": torch.ones(4, 3) / 2}, "mask must hold 1 on an answer's tokens and 0 elsewhere"),
         ({"mask": torch.ones(4)}, r"mask must be \(N, T\)"),
+        ({"mask": [[1, 1, 1]] * 4}, r"mask must be \(N, T\), a tensor, not list"),
+        ({"mask": None}, r"mask must be \(N, T\), a tensor, not NoneType"),
+        ({"mask": np.ones((4, 3))}, r"mask must be \(N, T\), a tensor, not ndarray"),
         ({"rewards": torch.tensor([1.0, math.nan, 0, 0])}, r"rows \[1\] are NaN or infinite"),
         ({"rewards": torch.tensor([1.0, 0, math.inf, 0])}, r"rows \[2\] are NaN or infinite"),
         ({"rewards": torch.tensor([1.0, 0, 1e300, 0]).double()}, r"rows \[2\] are NaN or inf"),
@@ -216,6 +220,24 @@ def test_what_cannot_be_is_refused(change: dict[str, Any], sentence: str) -> Non
     for loss in losses():
         with pytest.raises(ValueError, match=sentence):
             loss(**batch() | change)
+
+
+@pytest.mark.parametrize(
+    ("choices", "name"),
+    [("tba", "str"), (PRESETS["tba"], "Preset"), (None, "NoneType"), ({}, "dict")],
+)
+def test_what_is_no_choices_is_refused(choices: Any, name: str) -> None:
+    for loss, kind in ((balance_loss, "Balance"), (surrogate_loss, "Surrogate")):
+        with pytest.raises(ValueError, match=f"choices must be a {kind}, not {name}; that of a"):
+            loss(**batch(), choices=choices)
+
+
+def test_choices_of_the_other_family_are_refused() -> None:
+    given: dict[str, Any] = batch()
+    with pytest.raises(ValueError, match="choices must be a Surrogate, not Balance"):
+        surrogate_loss(**given, choices=Balance())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="choices must be a Balance, not Surrogate"):
+        balance_loss(**given, choices=Surrogate())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (4, 0), (0, 0)])

@@ -143,3 +143,23 @@ def test_no_resting_place_is_claimed_nor_a_residual_without_its_pass() -> None:
     asked = Answers(torch.ones(2, 2), rewards, torch.zeros(2).long(), REF, REF)
     assert CHOICES.residual(REF, asked, None) is None
     assert CHOICES.residual(REF, asked.replace(guide_logprobs=GUIDE), None) is not None
+
+
+@pytest.mark.parametrize("reward", ["group", "centred"])
+@pytest.mark.parametrize(
+    "rewards", [[0.1, 0.2, 0.3], [0.7, 0.8, 0.9], [0.1, 0.4, 0.7], [1000.1, 1000.2, 1000.3]]
+)
+def test_an_answer_at_its_groups_mean_is_unguided(reward: str, rewards: list[float]) -> None:
+    """Its normalised reward is 0 but for rounding, whose sign is no sign of the reward."""
+    choices = CHOICES.model_copy(update={"reward": reward})
+    tokens, plain = torch.zeros(3, 2), choices.model_copy(update={"guidance": 0.0})
+    asked = Answers(
+        torch.ones(3, 2), torch.tensor(rewards), torch.zeros(3).long(), tokens, tokens, tokens + 25
+    )
+    guided, unguided = choices.prepare(asked).signal, plain.prepare(asked).signal
+    assert guided is not None
+    assert unguided is not None
+    more = (guided - unguided).tolist()
+    assert more[0] < -1
+    assert more[1] == 0
+    assert more[2] > 1

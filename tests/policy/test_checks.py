@@ -75,7 +75,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "no number": (edited("config.json", hidden_size="wide"), "expected int, got str"),
     "vocabulary": (
         edited("config.json", vocab_size=7),
-        r"has the shape \[29, 16\], and by config.json \[7, 16\]",
+        r"has the shape \[29, 16\], and by its configuration \[7, 16\]",
     ),
     "padding": (edited("config.json", pad_token_id=1000), "Padding_idx must be within"),
     "layers": (edited("config.json", num_hidden_layers=3), "lacks 9 of the weights"),

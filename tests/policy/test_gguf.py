@@ -42,11 +42,22 @@ def original() -> Any:
     return Qwen2ForCausalLM(config).eval()
 
 
-def write(path: Path, model: Any, kind: str = "F32", architecture: str = "qwen2") -> Path:
-    """The model as llama.cpp writes it."""
+def write(
+    path: Path,
+    model: Any,
+    kind: str = "F32",
+    architecture: str = "qwen2",
+    *,
+    without: str = "none",
+    layers: int | None = None,
+    parts: int = 1,
+) -> Path:
+    """The model as llama.cpp writes it; without the weights whose names hold `without`."""
     config, names = model.config, {}
     writer = gguf.GGUFWriter(str(path), architecture)
-    writer.add_block_count(config.num_hidden_layers)
+    writer.add_block_count(config.num_hidden_layers if layers is None else layers)
+    if parts > 1:
+        writer.add_uint16("split.count", parts)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(config.intermediate_size)
@@ -77,6 +88,8 @@ def write(path: Path, model: Any, kind: str = "F32", architecture: str = "qwen2"
         names |= {f"model.layers.{layer}.{k}": f"blk.{layer}.{v}" for k, v in inner.items()}
     for name, tensor in model.state_dict().items():
         module, _, end = name.rpartition(".")
+        if without in name:
+            continue
         values = tensor.float().numpy()
         if values.ndim == 1 or kind == "F32":
             writer.add_tensor(f"{names[module]}.{end}", values)
@@ -153,9 +166,71 @@ def test_what_cannot_be_read_is_a_sentence_and_leaves_nothing(
     short.write_bytes(write(tmp_path / "whole.gguf", original).read_bytes()[:5000])
     with pytest.raises(UserError, match=r"Transformers cannot read short\.gguf"):
         resolve(str(short))
-    with pytest.raises(UserError, match="there is no folder"):
+    with pytest.raises(UserError, match="there is no file"):
         resolve(str(tmp_path / "none.gguf"))
     assert not cache().exists() or list(cache().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("without", "layers", "lacking"),
+    [
+        ("layers.1.", None, "lacks 12 of the weights"),
+        ("layers.0.self_attn.q_proj.weight", None, "lacks 1 of the weights"),
+        ("embed_tokens", None, "lacks 1 of the weights"),
+        (".", None, "lacks 27 of the weights"),
+        ("none", 3, "lacks 12 of the weights"),
+    ],
+)
+def test_a_file_that_lacks_weights_is_refused_each_time(
+    original: Any, tmp_path: Path, without: str, layers: int | None, lacking: str
+) -> None:
+    path = write(tmp_path / "model.gguf", original, without=without, layers=layers)
+    for _ in range(2):  # nothing with random numbers in it was kept
+        with pytest.raises(UserError, match=rf"model\.gguf {lacking}"):
+            resolve(str(path))
+    assert list(cache().iterdir()) == []
+
+
+def test_layers_that_the_header_does_not_count_are_warned_of(
+    original: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    resolve(str(write(tmp_path / "model.gguf", original, layers=1)))
+    assert "model.gguf holds 12 weights that Qwen2ForCausalLM has no place for" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"), [("model-00001-of-00002.gguf", 1), ("model.gguf", 2), ("m.gguf", 3)]
+)
+def test_a_part_of_a_model_is_no_model(
+    original: Any, tmp_path: Path, name: str, parts: int
+) -> None:
+    path = write(tmp_path / name, original, parts=parts)
+    with pytest.raises(UserError, match=rf"{name} is one of {max(parts, 2)} parts of a model"):
+        resolve(str(path))
+
+
+def test_one_part_of_one_is_whole(original: Any, tmp_path: Path) -> None:
+    assert resolve(str(write(tmp_path / "model-00001-of-00001.gguf", original)))
+
+
+def test_what_lies_beside_the_file_is_not_read(original: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "model.gguf", original)
+    alone = load_tokenizer(str(path)).get_vocab()
+    other = tmp_path / "beside"
+    other.mkdir()
+    for each in Path(resolve("builtin:countdown")).glob("*token*.json"):
+        (other / each.name).write_bytes(each.read_bytes())
+    assert load_tokenizer(str(write(other / "model.gguf", original))).get_vocab() == alone
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    original: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(taken))
+    with pytest.raises(UserError, match="XDG_CACHE_HOME names another place"):
+        resolve(str(write(tmp_path / "model.gguf", original)))
 
 
 def test_without_the_package_it_is_asked_for(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from evenflow.errors import UserError
+from evenflow.report.frontier import points
 from evenflow.report.reading import read_run, read_runs
 from evenflow.report.scored import interval_of
 from evenflow.report.sets import question_sets, set_title
@@ -64,6 +65,19 @@ def test_a_base_measured_otherwise_is_not_before(comparison: Path) -> None:
     run = read_runs([comparison])[0]
     assert run.before["accuracy"] == 0.25  # of its own summary
     assert run.before_of == {}
+
+
+def test_a_comparison_of_sampled_answers_has_points_too(comparison: Path) -> None:
+    """Its accuracy goes by another name there."""
+    for path in comparison.rglob("measured.json"):
+        values = json.loads(path.read_text())
+        scores = values["sets"]["test"]["scores"]
+        scores |= {"accuracy_sampled": scores.pop("accuracy"), "pass@16": 0.75}
+        path.write_text(json.dumps(values))
+    assert points(read_runs([comparison])[0]) == [
+        {"step": 0.0, "accuracy": 0.125, "pass@16": 0.75},
+        {"step": 4.0, "accuracy": 0.5, "pass@16": 0.75},
+    ]
 
 
 def test_a_comparison_without_runs_is_refused(tmp_path: Path) -> None:

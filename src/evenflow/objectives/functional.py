@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -55,6 +57,7 @@ def balance_loss(
         ValueError: a tensor is missing, does nothing under these choices, has another shape, or
             holds numbers that cannot be; the sentence says which and what to do.
     """
+    _require_choices(choices, Balance)
     if log_z is not None and choices.log_z in ("group", "leave-one-out", "none", "flow"):
         own = {"none": "is 0", "flow": "is the first of `flows`"}.get(
             choices.log_z, "is found from the group"
@@ -108,6 +111,7 @@ def surrogate_loss(
     (`advantage: gae`, `entropy_bonus`); the critic's old values are taken to be `values`. Returns
     the loss and detached metrics, one number an answer.
     """
+    _require_choices(choices, Surrogate)
     if values is not None and not choices.needs.values:
         raise ValueError(
             f"advantage: {choices.advantage} reads no `values`; leave them out, or choose "
@@ -124,6 +128,15 @@ def surrogate_loss(
     return _whole(Scores(logprobs, None, values, entropy), answers, choices)
 
 
+def _require_choices(choices: Any, kind: type) -> None:
+    """Refuse what is not of the function's own family; a preset has its choices inside."""
+    if not isinstance(choices, kind):
+        raise ValueError(
+            f"choices must be a {kind.__name__}, not {type(choices).__name__}; that of a preset "
+            "is PRESETS[name].objective"
+        )
+
+
 def _constants(
     logprobs: Tensor,
     mask: Tensor,
@@ -136,8 +149,9 @@ def _constants(
 
     A gradient left on the old or reference log-probs would cancel the policy's own: cut it.
     """
-    if mask.ndim != 2:
-        raise ValueError(f"mask must be (N, T), not {tuple(mask.shape)}")
+    if not isinstance(mask, Tensor) or mask.ndim != 2:
+        given = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"mask must be (N, T), a tensor, not {given}")
     for name, given in (("logprobs", logprobs), ("old_logprobs", old), ("ref_logprobs", ref)):
         _require_tokens(name, given, mask)
     if logprobs.dtype in (torch.float16, torch.bfloat16):

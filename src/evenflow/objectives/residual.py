@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from evenflow.objectives.balance import Balance
 
 
+ROUNDING = 1e-6
+"""Of a group's largest reward: as far off its mean counts as at it."""
+
+
 def prepare(answers: Answers, choices: Balance) -> Answers:
     """Fill `signal` (r̃), `emphasis`, `prior` where the objective has one, and the group's `log_z`
     where that is π_old's."""
@@ -37,7 +41,7 @@ def prepare(answers: Answers, choices: Balance) -> Answers:
     right = is_right(rewards, choices.right_reward)
     signal = normalise_rewards(rewards, answers.groups, choices.reward)
     if choices.guidance > 0:
-        signal = guided(signal, answers, choices)
+        signal = guided(signal, rewards, answers, choices)
     answers = answers.replace(signal=signal, emphasis=emphasis(answers, right, choices))
     if any(choices.gammas):
         if answers.ref_logprobs is None:
@@ -52,11 +56,11 @@ def prepare(answers: Answers, choices: Balance) -> Answers:
     return answers
 
 
-def guided(signal: Tensor, answers: Answers, choices: Balance) -> Tensor:
+def guided(signal: Tensor, rewards: Tensor, answers: Answers, choices: Balance) -> Tensor:
     """r̃ + (β_G/β)·sgn(r̃)·Σ_t [log π_ref(y_t | x, gold, y_<t) − log π_ref(y_t | x, y_<t)], (N,).
 
-    Where all answers of a group are alike in reward, r̃ = 0 and nothing is added (FlowBalance, arXiv
-    2609.03241).
+    Where r̃ = 0, as in a group whose answers are alike in reward, nothing is added (FlowBalance,
+    arXiv 2609.03241).
     """
     if answers.guide_logprobs is None or answers.ref_logprobs is None:
         raise ValueError(
@@ -65,7 +69,12 @@ def guided(signal: Tensor, answers: Answers, choices: Balance) -> Tensor:
         )
     explained = answers.token_sum(answers.guide_logprobs - answers.ref_logprobs)
     weight = choices.guidance / choices.inverse_temperature
-    return signal + weight * signal.sign() * explained.to(signal)
+    # A reward at its group's mean is off it by rounding, and that has a sign, too.
+    how = "raw" if choices.reward == "raw" else "centred"
+    offset = normalise_rewards(rewards, answers.groups, how)
+    rounding = ROUNDING * group_max(rewards.abs(), answers.groups)
+    sign = torch.where(offset.abs() > rounding, signal.sign(), 0.0)
+    return signal + weight * sign * explained.to(signal)
 
 
 def emphasis(answers: Answers, right: Tensor, choices: Balance) -> Tensor | None:

@@ -185,6 +185,16 @@ class Surrogate(Choices):
                 f"objective.best_of: {self.best_of} answers are more than the "
                 f"{setting.num_generations} of rollout.num_generations"
             )
+        taken_off = {
+            "reward.overlong_share": setting.overlong,
+            "objective.kl_in: reward": self.kl_in == "reward" and self.kl_coefficient > 0,
+        }
+        for name in (name for name, is_set in taken_off.items() if is_set):
+            if self.advantage == "relative":
+                yield (
+                    f"{name}: advantage: relative divides by a group's mean reward, which could "
+                    "come to about 0 or below; leave one of them out"
+                )
         yield from problems_of_right(self.asks_what_is_right, self.right_reward, setting)
 
     def idle(self, setting: Setting, preset: Choices) -> Idle:

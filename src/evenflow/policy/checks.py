@@ -51,8 +51,8 @@ def require_weights(found: Mapping[str, Any], model: nn.Module, path: str) -> No
     if wrong := sorted(found["mismatched_keys"]):
         weight, saved, wanted = wrong[0]
         raise UserError(
-            f"model.path: {weight} of {path} has the shape {list(saved)}, and by config.json "
-            f"{list(wanted)}; take config.json and weights of the same model"
+            f"model.path: {weight} of {path} has the shape {list(saved)}, and by its "
+            f"configuration {list(wanted)}; take configuration and weights of the same model"
         )
     if missing := sorted(found["missing_keys"]):
         # Transformers would go on with random numbers in their place.

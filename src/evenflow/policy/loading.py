@@ -61,7 +61,8 @@ def resolve(path: str) -> str:
     except OSError as error:
         raise UserError(f"model.path: cannot read {path}: {error.strerror or error}") from error
     if local or path.count("/") != 1:
-        raise UserError(f"model.path: there is no folder {path}")
+        kind = "file" if folder.suffix.lower() == ".gguf" else "folder"
+        raise UserError(f"model.path: there is no {kind} {path}")
     return path
 
 

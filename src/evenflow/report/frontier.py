@@ -54,8 +54,13 @@ def points(run: Run) -> list[dict[str, float]]:
         if run.after and run.evaluated is None:
             found[float(last)] = run.after
     names = ("accuracy", *MEASURES, "finished")
+    # A comparison says of sampled answers that its accuracy is theirs.
+    named = {
+        step: scores | {"accuracy": scores.get("accuracy", scores.get("accuracy_sampled"))}
+        for step, scores in sorted(found.items())
+    }
     return [
         {"step": step} | {name: rounded(scores[name]) for name in names if name in scores}
-        for step, scores in sorted(found.items())
-        if "accuracy" in scores and any(name in scores for name in MEASURES)
+        for step, scores in named.items()
+        if scores["accuracy"] is not None and any(name in scores for name in MEASURES)
     ]

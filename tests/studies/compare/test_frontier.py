@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,43 @@ def test_no_curve_above_the_base_model_is_said() -> None:
     assert "No accuracy above the base model's" in to_markdown(found)
 
 
+def test_of_few_sampled_answers_the_most_are_looked_at() -> None:
+    found = Frontiers("plain", {"accuracy": 0.3, "pass@2": 0.4, "pass@4": 0.5})
+    found.points["plain"] = [Point("plain", 0, 1, 0.6, {"pass@2": 0.7, "pass@4": 0.8})]
+    assert found.measures() == ("pass@4",)
+    assert "### pass@4 (%) at equal accuracy" in to_markdown(found)
+    assert to_csv(found).splitlines()[0] == "curve,variant,seed,step,accuracy,pass@4"
+
+
+def test_where_nothing_but_accuracy_is_known_that_is_said() -> None:
+    found = Frontiers("plain", {"accuracy": 0.3})
+    found.points["plain"] = [Point("plain", 0, 1, 0.6, {})]
+    assert "Nothing is known but accuracy" in to_markdown(found)
+
+
+def test_differences_count_the_seeds_that_both_have() -> None:
+    found = frontiers()
+    found.points["better"] = [p for p in found.points["better"] if p.seed == 1] + [
+        Point("better", 2, 1, 0.6, {"effective_solutions": 2.0})
+    ]
+    own, paired = (line for line in to_markdown(found).splitlines() if line.startswith("| `bet"))
+    assert own.startswith("| `better` | 2 |")
+    assert paired.startswith("| `better` | 1 |")
+
+
+def test_a_seed_of_which_runs_lack_is_named() -> None:
+    found = frontiers()
+    found.partial = [("better", 1, 1, 2)]
+    assert "`better`, seed 1: a curve of 1 of its 2 runs so far." in to_markdown(found)
+
+
+def test_a_label_that_markdown_would_read_is_quoted() -> None:
+    found = frontiers()
+    found.points["a|`x`"] = found.points.pop("plain")
+    found.baseline = "a|`x`"
+    assert r"Paired differences to `` a\|`x` ``, seed by seed" in to_markdown(found)
+
+
 def test_every_measured_policy_is_a_line() -> None:
     rows = list(csv.DictReader(to_csv(frontiers()).splitlines()))
     assert len(rows) == 1 + 2 * 2 * 2
@@ -129,6 +167,39 @@ def test_a_study_of_curves_runs_every_value_of_every_dial(
     assert "Paired differences to `grpo:entropy_bonus=0`" in text
 
 
+def test_a_run_that_failed_and_scores_that_are_no_numbers(
+    words: list[str], tmp_path: Path, calls: Calls
+) -> None:
+    """The curve is one of the other run's, and of those points of which something is known."""
+    calls(fail=("tba:inverse_temperature=4 seed 0",))
+    assert main(["compare", *words]) == 2
+    text = (tmp_path / "cmp/comparison.md").read_text()
+    assert "`tba`, seed 0: a curve of 1 of its 2 runs so far." in text
+    assert "`grpo`, seed 0" not in text
+    calls()
+    (log,) = (tmp_path / "cmp/runs").glob("tba,inverse_temperature=2*/metrics.jsonl")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert rows[1]["step"] == 1
+    assert rows[1]["test/accuracy"] is not None
+    rows[1]["test/accuracy"] = None
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["compare", *words]) == 0
+    left = list(csv.DictReader((tmp_path / "cmp/frontier.csv").open()))
+    steps = [row["step"] for row in left if row["variant"] == "tba:inverse_temperature=2"]
+    assert steps == ["2"]
+    assert "so far" not in (tmp_path / "cmp/comparison.md").read_text()
+
+
+def test_one_sampled_answer_makes_no_curve(words: list[str], tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": f"{i}"}) + "\n" for i in range(16)))
+    own = ["data.task=null", f"data.train={rows}", f"data.test={rows}"]
+    with pytest.raises(UserError, match="one answer to a question shows its accuracy alone"):
+        Comparison(parse([*words, *own, "evaluation.num_generations=1"]))
+    Comparison(parse([*words, *own, "evaluation.num_generations=2"]))
+    Comparison(parse([*words, "evaluation.num_generations=1"]))  # right answers are listed
+
+
 def test_without_names_the_presets_own_dials_are_turned(small: str) -> None:
     comparison = Comparison(
         parse([small, "algorithms=tba,grpo:ratio=none:clip=none", "frontier=true"])
@@ -154,6 +225,13 @@ def test_without_names_the_presets_own_dials_are_turned(small: str) -> None:
             ["algorithms=tba:inverse_temperature=3", "frontier=true"],
             "inverse_temperature is set by tba:inverse_temperature=3",
         ),
+        (
+            ["algorithms=[{tba: {objective: {inverse_temperature: 4}}}]", "frontier=true"],
+            "inverse_temperature is set by tba:objective=",
+        ),
+        (["frontier={tba: {inverse_temperature: [4, 4]}}"], "4 stands there twice"),
+        (["frontier={tba: {inverse_temperature: [1e-1, 0.1]}}"], "0.1 stands there twice"),
+        (["frontier={tba: {inverse_temperature: [2, 3, 2.0]}}"], "2.0 stands there twice"),
     ],
 )
 def test_what_is_no_dial_is_refused(small: str, more: list[str], sentence: str) -> None:

@@ -101,6 +101,17 @@ def test_one_seed_has_no_interval() -> None:
     assert rows(to_csv(results))["test", "tba", "mean ±"]["accuracy"] == ""
 
 
+def test_differences_count_the_seeds_that_both_have() -> None:
+    results = Results(["grpo", "tba"], "grpo")
+    results.add_base(measured(0.2))
+    costs = dict.fromkeys(("answers", "sampled_tokens", "optimizer_steps", "cpu_seconds"), 1)
+    for label, seed in (("grpo", 0), ("grpo", 1), ("tba", 1), ("tba", 2)):
+        results.add(label, seed, measured(0.3 if label == "grpo" else 0.5), costs)
+    held_out, _, differences = to_markdown(results).partition("### Paired differences")
+    assert "| `tba` | 2 | 50.0 " in held_out
+    assert "| `tba` | 1 | +20.0 |" in differences
+
+
 def test_a_label_whose_runs_all_failed(results: Results) -> None:
     results.labels = ["grpo", "tba", "cispo"]
     assert "| `cispo` | 0 |  |" in to_markdown(results)

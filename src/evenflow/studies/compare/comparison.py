@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ class Comparison:
         self.runs = build_runs(request, {})
         self.trials = build_trials(request) if request.study.search else []
         require_questions(self.config, validation=bool(self.trials))
+        if request.study.frontier:
+            require_measures(self.config)
         self.specification = specification(request, self.config)
         self.search_table = ""
 
@@ -215,24 +218,29 @@ def frontiers_of(
     baseline: str, base: dict[str, Any], runs: Sequence[Run], specification: dict[str, Any]
 ) -> Frontiers:
     """The points of all measured runs: what was scored along training, and at the end."""
-    begin = scores_at_end(base)
-    found = Frontiers(baseline, begin)
+    found = Frontiers(baseline, scores_at_end(base))
+    wanted = Counter((run.variant.curve, run.seed) for run in runs)
+    there = Counter[tuple[str, int]]()
     for run in runs:
         measured = read_result(run.folder, specification)
         if measured is None:
             continue
+        there[run.variant.curve, run.seed] += 1
         points = found.points.setdefault(run.variant.curve, [])
         last = read_summary(run.folder)["steps"]
         rows = read_jsonl(run.folder / "metrics.jsonl")
-        along = {row["step"]: row for row in rows if "test/accuracy" in row}
         scored = {
-            step: {key.removeprefix("test/"): value for key, value in row.items()}
-            for step, row in along.items()
-            if 0 < step < last
+            row["step"]: {k.removeprefix("test/"): row[k] for k in row if k.startswith("test/")}
+            for row in rows
+            if 0 < row["step"] < last
         }
         for step, scores in (scored | {last: scores_at_end(measured)}).items():
-            label = run.variant.label
-            points.append(Point(label, run.seed, step, scores["accuracy"], scores))
+            numbers = {k: v for k, v in scores.items() if isinstance(v, int | float)}
+            known = {key: value for key, value in numbers.items() if math.isfinite(value)}
+            if "accuracy" in known:  # none where no answer could be judged
+                label, accuracy = run.variant.label, known["accuracy"]
+                points.append(Point(label, run.seed, step, accuracy, known))
+    found.partial = [(*k, there[k], count) for k, count in wanted.items() if 0 < there[k] < count]
     return found
 
 
@@ -241,6 +249,17 @@ def scores_at_end(measured: dict[str, Any]) -> dict[str, float]:
     scores = {k: v for k, v in measured["sets"][TEST]["scores"].items() if v is not None}
     sampled = scores.get("accuracy_sampled", math.nan)
     return scores | {"accuracy": scores.get("accuracy", sampled)}
+
+
+def require_measures(config: TrainConfig) -> None:
+    """Refuse curves of accuracy alone: one answer to a question shows nothing else."""
+    data = config.data
+    listed = data.task and hasattr(get_task(data.task, data.task_options), "row_solutions")
+    if config.evaluation.num_generations < 2 and not listed:
+        raise UserError(
+            "evaluation.num_generations: one answer to a question shows its accuracy alone; a "
+            "frontier needs several, 16 for pass@16"
+        )
 
 
 def require_questions(config: TrainConfig, *, validation: bool) -> None:

@@ -12,7 +12,7 @@ from evenflow.evaluation.statistics import Estimate, estimate, paired
 from evenflow.studies.compare.tables import COLUMNS, Column, code, number, written
 
 MEASURES = ("effective_solutions", "distinct@16", "pass@16", "pass@256")
-"""What is looked at along accuracy."""
+"""What is looked at along accuracy: see `Frontiers.measures`."""
 STOPS = (0.25, 0.5, 0.75, 1.0)
 """Where, from the base model's accuracy (0) to the highest that all curves reach (1)."""
 GRID = 200
@@ -71,6 +71,15 @@ class Frontiers:
     base: Mapping[str, float]
     """The base model's scores, accuracy among them."""
     points: dict[str, list[Point]] = field(default_factory=dict)
+    partial: list[tuple[str, int, int, int]] = field(default_factory=list)
+    """(label, seed, runs that are measured, runs that there should be) where some lack."""
+
+    def measures(self) -> tuple[str, ...]:
+        """What some policy has of MEASURES; of few sampled answers the pass@k of the most."""
+        every = [point.scores for points in self.points.values() for point in points]
+        known = [key for key in MEASURES if any(key in scores for scores in every)]
+        passes = [k for k in COLUMNS if k.startswith("pass@") and any(k in s for s in every)]
+        return tuple(known or passes[-1:])
 
     def curve(self, label: str, seed: int, measure: str) -> list[Pair]:
         """What no policy of that seed betters in both, the base model included."""
@@ -109,14 +118,14 @@ class Frontiers:
 
 def to_csv(frontiers: Frontiers) -> str:
     """Every policy that was measured, a line each."""
-    file = io.StringIO()
+    file, measures = io.StringIO(), frontiers.measures()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["curve", "variant", "seed", "step", "accuracy", *MEASURES])
-    base = [number(frontiers.base.get(key)) for key in ("accuracy", *MEASURES)]
+    writer.writerow(["curve", "variant", "seed", "step", "accuracy", *measures])
+    base = [number(frontiers.base.get(key)) for key in ("accuracy", *measures)]
     writer.writerow(["base model", "", "", 0, *base])
     for label, points in frontiers.points.items():
         for point in points:
-            scores = [number(point.scores.get(key)) for key in MEASURES]
+            scores = [number(point.scores.get(key)) for key in measures]
             own = (label, point.variant, point.seed, point.step, number(point.accuracy))
             writer.writerow([*own, *scores])
     return file.getvalue()
@@ -124,8 +133,8 @@ def to_csv(frontiers: Frontiers) -> str:
 
 def to_markdown(frontiers: Frontiers) -> str:
     """For each measure its values at equal accuracy, and the paired differences to the baseline."""
-    parts = []
-    for measure in MEASURES:
+    parts, measures = [], frontiers.measures()
+    for measure in measures:
         shared = frontiers.shared(measure)
         if shared is None:
             continue
@@ -135,13 +144,18 @@ def to_markdown(frontiers: Frontiers) -> str:
         )
         rows = differences(frontiers, column, shared)
         if rows:
-            parts.append(f"Paired differences to `{frontiers.baseline}`, seed by seed:\n\n{rows}")
+            of = code(frontiers.baseline)
+            parts.append(f"Paired differences to {of}, seed by seed:\n\n{rows}")
         parts.append(
             f"Shared range: {100 * low:.1f} % (the base model) to {100 * high:.1f} %, the highest "
             "accuracy that every curve reaches with every seed."
         )
-    if not parts:
-        return "## Frontiers\n\nNo accuracy above the base model's is reached by all curves.\n"
+    if not measures:
+        parts.append("Nothing is known but accuracy; raise evaluation.num_generations.")
+    elif not parts:
+        parts.append("No accuracy above the base model's is reached by all curves.")
+    for label, seed, there, wanted in frontiers.partial:
+        parts.append(f"{code(label)}, seed {seed}: a curve of {there} of its {wanted} runs so far.")
     return "## Frontiers\n\n" + "\n\n".join(parts) + "\n"
 
 
@@ -189,12 +203,14 @@ def table(
     *,
     signed: bool,
 ) -> str:
-    """Markdown."""
+    """Markdown; of differences those seeds count that both have."""
     write = column.difference if signed else column.write
+    paired_with = set(frontiers.seeds(frontiers.baseline))
     heads = [f"at {100 * accuracy:.1f} %" for accuracy in stops(shared)]
     lines = [["algorithm", "seeds", *heads, "mean over the range"]]
     lines.append(["---"] * 2 + ["---:"] * (len(heads) + 1))
     for label, cells in rows.items():
         shown = [written(cell, write, column) for cell in cells]
-        lines.append([code(label), str(len(frontiers.seeds(label))), *shown])
+        seeds = set(frontiers.seeds(label))
+        lines.append([code(label), str(len(seeds & paired_with if signed else seeds)), *shown])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -189,7 +189,7 @@ def to_markdown(results: Results, trials: str = "") -> str:
             for title, keys in SECTIONS.items():
                 parts.append(f"### {title}\n\n{means(results, name, keys)}")
             parts.append(
-                f"### Paired differences to `{results.baseline}`\n\n{differences(results)}"
+                f"### Paired differences to {code(results.baseline)}\n\n{differences(results)}"
             )
         else:
             keys = ("accuracy", "accuracy_sampled", "pass@16", "pass@256", "distinct@16",
@@ -224,13 +224,16 @@ def differences(results: Results) -> str:
 
 
 def table(results: Results, headings: list[str], rows: list[list[str]], *, base: bool) -> str:
-    """A Markdown table with a row for each label; the base model's first, or no baseline's."""
+    """A Markdown table with a row for each label; the base model's first, or no baseline's, and of
+    the seeds those that it has, too."""
     names = (
         [BASE, *results.labels] if base else [x for x in results.labels if x != results.baseline]
     )
     lines = [["algorithm", "seeds", *headings], ["---"] * 2 + ["---:"] * len(headings)]
+    every = results.seeds.get
     for label, cells in zip(names, rows, strict=True):
-        seeds = "" if label == BASE else str(len(results.seeds.get(label, [])))
+        own = [s for s in every(label, []) if base or s in every(results.baseline, [])]
+        seeds = "" if label == BASE else str(len(own))
         lines.append([label if label == BASE else code(label), seeds, *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

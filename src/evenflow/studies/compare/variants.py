@@ -115,12 +115,24 @@ def with_dials(
                 f"frontier='{{{variant.label}: {{inverse_temperature: [5, 10, 20]}}}}'"
             )
         ((name, values),) = dial.items()
-        if recipe_key(name, variant.algorithm, "frontier") in dict(variant.changes):
+        if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+            raise UserError(
+                f"frontier: {write_value(twice[0])} stands there twice among the values of {name}"
+            )
+        if settles(variant, recipe_key(name, variant.algorithm, "frontier")):
             raise UserError(f"frontier: {name} is set by {variant.label}; leave one of them out")
         for value in values:
             point = build_variant(f"{variant.label}:{name}={write_value(value)}")
             found.append(replace(point, curve=variant.label))
     return found
+
+
+def settles(variant: Variant, key: str) -> bool:
+    """Whether the variant's changes set that field, by its name or inside `objective`."""
+    changes = dict(variant.changes)
+    whole = changes.get("objective")
+    inside = whole if isinstance(whole, Mapping) else {}
+    return key in changes or key.removeprefix("objective.") in inside
 
 
 def recipe_key(key: str, algorithm: str, where: str) -> str:
@@ -158,5 +170,5 @@ def check_search(grid: Mapping[str, Sequence[Any]], variants: Sequence[Variant])
         for name in grid:
             key = recipe_key(name, variant.algorithm, "search")
             refuse_common(key, "search")
-            if any(key == own for own, _ in variant.changes):
+            if settles(variant, key):
                 raise UserError(f"search: {name} is set by {variant.label}; leave one of them out")
