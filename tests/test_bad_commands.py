@@ -108,9 +108,42 @@ def test_names_that_are_too_long(said: Say, words: tuple[str, ...]) -> None:
     said(*words)
 
 
+NOBODY = "~nosuch/x"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*TRAIN, f"output={NOBODY}"),
+        (*TRAIN, f"model.path={NOBODY}"),
+        (*TRAIN, f"model.reference={NOBODY}"),
+        (*TRAIN, "data.task=null", f"data.train={NOBODY}.jsonl"),
+        ("train", "--resume", NOBODY),
+        (*PRETRAIN, f"output={NOBODY}"),
+        (*EVAL, f"output={NOBODY}"),
+        ("eval", f"model.path={NOBODY}", "benchmark=answers.jsonl"),
+        ("sample", NOBODY, "--prompt", "1>1:"),
+        ("export", NOBODY, "exported"),
+        (*COMPARE, "seeds=0", f"output={NOBODY}"),
+        ("diversity", "answers.jsonl", f"output={NOBODY}"),
+        ("exact", f"page={NOBODY}", "only=rtb"),
+        ("exact", f"output={NOBODY}", "only=rtb"),
+        ("plan", "recipe.yaml", f"model.path={NOBODY}"),
+        ("verl", "gsm8k", "--print", "model.path=MODEL", f"data.train={NOBODY}.jsonl"),
+    ],
+)
+def test_the_home_of_nobody(said: Say, words: tuple[str, ...]) -> None:
+    assert "nosuch" in said(*words)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (("diversity", "answers.jsonl", "task_options={numbers: 3}"), "task_options are a task's"),
+        (("recipes", "copy", "program.py"), "program.py: there is no such recipe"),
+        (("recipes", "copy", "/etc/passwd"), "/etc/passwd: there is no such recipe"),
+        (("plan", "recipe.yaml", "--device", "cpu", "trian.steps=1"), "trian: there is no such"),
+        (("verl", "recipe.yaml", "--print", "trian.steps=1"), "trian: there is no such"),
         (("train", "none.yaml"), "none.yaml: there is no such recipe"),
         (("train", "."), "is a folder"),
         (("train", "program.py"), "a recipe is a mapping"),

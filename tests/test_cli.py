@@ -390,6 +390,14 @@ def test_sample_from_standard_input(
     assert all(len(line[5:]) <= 1 for line in lines[1::2])  # the stop token is not shown
 
 
+@pytest.mark.parametrize("text", ["1>1:\r\n2>2:\r\n", "\ufeff1>1:\n2>2:", "1>1:\n\r\n \n2>2:\n"])
+def test_lines_of_other_systems_are_the_same_questions(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text, newline=""))
+    assert sampled(capsys, str(trained), "-n", "1")[::2] == ["1>1:", "2>2:"]
+
+
 def test_sample_asks_and_stops_as_in_training(
     recipe: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -515,3 +523,41 @@ def test_ctrl_c_then_resume_then_kill_then_resume(
     steps = [row["step"] for row in read_jsonl(run / "metrics.jsonl")]
     assert steps == list(range(1, reached + 3))
     assert not list(run.glob(".checkpoint-*"))
+
+
+def test_a_terminal_that_closes_saves(recipe: Make, written: str) -> None:
+    run = Path(str(recipe().output))
+    process = start("train", written, "train.steps=100000", "checkpoint.every=100000")
+    wait_for(lambda: len(read_jsonl(run / "metrics.jsonl")) >= 2, process)
+    process.send_signal(signal.SIGHUP)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGHUP, said
+    assert checkpoints.verify(checkpoints.latest_whole(run)) is None
+
+
+def test_a_run_under_nohup_outlives_its_terminal(recipe: Make, written: str) -> None:
+    run = Path(str(recipe().output))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does, and is passed on
+    try:
+        process = start("train", written, "train.steps=100000", "checkpoint.every=100000")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    rows = run / "metrics.jsonl"
+    wait_for(lambda: len(read_jsonl(rows)) >= 2, process)
+    process.send_signal(signal.SIGHUP)
+    reached = len(read_jsonl(rows))
+    wait_for(lambda: len(read_jsonl(rows)) >= reached + 2, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_reader_that_has_seen_enough_costs_no_step(recipe: Make, written: str) -> None:
+    run = Path(str(recipe().output))
+    process = start("train", written, "train.steps=100000", "checkpoint.every=100000")
+    wait_for(lambda: len(read_jsonl(run / "metrics.jsonl")) >= 2, process)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+    saved = checkpoints.latest_whole(run)
+    assert int(saved.name.removeprefix("checkpoint-")) == len(read_jsonl(run / "metrics.jsonl"))

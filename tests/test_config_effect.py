@@ -15,6 +15,10 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 OFF_POLICY = "train.epochs=2"
+FROM_FILES = [
+    *("data.task=null", "data.train=a.jsonl", "data.test=b.jsonl"),
+    "reward.functions={gsm8k: 1.0}",
+]
 
 
 def config(*overrides: str) -> TrainConfig:
@@ -54,6 +58,8 @@ def config(*overrides: str) -> TrainConfig:
         (["train.warmup_steps=100", "train.schedule=linear"], ["train.schedule"]),
         (["train.warmup_steps=99", "train.schedule=linear"], []),
         (["data.train_split=test"], ["data.train_split"]),
+        ([*FROM_FILES, "evaluation.every=0"], ["data.test"]),
+        (FROM_FILES, []),
         (["data.chat_template_kwargs={thinking: false}"], ["data.chat_template_kwargs"]),
         (["data.chat_template_kwargs={thinking: false}", "data.chat=true"], []),
         (["algorithm=rtb", "objective={duplicates: once}"], []),

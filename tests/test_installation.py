@@ -33,6 +33,13 @@ def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     assert read_yaml(Path("countdown")) == {"seed": 7}
 
 
+def test_a_folder_of_that_name_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        Path(name).mkdir()
+        assert recipe_file(name) == recipes()[name]
+
+
 @pytest.mark.parametrize("name", ["countdwn", "recipes/countdown.yaml", "countdown.yml"])
 def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

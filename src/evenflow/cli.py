@@ -100,6 +100,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise UserError(
             f"{unknown[0]}: there is no such option; a setting is written key=value: {name}={value}"
         )
+    if unknown and hasattr(options, "words"):  # argparse takes them before the first option alone
+        options.words, unknown = [*options.words, *unknown], []
     if unknown:
         top.error(f"unrecognized arguments: {' '.join(unknown)}")
     return options

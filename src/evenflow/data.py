@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evenflow.errors import UserError
-from evenflow.inputs import an_object, json_rows, read_json
+from evenflow.inputs import an_object, expanded, json_rows, read_json
 from evenflow.installation import how_to_install
 from evenflow.prompting import Messages, Row, encode, put_guided_question, put_question
 from evenflow.rewards.thoughts import opened_by
@@ -62,7 +62,7 @@ def load_rows(source: str, split: str = "train") -> list[Row]:
     `source` is a path, or ``org/name`` or ``org/name:config``; `split` counts for the latter only.
     Raises UserError for a source that is missing, cannot be read or has no rows.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     hub = HUB_NAME.fullmatch(source)
     if source.endswith(JSON_NAMES):
         rows = _read_json(path, by_line=".jsonl" in path.name)

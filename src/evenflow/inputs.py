@@ -26,6 +26,14 @@ LARGEST = 1e300
 """Beyond it a number is taken for none: sums and averages of such would not be finite."""
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with a leading ``~`` or ``~name`` as that user's home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no home of such a user") from None
+
+
 @contextmanager
 def opened(path: Path, *, again: bool = False) -> Iterator[BinaryIO]:
     """The bytes of a file, unpacked if its name ends in .gz; refusals of the system on the way are

@@ -28,13 +28,18 @@ def recipes() -> dict[str, Path]:
 def recipe_file(name: str | Path) -> Path:
     """The file of that name, or else the shipped recipe; UserError where there is neither."""
     path, shipped = Path(name), recipes()
-    if os.path.exists(path):
+    if os.path.exists(path) and not (path.is_dir() and str(name) in shipped):
         return path
     if str(name) in shipped:
         return shipped[str(name)]
-    close = difflib.get_close_matches(path.stem, shipped, n=1)
+    raise no_such_recipe(name)
+
+
+def no_such_recipe(name: str | Path) -> UserError:
+    """What to say of a name that no shipped recipe has."""
+    close = difflib.get_close_matches(Path(name).stem, recipes(), n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise UserError(
+    return UserError(
         f"{name}: there is no such recipe; {hint}`evenflow recipes` lists those that are shipped"
     )
 

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -30,6 +31,19 @@ def test_metrics_are_written_at_once_and_nan_is_null(tmp_path: Path) -> None:
     expected = {"step": 1, "loss": 0.5, "reward/mean": None, "grad_norm": None}
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == expected
     log.close()
+
+
+def test_a_log_that_somebody_removes_is_begun_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = MetricsLog(tmp_path / "run")
+    log.log(1, {"loss": 0.5})
+    shutil.rmtree(tmp_path / "run")
+    log.log(2, {"loss": 0.4}, [{"answer": "a"}], {"accuracy": [0.5]})
+    log.close()
+    for name in ("metrics.jsonl", "samples.jsonl", "questions.jsonl"):
+        assert [row["step"] for row in read_jsonl(tmp_path / "run" / name)] == [2]
+    assert "metrics.jsonl: was removed; the rows up to step 1 are lost" in caplog.text
 
 
 def test_a_resumed_log_keeps_what_came_before(tmp_path: Path) -> None:

@@ -510,11 +510,12 @@ def test_an_import_leaves_the_process_as_it_was(folder):
         "torch.set_default_device('meta')\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "def f(completions): return [1.0]\n"
     )
 
     def state():
-        handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+        handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
         made = torch.zeros(1)
         return sys.stdout, made.dtype, made.device, torch.get_num_threads(), handlers
 

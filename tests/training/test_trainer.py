@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from evenflow.cli import main
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
 from evenflow.objectives import PRESETS, Answers
@@ -329,6 +331,25 @@ def test_a_reward_that_fails_late_loses_no_step(recipe: Make) -> None:
     assert (
         Trainer(config, trainer.folder, resume=saved).run().checkpoint.name == "checkpoint-000005"
     )
+
+
+@pytest.mark.parametrize("gone", ["config.yaml", ""])
+def test_a_run_whose_files_are_removed_can_be_gone_on_with(
+    recipe: Make, gone: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = recipe("train.steps=4", "checkpoint.every=2")
+
+    def remove(step: int, _: object) -> None:
+        if step == 1:
+            path = trainer.folder / gone
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    trainer = Trainer(config, open_run(config, "test"), on_step=remove)
+    folder = trainer.run().folder
+    assert "files of the run were removed while it went on" in caplog.text
+    again = ["train", "--resume", str(folder), "train.steps=5"]
+    assert main(again) == 0
+    assert checkpoints.latest_whole(folder).name == "checkpoint-000005"
 
 
 def test_questions_that_vanish_leave_mini_batches_of_like_size(recipe: Make) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evenflow.commands.words import add_words, file_and_settings
 from evenflow.errors import UserError
+from evenflow.inputs import expanded
 
 if TYPE_CHECKING:
     from evenflow.studies.compare.plan import Request
@@ -69,7 +70,7 @@ def parse(words: Sequence[str]) -> Request:
         values |= {"overrides": kept | changes}
     study = check(CompareConfig, values)
     folder = study.output or f"runs/compare-{Path(file or study.recipe).stem}"
-    return Request(study, shlex.join(["evenflow", "compare", *words]), Path(folder).expanduser())
+    return Request(study, shlex.join(["evenflow", "compare", *words]), expanded(folder))
 
 
 def run(options: Namespace) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evenflow.commands.words import add_words, split_words
 from evenflow.errors import UserError
+from evenflow.inputs import expanded
 
 if TYPE_CHECKING:
     from evenflow.config import DiversityConfig, JudgeConfig
@@ -53,7 +54,7 @@ def run(options: Namespace) -> None:
     if not files:
         raise UserError("diversity needs a file of answers, e.g. runs/latest/samples.jsonl")
     config = load(DiversityConfig, None, settings)
-    places = outputs(files, None if config.output is None else Path(config.output).expanduser())
+    places = outputs(files, None if config.output is None else expanded(config.output))
     cache = None if config.judge.cache is None else file_at(Path(config.judge.cache))
     canonical = canonical_by(config)
     contents = [questions_of(path, config, canonical) for path in files]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace
-from pathlib import Path
 from typing import Any, NoReturn
 
 from evenflow.commands.words import add_words, file_and_settings
 from evenflow.errors import UserError
+from evenflow.inputs import expanded
 from evenflow.machine import cores
 
 HELP = "proof by enumeration: every algorithm where all answers can be listed"
@@ -51,8 +51,8 @@ def run(options: Namespace) -> None:
     ]
     if not runs:
         raise UserError(f"only: no run has {config.only!r} in its study, problem or algorithm")
-    output = Path(config.output).expanduser()
-    page = Path(config.page).expanduser() if config.page else output / "exact.md"
+    output = expanded(config.output)
+    page = expanded(config.page) if config.page else output / "exact.md"
     folder = output / "results"
     file_at(page)
     run_all(runs, folder, config.jobs or cores())

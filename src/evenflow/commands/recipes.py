@@ -45,10 +45,12 @@ def run(options: Namespace) -> None:
 
 def copy_recipe(name: str, to: Path) -> Path:
     """Copy a shipped recipe to a file that is not there, or into a folder; gives the new file."""
-    from evenflow.installation import recipe_file, recipes
+    from evenflow.installation import no_such_recipe, recipes
     from evenflow.run.files import writing
 
-    source = recipes().get(name) or recipe_file(name)
+    source = recipes().get(name)
+    if source is None:
+        raise no_such_recipe(name)
     target = to / source.name if to.is_dir() else to
     with writing(target):
         if target.exists():

@@ -41,6 +41,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default auto)")
 
 
+def questions_in(text: str) -> list[str]:
+    """The lines that hold anything, of Unix or Windows, with or without a byte-order mark."""
+    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    return [line for line in lines if line.strip()]
+
+
 def run(options: Namespace) -> None:
     """Show answers to questions."""
     import torch
@@ -68,7 +74,7 @@ def run(options: Namespace) -> None:
     if not 0 <= options.seed <= LONG:
         raise UserError(f"--seed: must be from 0 to 2^63 - 1, not {options.seed}")
     try:
-        questions = options.prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        questions = options.prompt or questions_in(sys.stdin.read())
     except UnicodeDecodeError as error:
         raise UserError(f"standard input: is not UTF-8 text: {error}") from None
     if not questions:

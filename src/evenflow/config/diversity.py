@@ -59,3 +59,9 @@ class DiversityConfig(Section):
     """Sentence-embedding model that says how alike two answers are, a folder or a name; null: their
     words and word pairs do."""
     judge: JudgeConfig = JudgeConfig()
+
+    @model_validator(mode="after")
+    def _of_a_task(self) -> Self:
+        if self.task_options and self.task is None:
+            raise ValueError("task_options are a task's; name it with task=")
+        return self

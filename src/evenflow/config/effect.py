@@ -28,6 +28,11 @@ OF_RECIPE: list[Rule] = [
         "only advantage: gae and log_z: flow have a critic",
     ),
     (
+        ("data.test", "data.test_split"),
+        lambda c, o: c.evaluation.every == 0,
+        "evaluation.every is 0, and so nothing is held out; `evenflow eval` reads it",
+    ),
+    (
         ("rollout.max_rounds",),
         lambda c, o: not c.rollout.dynamic_sampling,
         "only rollout.dynamic_sampling goes in rounds",

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from evenflow.config import CriticConfig, HeadConfig, ModelConfig
 from evenflow.errors import CannotLoad, UserError
+from evenflow.inputs import expanded
 from evenflow.objectives.partition import PartitionHead
 from evenflow.policy.adapters import base_of, is_adapter, load_adapter, merged, new_adapter
 from evenflow.policy.checks import require_json, require_weights, settle_generation_config
@@ -50,7 +51,7 @@ def resolve(path: str) -> str:
             listed = ", ".join(BUILTIN + each for each in known) or "none"
             raise UserError(f"model.path: there is no built-in model {path!r}; there are: {listed}")
         return str(ASSETS / name)
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     try:
         if folder.is_dir():
             return str(folder.resolve())

@@ -56,11 +56,11 @@ def points(run: Run) -> list[dict[str, float]]:
     names = ("accuracy", *MEASURES, "finished")
     # A comparison says of sampled answers that its accuracy is theirs.
     named = {
-        step: scores | {"accuracy": scores.get("accuracy", scores.get("accuracy_sampled"))}
+        step: {name.removesuffix("_sampled"): value for name, value in scores.items()}
         for step, scores in sorted(found.items())
     }
     return [
         {"step": step} | {name: rounded(scores[name]) for name in names if name in scores}
         for step, scores in named.items()
-        if scores["accuracy"] is not None and any(name in scores for name in MEASURES)
+        if "accuracy" in scores and any(name in scores for name in MEASURES)
     ]

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 STREAMS = {"stdout": 1, "stderr": 2}
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Setting = tuple[Callable[[], Any], Callable[[Any], Any]]
 
 

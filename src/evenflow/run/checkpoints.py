@@ -14,6 +14,7 @@ from typing import Any
 
 from evenflow.config import TrainConfig, check, read_yaml
 from evenflow.errors import UserError
+from evenflow.inputs import expanded
 from evenflow.run import verl_checkpoints
 from evenflow.run.console import console
 
@@ -42,7 +43,7 @@ def latest_whole(run: Path) -> Path:
 def model_folder(name: str) -> str:
     """A run's newest checkpoint, or the model it pretrained; of a run by verl the shards merged;
     any other model's name as it is. Not by way of `latest`, which another run takes over."""
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if checkpoints(folder):
         return str(latest_whole(folder.resolve()))
     if actor := verl_checkpoints.actor_of(folder):
@@ -94,7 +95,7 @@ def in_full(config: TrainConfig) -> TrainConfig:
 
 def _full(name: str | None) -> str | None:
     with contextlib.suppress(OSError, ValueError):  # a name that no file can have
-        if name is not None and (path := Path(name).expanduser()).exists():
+        if name is not None and (path := expanded(name)).exists():
             return str(path.absolute())
     return name
 

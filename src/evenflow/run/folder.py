@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -15,11 +16,13 @@ from pydantic import BaseModel
 
 from evenflow.config import Recipe, dump
 from evenflow.errors import UserError
+from evenflow.inputs import expanded
 from evenflow.run.console import console
 from evenflow.run.files import PAGE, finite, write_atomic, writing
 from evenflow.run.lock import only_one
 from evenflow.run.provenance import PROVENANCE
 
+LOG = logging.getLogger(__name__)
 SUMMARY = "summary.json"
 _made: set[Path] = set()
 """The folders, those above them and the recipes that this process was the first to write: all that
@@ -32,7 +35,7 @@ def run_folder(output: str | None, name: str, base: Path | None = None) -> Path:
     base = Path.cwd() if base is None else base
     if output is None:
         return new_folder(name, base)
-    folder = base / Path(output).expanduser()
+    folder = base / expanded(output)
     make_folder(folder)
     return folder
 
@@ -111,6 +114,14 @@ def new_folder(name: str, base: Path) -> Path:
 def save_config(folder: Path, config: BaseModel) -> None:
     """The resolved configuration, which `--resume` reads back."""
     write_atomic(folder / "config.yaml", dump(config))
+
+
+def restore_config(folder: Path, config: BaseModel) -> None:
+    """Write it again where somebody has removed it, or the whole folder."""
+    if not (folder / "config.yaml").is_file():
+        make_folder(folder)
+        save_config(folder, config)
+        LOG.warning("%s: files of the run were removed while it went on", folder)
 
 
 def end_run(folder: Path, summary: Mapping[str, Any]) -> None:

@@ -1,19 +1,21 @@
-"""Ctrl-C and SIGTERM: finish the step, save, and say how to go on."""
+"""Ctrl-C, SIGTERM and a terminal that closes: finish the step, save, and say how to go on."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Self
 
 from evenflow.run.console import console
+from evenflow.terminal import drop_output
 
 
 class Interrupt:
     """While active, the first signal sets `requested`; a second one ends the process at once."""
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.number = 0  # of the signal that came
@@ -23,6 +25,8 @@ class Interrupt:
         # Elsewhere there is nothing to set: signals go to the main thread.
         main = threading.current_thread() is threading.main_thread()
         for number in self.SIGNALS if main else ():
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # by nohup: the run is to outlive its terminal
             self.previous[number] = signal.signal(number, self._receive)
         return self
 
@@ -40,6 +44,8 @@ class Interrupt:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.number = number
         self._restore()
+        if number == signal.SIGHUP and sys.stdout.isatty():
+            drop_output()  # to a terminal that is gone nothing can be written
         console.print(
             f"\n{signal.Signals(number).name}: finishing this step, then saving; once more to "
             "stop at once (finished checkpoints stay)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import math
 import os
 import secrets
@@ -19,6 +20,7 @@ from evenflow.run.files import finite, flat, keep_rows, read_jsonl, writable, wr
 __all__ = ["MetricsLog", "read_jsonl"]
 
 
+LOG = logging.getLogger(__name__)
 QUESTIONS = "questions.jsonl"
 """The held-out scores of each question, a line an evaluation."""
 COLUMNS = ("step", "prompt", "answer", "reward", "finished")
@@ -229,7 +231,11 @@ class MetricsLog:
             else Tracker(name, *run)
             for name in backends
         ]
+        self._open()
+
+    def _open(self) -> None:
         with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = self.path.open("a", encoding="utf-8")
 
     def log(
@@ -241,6 +247,10 @@ class MetricsLog:
     ) -> None:
         """Write the row, and before it `samples` and held-out scores `by_question`. Lists stand in
         our files alone: backends are sent numbers, and the samples as a table."""
+        if not self.path.exists():
+            self.file.close()
+            self._open()
+            LOG.warning("%s: was removed; the rows up to step %d are lost", self.path, step - 1)
         _append(self.samples, step, samples)
         if by_question:
             _append(self.questions, step, [{"scores": finite(dict(by_question))}])

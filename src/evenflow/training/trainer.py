@@ -27,6 +27,7 @@ from evenflow.run.folder import (
     end_run,
     not_ended,
     point_latest,
+    restore_config,
     run_folder,
     set_threads,
 )
@@ -196,9 +197,9 @@ class Trainer:
                     if self.done or interrupt.requested or self._every(config.checkpoint.every):
                         self._save()
                     self._report(log, display, evaluate=self.done or not interrupt.requested)
-            except UserError:
+            except (UserError, OSError):  # of the system: output that nobody reads any more
                 if self.step and self.stepper.whole:  # what was learned so far
-                    with contextlib.suppress(UserError):
+                    with contextlib.suppress(UserError, OSError):
                         self._save()
                 raise
             self._save()  # the signal may have come after the last step's turn to save
@@ -208,10 +209,8 @@ class Trainer:
         if self.done:
             self._end(saved)
         else:
-            go_on = how_to_go_on(config, saved, by_name=not self.given)
-            console.print(
-                f"stopped after step {self.step} of {total}; go on with: {go_on}", markup=False
-            )
+            go_on = f"go on with: {how_to_go_on(config, saved, by_name=not self.given)}"
+            console.print(f"stopped after step {self.step} of {total}; {go_on}", markup=False)
         stopped_by = 0 if self.done else interrupt.number
         return Result(self.folder, saved, self.step, self.before, self.after, stopped_by)
 
@@ -299,6 +298,7 @@ class Trainer:
         """Save, unless that is done: a moment without the step's checkpoint would risk it."""
         if self.saved == self.step:
             return
+        restore_config(self.folder, self.config)
         state = {
             "step": self.step,
             "row": self.row,

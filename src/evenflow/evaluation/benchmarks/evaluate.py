@@ -45,7 +45,7 @@ from evenflow.evaluation.benchmarks.verdicts import (
     check_tests,
     needs_rows,
 )
-from evenflow.inputs import is_number
+from evenflow.inputs import expanded, is_number
 from evenflow.machine import require_memory
 from evenflow.policy.fingerprint import mark_of
 from evenflow.policy.loading import (
@@ -190,7 +190,7 @@ def with_ratings(config: BenchmarkConfig, name: str, base: Path) -> BenchmarkCon
     if config.user_ratings and not config.contest_ratings:
         raise UserError("user_ratings: a percentile needs a rating: give contest_ratings, too")
     files = {
-        field: str(base / Path(path).expanduser())
+        field: str(base / expanded(path))
         for field in ("contest_ratings", "user_ratings")
         if (path := getattr(config, field))
     }

@@ -12,14 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from scipy.optimize import root_scalar
 
 from evenflow.errors import UserError
-from evenflow.inputs import read_json
+from evenflow.inputs import expanded, read_json
 
 PENALTY = 50
 """Points for each failed try before the first right one."""
@@ -160,7 +159,7 @@ def _rating(value: Any) -> float:
 
 def _read(path: str, kind: type, field: str) -> Any:
     try:
-        value = read_json(Path(path).expanduser())
+        value = read_json(expanded(path))
     except UserError as error:
         raise UserError(f"{field}: {error}") from None
     if not isinstance(value, kind):
