@@ -80,6 +80,14 @@ def test_a_comparison_of_sampled_answers_has_points_too(comparison: Path) -> Non
     ]
 
 
+def test_the_exact_accuracy_goes_before_that_of_a_sample(comparison: Path) -> None:
+    for path in comparison.rglob("measured.json"):
+        values = json.loads(path.read_text())
+        values["sets"]["test"]["scores"] |= {"accuracy_sampled": 0.9, "pass@16": 0.75}
+        path.write_text(json.dumps(values))
+    assert [p["accuracy"] for p in points(read_runs([comparison])[0])] == [0.125, 0.5]
+
+
 def test_a_comparison_without_runs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs" / "empty").mkdir(parents=True)
     with pytest.raises(UserError, match="nor a comparison with runs in its runs/"):

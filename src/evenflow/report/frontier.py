@@ -56,7 +56,7 @@ def points(run: Run) -> list[dict[str, float]]:
     names = ("accuracy", *MEASURES, "finished")
     # A comparison says of sampled answers that its accuracy is theirs.
     named = {
-        step: {name.removesuffix("_sampled"): value for name, value in scores.items()}
+        step: {name.removesuffix("_sampled"): value for name, value in scores.items()} | scores
         for step, scores in sorted(found.items())
     }
     return [
