@@ -1,6 +1,6 @@
-"""Accuracy against diversity as curves: what docs/results/frontiers.md shows of the two studies.
+"""Accuracy against diversity as curves: what docs/results/frontiers.md shows of the studies.
 
-    evenflow compare benchmarks/frontiers/countdown.yaml     the runs (and programs, field)
+    evenflow compare benchmarks/frontiers/countdown.yaml     the runs (and programs, field, long)
     python benchmarks/limits.py countdown                    teachers that know the answers
     python benchmarks/frontiers.py                           the page's tables and picture
 
@@ -195,8 +195,8 @@ def teach(panel, rows: list[dict[str, str]], measure: str, factor: float) -> Non
 
 if __name__ == "__main__":
     studies = {task: collect(task) for task in TASKS}
-    for task, found in studies.items():
-        put(task, to_markdown(found).partition("\n")[2].strip())
+    for name, found in (studies | {"long": collect("long")}).items():
+        put(name, to_markdown(found).partition("\n")[2].strip())
     put("field", field(studies["programs"], collect("field")))
     put("limits", limits())
     draw()

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
         ("frontiers/programs", 40960),
         ("frontiers/field", 40960),
         ("frontiers/long", 122880),
+        ("frontiers/rates", 40960),
         ("ablations/programs", 15360),
         ("gsm8k", 25600),
     ],
