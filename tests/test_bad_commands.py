@@ -144,6 +144,8 @@ def test_the_home_of_nobody(said: Say, words: tuple[str, ...]) -> None:
         (("recipes", "copy", "/etc/passwd"), "/etc/passwd: there is no such recipe"),
         (("plan", "recipe.yaml", "--device", "cpu", "trian.steps=1"), "trian: there is no such"),
         (("verl", "recipe.yaml", "--print", "trian.steps=1"), "trian: there is no such"),
+        (("plan", "recipe.yaml", "--device", "cpu", "threads=1", "-x"), "unrecognized arguments"),
+        (("sample", "MODEL", "--prompt", "1>1:", "more"), "unrecognized arguments: more"),
         (("train", "none.yaml"), "none.yaml: there is no such recipe"),
         (("train", "."), "is a folder"),
         (("train", "program.py"), "a recipe is a mapping"),

@@ -100,10 +100,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         raise UserError(
             f"{unknown[0]}: there is no such option; a setting is written key=value: {name}={value}"
         )
-    if unknown and hasattr(options, "words"):  # argparse takes them before the first option alone
-        options.words, unknown = [*options.words, *unknown], []
-    if unknown:
+    if unknown and (not hasattr(options, "words") or any(word[:1] == "-" for word in unknown)):
         top.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if unknown:  # argparse takes words before the first option alone
+        options.words = [*options.words, *unknown]
     return options
 
 
