@@ -30,7 +30,7 @@ OF_RECIPE: list[Rule] = [
     (
         ("data.test", "data.test_split"),
         lambda c, o: c.evaluation.every == 0,
-        "evaluation.every is 0, and so nothing is held out; `evenflow eval` reads it",
+        "evaluation.every is 0, and training holds nothing out; `eval` and `compare` read it",
     ),
     (
         ("rollout.max_rounds",),

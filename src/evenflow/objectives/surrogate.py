@@ -189,8 +189,8 @@ class Surrogate(Choices):
             "reward.overlong_share": setting.overlong,
             "objective.kl_in: reward": self.kl_in == "reward" and self.kl_coefficient > 0,
         }
-        for name in (name for name, is_set in taken_off.items() if is_set):
-            if self.advantage == "relative":
+        for name, is_set in taken_off.items():
+            if is_set and self.advantage == "relative":
                 yield (
                     f"{name}: advantage: relative divides by a group's mean reward, which could "
                     "come to about 0 or below; leave one of them out"

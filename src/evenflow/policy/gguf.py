@@ -44,9 +44,8 @@ def unpacked(file: Path) -> Path:
     """
     file = file.resolve()
     at = file.stat()
-    name = hashlib.sha256(f"{READING}:{file}:{at.st_size}:{at.st_mtime_ns}".encode()).hexdigest()[
-        :12
-    ]
+    what = f"{READING}:{file}:{at.st_size}:{at.st_mtime_ns}"
+    name = hashlib.sha256(what.encode()).hexdigest()[:12]
     folder = cache() / f"{file.stem}-{name}"
     if folder.is_dir():
         return folder

@@ -15,6 +15,7 @@ import torch
 from evenflow.config import Change, TrainConfig
 from evenflow.data import load_rows
 from evenflow.errors import UserError
+from evenflow.inputs import is_number
 from evenflow.run.console import console
 from evenflow.run.files import read_jsonl, write_atomic, writing
 from evenflow.run.lock import only_one
@@ -235,8 +236,7 @@ def frontiers_of(
             if 0 < row["step"] < last
         }
         for step, scores in (scored | {last: scores_at_end(measured)}).items():
-            numbers = {k: v for k, v in scores.items() if isinstance(v, int | float)}
-            known = {key: value for key, value in numbers.items() if math.isfinite(value)}
+            known = {key: value for key, value in scores.items() if is_number(value)}
             if "accuracy" in known:  # none where no answer could be judged
                 label, accuracy = run.variant.label, known["accuracy"]
                 points.append(Point(label, run.seed, step, accuracy, known))
