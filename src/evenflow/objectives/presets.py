@@ -32,7 +32,7 @@ class Preset:
             return {"inverse_temperature": [beta / 4, beta / 2, beta, 2 * beta]}
         if not isinstance(self.objective, Surrogate):
             return {}
-        own, others = self.objective.kl_coefficient, (0.0, 0.03, 0.1, 0.3)
+        own, others = self.objective.kl_coefficient, (0.0, 0.05, 0.2, 0.5)
         nearest = min(others, key=lambda value: abs(value - own))
         return {"kl_coefficient": [own if value == nearest else value for value in others]}
 

@@ -207,7 +207,7 @@ def test_without_names_the_presets_own_dials_are_turned(small: str) -> None:
     labels = [variant.label for variant in comparison.request.variants]
     assert labels == [
         *(f"tba:inverse_temperature={beta}" for beta in ("5.0", "10.0", "20.0", "40.0")),
-        *(f"grpo:ratio=none:clip=none:kl_coefficient={c}" for c in ("0.0", "0.04", "0.1", "0.3")),
+        *(f"grpo:ratio=none:clip=none:kl_coefficient={c}" for c in ("0.0", "0.04", "0.2", "0.5")),
     ]
     assert {variant.curve for variant in comparison.request.variants} == {
         "tba",

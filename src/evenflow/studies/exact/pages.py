@@ -159,8 +159,8 @@ def run_facts(results: Results) -> str:
     return (
         f"{len(results)} runs, seeds {', '.join(map(str, seeds))}; "
         f"{' or '.join(f'{count:,}' for count in steps)} optimiser steps each. "
-        f"{wall:.0f} s a run on average, {cpu / 60:.0f} minutes of one core in all, on "
-        f"{processor()}, PyTorch {torch.__version__}.\n"
+        f"{cpu / 60:.0f} minutes of processor time in all ({cpu / len(results):.0f} s a run; "
+        f"{wall:.0f} s by the clock), on {processor()}, PyTorch {torch.__version__}.\n"
     )
 
 
