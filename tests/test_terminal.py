@@ -14,7 +14,7 @@ from rich.table import Table
 from evenflow import commands, releases
 from evenflow.cli import main
 from evenflow.errors import CannotLoad
-from evenflow.run.console import Terminal, show_rows
+from evenflow.run.console import Terminal, console, show_rows
 from evenflow.terminal import printable
 
 
@@ -33,6 +33,18 @@ def test_the_console_prints_no_command_of_the_data() -> None:
     console.print("answer \x1b]0;title\x07", markup=False)
     assert "\x1b" not in file.getvalue()
     assert "answer \\x1b]0;title\\x07" in file.getvalue()
+
+
+def test_no_text_becomes_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("x:m:")
+    table.add_row("y:a:")
+    shown = ["s[0:100:2] {1:a:2}", "runs/10:100:30", table]
+    for each in shown:
+        console.print(each, markup=False)
+    show_rows("at :100:", [(":b:", "1:o:2")])
+    said = capsys.readouterr().out
+    for text in (*shown[:2], "x:m:", "y:a:", "at :100:", ":b:", "1:o:2"):
+        assert text in said
 
 
 def test_a_title_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -420,3 +421,15 @@ def test_the_page_has_every_benchmark() -> None:
 def test_fields_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "eval", "grader"]) == 0
     assert "grader: text | null = null" in capsys.readouterr().out
+
+
+def test_a_runs_answers_end_as_in_its_training(run: Run, tiny_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "trained" / "model"))
+    (model.parent / "config.yaml").write_text("data: {task: countdown}\nrollout: {stop: ['4']}\n")
+    more = "max_completion_length=40"
+    free = run("free", more)
+    ended = run("ended", more, f"model.path={model}")
+    assert sum("4" in line["response"][:-1] for line in lines(free)) > 3
+    assert not any("4" in line["response"][:-1] for line in lines(ended))
+    both = run("both", more, f"model.path={model}", "stop=['5']")
+    assert not any(set("45") & set(line["response"][:-1]) for line in lines(both))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -342,3 +343,34 @@ def test_a_method_is_shown_with_what_is_to_be_completed(tmp_path: Path) -> None:
     method, program = load_questions(config("livecodebench", data=data)).rows
     assert "```python\nclass Solution:\n```" in method["instruction"]
     assert "standard input" in program["instruction"]
+
+
+def test_a_model_of_a_run_reads_what_the_run_put_around_questions(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "run" / "model"))
+    recipe = {
+        "algorithm": "flowrl",
+        "head": {"pooling": "separator", "separator": ">"},
+        "reward": {"functions": {"math": 1.0}},
+        "data": {
+            "train": "a.jsonl",
+            "chat": True,
+            "chat_template": "{{ messages[-1]['content'] }}={{ sign }}",
+            "chat_template_kwargs": {"sign": "4"},
+            "system_prompt": "Be brief.",
+        },
+    }
+    (folder.parent / "config.yaml").write_text(json.dumps(recipe | {"rollout": {}}))
+    tokenizer = load_tokenizer(str(folder))
+    asked = config("countdown", model={"path": str(folder)})
+    _, benchmark, _ = find(asked)
+    form = prompt_format(asked, benchmark, tokenizer)
+    assert str(form).startswith("chat template of the run\n")
+    assert (form.system_prompt, form.arguments) == ("Be brief.", {"sign": "4"})
+    (prompt,) = put([{"prompt": "1,2", "id": "a"}], form, tokenizer, 100)
+    assert tokenizer.decode(prompt.ids) == "1,2=4>"
+    own = asked.model_copy(update={"chat_template_kwargs": {"sign": "5"}, "system_prompt": "Yes."})
+    form = prompt_format(own, benchmark, tokenizer)
+    assert (form.system_prompt, form.arguments) == ("Yes.", {"sign": "5"})
+    assert prompt_format(own.model_copy(update={"chat": False}), benchmark, tokenizer).chat is False

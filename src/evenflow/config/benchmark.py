@@ -63,9 +63,11 @@ class BenchmarkConfig(Section):
     """Put questions through the chat template; null: as the run had them that the model comes from,
     else where the tokenizer has one."""
     system_prompt: str | None = None
-    """System message put before the question (chat only)."""
+    """System message put before the question (chat only); null: that of the run that the model
+    comes from."""
     chat_template_kwargs: dict[str, Any] = Field(default={})
-    """Arguments of the chat template, e.g. {enable_thinking: false}."""
+    """Arguments of the chat template, e.g. {enable_thinking: false}; empty: those of the run that
+    the model comes from."""
     num_generations: Count = 16
     """Answers sampled to each question: the n of avg@n, and the largest k of pass@k."""
     temperature: TemperatureOrGreedy = 0.6
@@ -76,8 +78,9 @@ class BenchmarkConfig(Section):
     """Longest answer in tokens, end token included; null: 8192, or what the model has room for
     after the longest prompt."""
     stop: list[str | int] = Field(default=[])
-    """Further tokens that end an answer, beside the model's own end tokens: numbers, or texts, each
-    of which stands for every token that is decoded to just that."""
+    """Further tokens that end an answer, beside the model's own end tokens and `rollout.stop` of
+    the run that it comes from: numbers, or texts, each of which stands for every token that is
+    decoded to just that."""
     grader: str | None = None
     """How answers are graded: math, dapo, math-verify, boxed-strict, code, or a reward function as
     package.module:function; null: the benchmark's own."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from evenflow.run.console import console
 MANIFEST = "manifest.json"
 STATE = "trainer_state.pt"
 PREFIX = "checkpoint-"
+
+IN_A_RUN = re.compile(rf"{PREFIX}\d+|model|global_step_\d+|actor|merged|huggingface")
+"""What folders of models in a run are called, verl's too."""
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -53,11 +57,16 @@ def model_folder(name: str) -> str:
 
 
 def recipe_of(name: str) -> TrainConfig | None:
-    """The recipe of a training run, named by its folder or by a checkpoint in it; else None."""
-    for folder in (Path(name), *list(Path(name).parents)[:2]):  # verl's lie one deeper
+    """The recipe of a training run, named by its folder or by a checkpoint in it; else None, as for
+    a model of another name, whatever lies in the folder that it is asked from."""
+    folder = expanded(name).resolve()
+    while folder.is_dir():
         recipe = folder / "config.yaml"
         if recipe.is_file() and "rollout" in (values := read_yaml(recipe)):
             return check(TrainConfig, values)
+        if not IN_A_RUN.fullmatch(folder.name):
+            return None
+        folder = folder.parent
     return None
 
 

@@ -27,7 +27,7 @@ class Terminal(Console):
         raise
 
 
-console = Terminal(highlight=False, soft_wrap=True)
+console = Terminal(highlight=False, soft_wrap=True, emoji=False)
 
 PLAIN_EVERY = 10.0  # seconds between lines where there is no terminal
 

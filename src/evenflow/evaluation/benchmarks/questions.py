@@ -23,8 +23,9 @@ from evenflow.evaluation.benchmarks.registry import (
 )
 from evenflow.evaluation.benchmarks.verdicts import PRESETS
 from evenflow.installation import how_to_install
+from evenflow.policy.loading import separator_id
 from evenflow.rewards.code.formats import checked_cases, seconds, without_tests
-from evenflow.run.checkpoints import speaks_in_chat
+from evenflow.run.checkpoints import recipe_of, speaks_in_chat
 from evenflow.tasks import TASKS, get_task
 
 STDIN = "Write a Python program that reads standard input and writes to standard output."
@@ -246,10 +247,13 @@ class PromptFormat:
     chat: bool
     system_prompt: str | None
     arguments: dict[str, Any]
+    chat_template: str = "auto"
+    separator: int | None = None
 
     def __str__(self) -> str:
         """In words, for the result."""
-        said = ["chat template of the tokenizer" if self.chat else "plain text", self.template]
+        whose = "tokenizer" if self.chat_template == "auto" else "run"
+        said = [f"chat template of the {whose}" if self.chat else "plain text", self.template]
         if self.system_prompt:
             said.append(f"system message: {self.system_prompt}")
         if self.arguments:
@@ -258,11 +262,23 @@ class PromptFormat:
 
 
 def prompt_format(config: BenchmarkConfig, benchmark: Benchmark, tokenizer: Any) -> PromptFormat:
-    """The configuration's wishes, else the benchmark's way."""
+    """The configuration's wishes, else the benchmark's way, around it what the run had that the
+    model comes from: its chat template with system message and arguments, its separator."""
     chat = speaks_in_chat(config.model.path, tokenizer, config.chat)
     own = benchmark.template if chat else benchmark.plain_template or benchmark.template
     template = own if config.prompt_template is None else config.prompt_template
-    return PromptFormat(template, chat, config.system_prompt, config.chat_template_kwargs)
+    system, arguments = config.system_prompt, config.chat_template_kwargs
+    recipe = recipe_of(config.model.path)
+    if recipe is None:
+        return PromptFormat(template, chat, system, arguments)
+    return PromptFormat(
+        template,
+        chat,
+        recipe.data.system_prompt if system is None and chat else system,
+        arguments or recipe.data.chat_template_kwargs,
+        recipe.data.chat_template,
+        separator_id(recipe.head if recipe.build_objective().needs.head else None, tokenizer),
+    )
 
 
 def put(rows: Iterable[Row], form: PromptFormat, tokenizer: Any, longest: int) -> list[Prompt]:
@@ -273,8 +289,10 @@ def put(rows: Iterable[Row], form: PromptFormat, tokenizer: Any, longest: int) -
             tokenizer,
             chat=form.chat,
             system_prompt=form.system_prompt,
+            chat_template=form.chat_template,
             chat_template_kwargs=form.arguments,
             prompt_template=form.template,
+            separator_id=form.separator,
             max_prompt_length=longest,
         )
 
