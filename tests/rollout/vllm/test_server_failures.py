@@ -31,6 +31,7 @@ from evenflow.policy.adapters import new_adapter
 from evenflow.policy.policy import Policy
 from evenflow.rollout.engine import sample
 from evenflow.rollout.sampling import Sampling
+from evenflow.rollout.vllm import client
 from evenflow.rollout.vllm import server as engine_module
 from evenflow.rollout.vllm.server import ServerEngine
 from evenflow.tasks.countdown import Countdown
@@ -241,6 +242,31 @@ def test_a_brief_failure_is_tried_again_and_not_told(
         assert places(engine, 3) == [0, 1, 2]
         assert len(servers[0].questions) == 5
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 503])
+def test_a_status_that_passes_is_asked_again_and_one_that_stays_is_left_to_others(
+    status: int,
+    tiny_model: Path,
+    policy: Policy,
+    engine_of: Make,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "PAUSES", (0.01, 0.01))
+    once = nth(COMPLETIONS, TRIAL, Fault(status=status))
+    with serving(tiny_model, script=once) as servers:
+        engine = engine_of(servers)
+        engine.update(policy, 0)
+        assert places(engine, 3) == [0, 1, 2]
+        assert not caplog.messages
+    stays = nth(COMPLETIONS, TRIAL, Fault(status=status), onwards=True)
+    with serving(tiny_model, tiny_model, script=stays) as servers:
+        engine = engine_of(servers)
+        engine.update(policy, 0)
+        assert places(engine, 4) == [0, 1, 2, 3]
+        assert f"HTTP {status}" in engine.replicas[0].why
+        assert not engine.replicas[1].why
 
 
 @pytest.mark.parametrize("fault", [Fault(hang=True), Fault(drip=0.1)])

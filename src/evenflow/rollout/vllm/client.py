@@ -22,8 +22,8 @@ from evenflow.run.files import writable
 FIELD = "rollout.server"
 KEYS = ("EVENFLOW_SERVER_KEY", "OPENAI_API_KEY")
 """Where a key is looked for, in this order."""
-BRIEF = (429, 502, 503, 504)
-"""Statuses of a server that may be well again in a moment."""
+BRIEF = (408, 425, 429, 502, 503, 504)
+"""Statuses of a server, or of a gateway before it, that may be well again in a moment."""
 PAUSES = (0.25, 0.5, 1.0, 2.0)
 """Seconds before a request is sent again."""
 GRACE = 0.2

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 
 from evenflow.errors import UserError
 from evenflow.rollout.vllm.answers import CUT_OFF, WHOLE, Answer
-from evenflow.rollout.vllm.client import FIELD, KEYS, Address, Connection, Lost, Refused
+from evenflow.rollout.vllm.client import BRIEF, FIELD, KEYS, Address, Connection, Lost, Refused
 from evenflow.rollout.vllm.snapshot import Weights
 from evenflow.rollout.vllm.trial import Trial, require_processed
 
@@ -158,7 +158,7 @@ class Replica:
             said = connection.ask("POST", "/v1/completions", asked)
             label = connection.ask("GET", "/weight_info")["weight_version"]
         except Refused as error:
-            if error.status >= 500:
+            if error.status >= 500 or error.status in BRIEF:
                 raise Lost(str(error)) from None
             if error.status == 404:  # it knows neither the adapter nor the model any more
                 raise Stale(f"it was restarted ({error})") from None
