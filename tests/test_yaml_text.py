@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from evenflow.yaml_text import DEEPEST, dump_yaml, parse_yaml
+from evenflow.yaml_text import DEEPEST, dump_yaml, parse_value, parse_yaml, write_value
 
 LAUGHS = "a0: &a0 [x, y]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)
@@ -65,3 +65,19 @@ def test_a_text_that_looks_like_a_number_comes_back_as_text(text: str) -> None:
 def test_a_merge_that_is_read_first_from_elsewhere_gives_no_key_twice() -> None:
     text = "p: {q: &b {<<: {x: 1}, x: 2}}\nc: {<<: *b}"
     assert parse_yaml(text)["p"] == {"q": {"x": 2}}
+
+
+@pytest.mark.parametrize(
+    "sign", "\x01\x1b\x7f\x80\x85\x9f\xa0\xad\u2028\u2029\ud7ff\ue000\ufeff\ufffe\uffff😀"
+)
+def test_every_character_comes_back(sign: str) -> None:
+    for text in (
+        sign,
+        f"a{sign}b",
+        f"a {sign} b",
+        f"{sign}\n c",
+        f"- {sign}",
+        f"{'a ' * 60}{sign} b",
+    ):
+        assert parse_yaml(dump_yaml({"a": [text], text: 1})) == {"a": [text], text: 1}
+        assert parse_value(write_value(text)) == text

@@ -25,6 +25,8 @@ LONGEST = 100_000
 
 PLAIN = re.compile(r"[\w.+/-]+\Z")
 """A text that needs no quotes."""
+UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that YAML folds into a space or a line, or refuses, unless they are escaped."""
 INTEGER = re.compile(r"[-+]?(?:[0-9](?:_?[0-9]){0,99}|0x[0-9a-fA-F]{1,64})\Z")
 FLOAT = re.compile(
     r"""[-+]?(?:(?:[0-9](?:_?[0-9]){0,99})?\.[0-9]{1,400}(?:[eE][-+]?[0-9]{1,6})?
@@ -63,7 +65,8 @@ def write_value(value: Any) -> str:
     """A text in one line that `parse_value` reads back."""
     if isinstance(value, str) and PLAIN.match(value) and parse_value(value) == value:
         return value
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    return UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def dump_yaml(value: Any) -> str:
@@ -100,7 +103,13 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts quotes around a text that either YAML 1.1 or `parse_yaml` would take for a number."""
+    """Puts quotes around a text that either YAML 1.1 or `parse_yaml` would take for a number, and
+    escapes `UNSAFE` characters."""
+
+    def represent_str(self, data: str) -> ScalarNode:
+        if not UNSAFE.search(data):
+            return super().represent_str(data)
+        return self.represent_scalar(TAG + "str", data, style='"')
 
 
 def _measure(node: Node, known: dict[int, int | None]) -> int:
@@ -154,6 +163,7 @@ for _first, _rules in yaml.SafeLoader.yaml_implicit_resolvers.items():
 for _kind in (_Loader, _Dumper):
     _kind.add_implicit_resolver(TAG + "int", INTEGER, list("-+0123456789"))
     _kind.add_implicit_resolver(TAG + "float", FLOAT, list("-+.0123456789"))
+_Dumper.add_representer(str, _Dumper.represent_str)
 _Loader.add_constructor(TAG + "int", _integer)
 _Loader.add_constructor(TAG + "float", _float)
 _Loader.add_constructor(TAG + "bool", _boolean)

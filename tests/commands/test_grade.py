@@ -131,3 +131,20 @@ def test_a_mark_that_opens_no_thought_names_its_line(
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["grade", str(file), "--kind", "math", "--out", str(tmp_path / "out.jsonl")]) == 2
     assert f"rows.jsonl, line 2: opened_thought: {mark!r} opens no" in capsys.readouterr().err
+
+
+def test_a_file_that_grows_meanwhile_is_graded_as_far_as_it_was_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = Path(written(tmp_path / "in.jsonl", ROWS)), tmp_path / "out.jsonl"
+
+    def far_ahead(rows):
+        """Reads all before it grades, and before that another line comes."""
+        with file.open("a") as more:
+            more.write(json.dumps(ROWS[0]) + "\n")
+        yield from [("right", str(row["gold"])) for row in rows]
+
+    monkeypatch.setattr("evenflow.rewards.math.grade_rows", far_ahead)
+    assert main(["grade", str(file), "--kind", "math", "--out", str(out)]) == 0
+    assert "4 responses" in capsys.readouterr().out
+    assert [row["reason"] for row in graded(out)] == [str(row["gold"]) for row in ROWS]

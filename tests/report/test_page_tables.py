@@ -154,6 +154,16 @@ def test_watching_draws_anew_until_the_run_has_ended(
     assert "5 steps" in page
 
 
+def test_files_that_are_gone_by_now_are_no_change(
+    training_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = training_run()
+    there = watching.changes([run])
+    (run / ".metrics.jsonl.tmp").write_text("")
+    (run / "moved.json").symlink_to("nowhere")  # listed, and gone when it is looked at
+    assert watching.changes([run]) == there
+
+
 def test_ctrl_c_ends_watching_with_a_page_that_stays(
     training_run: Make, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -7,6 +7,7 @@ from itertools import permutations, product
 import pytest
 
 from evenflow.errors import UserError
+from evenflow.tasks import countdown
 from evenflow.tasks.countdown import STEP, Countdown, Question, combine, effort, reward
 
 TASK = Countdown()
@@ -173,3 +174,22 @@ def test_refusals_name_what_is_allowed() -> None:
         Countdown(numbers=9)
     with pytest.raises(UserError, match="operators"):
         Countdown(operators="^")
+
+
+def test_questions_that_are_hardly_ever_drawn_are_taken_from_the_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(countdown, "DRAWS", 2000)
+    task = Countdown(numbers=3, targets=(1, 1_000_000))
+    size = task._sizes["test"]
+    found = task.questions("test", size, seed=1)
+    assert len({q.identity for q in found}) == size
+    assert all(task.split_of(q) == "test" and task.answers(q) for q in found)
+    assert found == task.questions("test", size, seed=1)
+    assert any(list(q.numbers) != sorted(q.numbers) for q in found[-20:])
+
+
+def test_what_is_drawn_soon_is_drawn_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = TASK.questions("train", 300)
+    monkeypatch.setattr(countdown, "DRAWS", 10**9)
+    assert TASK.questions("train", 300) == before

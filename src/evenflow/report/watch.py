@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from evenflow.report.folders import each_once
 from evenflow.report.page import write_page
@@ -34,5 +36,10 @@ def going_on(folders: Sequence[Path]) -> bool:
 def changes(folders: Sequence[Path]) -> list[tuple[str, int]]:
     """The files of the runs and when they were last written."""
     kept, _ = each_once(folders)
-    paths = (path for folder in kept for path in folder.glob("*.*") if path.suffix != ".html")
-    return sorted((str(path), path.stat().st_mtime_ns) for path in paths if path.is_file())
+    paths = (path for folder in kept for path in folder.glob("[!.]*.*") if path.suffix != ".html")
+    found = []
+    for path in paths:
+        with suppress(FileNotFoundError):  # a run puts new files in the place of old ones
+            if S_ISREG((state := path.stat()).st_mode):
+                found.append((str(path), state.st_mtime_ns))
+    return sorted(found)

@@ -59,11 +59,19 @@ for _name, _place in TASKS.items():
     register(_name, f"{_place.partition(':')[0]}:reward", checks=_name in LISTED)
 
 
+def _types_of(kind: Any) -> dict[str, Any]:
+    """The annotations of its options; none where they name what is imported for checkers alone."""
+    try:
+        return get_type_hints(kind.__init__)
+    except NameError:
+        return {}
+
+
 def get_task(name: str, options: dict[str, Any]) -> Task:
     """The task of that name, or of one's own at its import path, with its options. UserError that
     names what is wrong."""
     kind = load_object(TASKS.get(name, name), "data.task", TASKS)
-    types = get_type_hints(kind.__init__)
+    types = _types_of(kind)
     known = inspect.signature(kind).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in known.values())
     checked = {}

@@ -56,6 +56,9 @@ LISTABLE = 20_000
 """Sets of numbers up to which the questions are counted before they are drawn (in seconds)."""
 PATIENCE = 1000
 """Draws in a row that bring no new question before the search is given up."""
+DRAWS = 500_000
+"""Draws in all (ten seconds) after which the rest is taken from the list of all questions, where
+they can be counted: hardly any numbers reach some targets, and some numbers are seldom drawn."""
 
 
 @dataclass(frozen=True)
@@ -134,18 +137,21 @@ class Countdown(Listed[Question]):
     @cached_property
     def _sizes(self) -> Counter[str]:
         """How many different questions each split has."""
-        return Counter(
-            self.split_of(Question(numbers, target))
-            for numbers in combinations_with_replacement(range(1, self.largest + 1), self.numbers)
-            for target in reachable(numbers, self.operators)
-            if self.targets[0] <= target <= self.targets[1]
-        )
+        return Counter(map(self.split_of, self._all()))
+
+    def _all(self) -> Iterator[Question]:
+        """Every question, its numbers ascending."""
+        for numbers in combinations_with_replacement(range(1, self.largest + 1), self.numbers):
+            for target in sorted(reachable(numbers, self.operators)):
+                if self.targets[0] <= target <= self.targets[1]:
+                    yield Question(numbers, target)
 
     def questions(self, split: str, count: int, seed: int = 0) -> list[Question]:
         """`count` different solvable questions of a split, drawn with `seed`.
 
         Numbers are drawn independently, in the order shown; the target uniformly; what cannot be
-        solved, belongs to another split or was drawn before is drawn again.
+        solved, belongs to another split or was drawn before is drawn again; after `DRAWS` the rest
+        is taken from the list.
         """
         if split not in self.SPLITS:
             raise UserError(f"Countdown has the splits {', '.join(self.SPLITS)}, not {split!r}")
@@ -157,9 +163,18 @@ class Countdown(Listed[Question]):
             )
         draw = random.Random(f"countdown {split} {seed}")
         drawn: dict[object, Question] = {}
-        since = 0
+        since, draws = 0, 0
         while len(drawn) < count:
-            since += 1
+            since, draws = since + 1, draws + 1
+            if counted and draws > DRAWS:
+                left = [q for q in self._all() if q.identity not in drawn]
+                left = [q for q in left if self.split_of(q) == split]
+                rest = draw.sample(left, count - len(drawn))
+                mixed = [draw.sample(q.numbers, self.numbers) for q in rest]
+                return [
+                    *drawn.values(),
+                    *(Question(tuple(m), q.target) for m, q in zip(mixed, rest, strict=True)),
+                ]
             if since > PATIENCE and not counted:
                 raise UserError(
                     f"Countdown found {len(drawn)} different questions in the split {split!r} with "
