@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evenflow.errors import UserError
-from evenflow.inputs import DEEPEST, json_rows, parse_json, read_json, read_text
+from evenflow.inputs import DEEPEST, json_rows, parse_json, read_json, read_text, server_url
 from evenflow.machine import bounded
 from evenflow.run.files import json_line
 
@@ -83,3 +83,32 @@ def test_code_that_is_not_ours_is_bounded() -> None:
     with pytest.raises(MemoryError), bounded(5, 2**28):
         bytearray(2**30)
     bytearray(2**29)  # the limit has gone with it
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8000", "HTTPS://a.b.:443/v1", "http://[::1]:1/", "http://müller.de"]
+)
+def test_urls_of_servers(url: str) -> None:
+    assert server_url(url, "server", "http://here").scheme in ("http", "https")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("", "''"),
+        ("here:8000", "'here:8000'"),
+        ("http://a..b", "'http://a..b'"),
+        (f"http://{'a' * 64}", f"'http://{'a' * 64}'"),
+        ("http://a\u2100b", "'http://a℀b'"),
+        ("http://a\0b", "'http://a\\x00b'"),
+        ("http://h\udcff", "'http://h\\udcff'"),
+        ("http://me:se/cret@h", "'http://…@h'"),
+        ("http://me:secret@h:x/v1?key=secret#secret", "'http://…@h:x/v1'"),
+    ],
+)
+def test_what_is_no_url_of_a_server_is_shown_without_secrets(url: str, shown: str) -> None:
+    with pytest.raises(UserError) as error:
+        server_url(url, "server", "http://here")
+    assert str(error.value).startswith(
+        f"server: {shown} is no URL of a server; write it as http://"
+    )

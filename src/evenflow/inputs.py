@@ -1,4 +1,5 @@
-"""Files from outside as text and JSON: what cannot be read ends in a sentence that names the place.
+"""Files from outside as text and JSON, and URLs: what cannot be read ends in a sentence that names
+the place.
 
 All that people and other programs write comes in through here, so that each kind of damage (not
 there, not permitted, half of a gzip file, not UTF-8, not JSON, nested without end) is refused in
@@ -10,12 +11,14 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard, cast
+from urllib.parse import SplitResult, urlsplit
 
 from evenflow.errors import UserError
 
@@ -142,6 +145,29 @@ def decoded(data: bytes, place: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{place}: is not UTF-8 text: {error}") from None
+
+
+def server_url(url: str, field: str, example: str) -> SplitResult:
+    """The parts of a server's URL, as `field` names it; UserError for one that nobody can ask."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")  # as sockets do: no part may be empty, or longer than 63 characters
+    except ValueError:
+        raise no_server(url, field, example) from None
+    known = parts.scheme in ("http", "https") and port != 0
+    if not (known and host and host.isprintable() and " " not in host):
+        raise no_server(url, field, example)
+    return parts
+
+
+def no_server(url: str, field: str, example: str) -> UserError:
+    """What is said of a URL that is none of a server, without what may be secret in it."""
+    shown = re.split("[?#]", re.sub("//.*@", "//…@", url))[0]
+    return UserError(
+        f"{field}: {shown!r} is no URL of a server; write it as {example}: http or https, the name "
+        "of the machine, and its port, if any, from 1 to 65535"
+    )
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -269,7 +269,8 @@ def test_bad_input_is_a_sentence(tmp_path, capsys, monkeypatch):
         ([file, "judge.repeats=2"], "judge: model names who judges"),
         ([blind, "task=countdown"], "question '1' has no prompt"),
         ([file, "judge.model=m"], "name a server with judge.base_url=…, or set OPENAI_API_KEY"),
-        ([file, "judge.model=m", "judge.base_url=localhost:8000"], "begins with http:// or"),
+        ([file, "judge.model=m", "judge.base_url=localhost:8000"], "as http://127.0.0.1:8000/v1"),
+        ([file, "judge.model=m", "judge.base_url=http://[::1/v1"], "is no URL of a server"),
         ([blind, "judge.model=m", url], "has no prompt, and the judge must see the question"),
     ]:
         assert main(["diversity", *arguments]) == 2, arguments

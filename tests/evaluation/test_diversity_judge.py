@@ -16,7 +16,7 @@ pytest.importorskip("openai")
 
 from evenflow.errors import UserError
 from evenflow.evaluation.diversity.cache import Cache
-from evenflow.evaluation.diversity.client import Server
+from evenflow.evaluation.diversity.client import Client, Server
 from evenflow.evaluation.diversity.judge import Judge, Judgement, scores_of, summary
 from evenflow.evaluation.diversity.reading import Answer, Question
 from tests.chat_server import KEY, ChatServer, Response, Seen, serving
@@ -95,6 +95,24 @@ def test_429_and_its_retry_after(tmp_path):
     assert [done.score for done in found] == [2]
     assert len(requests) == 3
     assert time.monotonic() - began >= 0.6
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:80:80/v1",
+        "http://127.0.0.1:99999/v1",
+        "http://[::1/v1",
+        "http://a..b/v1",
+        "http://ü..x/v1",
+        "http:///v1",
+        "http://999.1.1.1/v1",  # as the library for HTTP alone refuses it
+        "http://h\n/v1",
+    ],
+)
+def test_what_is_no_url_is_said(url):
+    with pytest.raises(UserError, match=r"judge\.base_url .* is no URL of a server; write it as"):
+        Client(Server(url, KEY, "m"))
 
 
 def test_500_is_tried_again(tmp_path):

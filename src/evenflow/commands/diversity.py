@@ -195,8 +195,6 @@ def judge_of(config: JudgeConfig) -> Judge | None:
         raise UserError("OPENAI_API_KEY: has characters that no key has")
     if base_url is None and api_key is None:
         raise UserError("judge: name a server with judge.base_url=…, or set OPENAI_API_KEY")
-    if base_url is not None and not base_url.startswith(("http://", "https://")):
-        raise UserError(f"judge.base_url: begins with http:// or https://, not {base_url!r}")
     server = Server(
         base_url,
         api_key,

@@ -11,10 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from evenflow.errors import UserError
+from evenflow.inputs import no_server, server_url
 from evenflow.installation import how_to_install
 from evenflow.run.files import writable
 
 Messages = list[dict[str, str]]
+NAMED = "judge.base_url (or OPENAI_BASE_URL)", "http://127.0.0.1:8000/v1"
+"""The field of the base URL, and what a right one looks like."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Server:
     timeout: float = 300.0
     """Seconds without a sign of the server."""
     retries: int = 5
+
+    def __post_init__(self) -> None:
+        if self.base_url is not None:
+            server_url(self.base_url, *NAMED)
 
     @property
     def address(self) -> str:
@@ -65,12 +72,16 @@ class Client:
         except ImportError:
             raise UserError(f"judge.model needs a package: {how_to_install('judge')}") from None
         self.server, self.openai = server, openai
-        self.client = openai.AsyncOpenAI(
-            api_key=server.api_key or "none",  # the client insists on one, local servers do not
-            base_url=server.base_url or "https://api.openai.com/v1",
-            timeout=server.timeout,
-            max_retries=server.retries,
-        )
+        base_url = server.base_url or "https://api.openai.com/v1"
+        try:
+            self.client = openai.AsyncOpenAI(
+                api_key=server.api_key or "none",  # the client insists on one, local servers do not
+                base_url=base_url,
+                timeout=server.timeout,
+                max_retries=server.retries,
+            )
+        except Exception as error:  # of the library for HTTP below, which is stricter than ours
+            raise no_server(base_url, *NAMED) from error
 
     async def close(self) -> None:
         await self.client.close()

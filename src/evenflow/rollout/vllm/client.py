@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from socket import SHUT_RDWR
 from typing import Any, Generic, Self, TypeVar
-from urllib.parse import urlsplit
 
 from evenflow.errors import UserError
+from evenflow.inputs import server_url
 from evenflow.run.files import writable
 
 FIELD = "rollout.server"
@@ -59,21 +59,22 @@ class Address:
     @classmethod
     def read(cls, url: str, key: str | None = None) -> Self:
         """An address as a person writes it, with or without ``/v1``; UserError for what is none."""
-        try:
-            parts = urlsplit(url.strip())
-            port = parts.port
-        except ValueError as error:
-            raise UserError(f"{FIELD}: {url!r} is no URL: {error}") from None
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"{FIELD}: {url!r} is no URL; write it as http://127.0.0.1:8000")
+        parts = server_url(url.strip(), FIELD, "http://127.0.0.1:8000")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise UserError(
                 f"{FIELD}: write no more than http://host:port; a key belongs into {KEYS[0]}"
             )
         secure = parts.scheme == "https"
         prefix = parts.path.rstrip("/").removesuffix("/v1")
+        if not (prefix.isascii() and prefix.isprintable() and " " not in prefix):
+            raise UserError(
+                f"{FIELD}: {url!r} has characters in its path that a request cannot have; write "
+                "them in percent, as http://127.0.0.1:8000/caf%C3%A9"
+            )
         shown = f"{parts.scheme}://{parts.netloc}{prefix}"
-        return cls(shown, parts.hostname, port or (443 if secure else 80), secure, prefix, key)
+        return cls(
+            shown, parts.hostname or "", parts.port or (443 if secure else 80), secure, prefix, key
+        )
 
 
 def read_key() -> str | None:
