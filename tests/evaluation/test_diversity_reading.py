@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from evenflow.data import Prompt
 from evenflow.errors import UserError
 from evenflow.evaluation.diversity.measure import Measures, mean, means, right_only
 from evenflow.evaluation.diversity.reading import Answer, Question, read_questions
@@ -18,6 +19,8 @@ from evenflow.evaluation.diversity.solutions import (
     told_apart,
 )
 from evenflow.evaluation.diversity.vectors import NgramVectors
+from evenflow.evaluation.heldout import sample_row
+from tests.groups import make_group
 
 
 def written(path: Path, rows: list) -> Path:
@@ -69,6 +72,24 @@ def test_samples_of_a_run(tmp_path):
     assert [answer.right for answer in questions[0].answers] == [True, False, None]
     assert [answer.right for answer in read_questions(path, 0.5)[0].answers] == [True, True, None]
     assert questions[1].answers == [Answer("d", None, None)]
+
+
+def test_samples_of_a_task_have_their_solutions(tmp_path):
+    """As training writes them where right answers are listed; other `classes` are not ours."""
+    solutions = {"3*8+7": ["8*3=24,24+7=31", "3*8=24,24+7=31"], "31": ["31"]}
+    prompt = Prompt("k", "3,7,8>31:", (1,), {})
+    texts = [*solutions["3*8+7"], "31", "x"]
+    group = make_group(prompt, [[1]] * 4, texts, [True] * 4, rewards=[1.0, 1.0, 1.0, 0.0])
+    row = {"step": 5, **sample_row(group, solutions)}
+    (question,) = read_questions(written(tmp_path / "f", [row]))
+    forms = ["3*8+7", "3*8+7", "31", None]
+    assert [answer.solution for answer in question.answers] == forms
+    assert Measures(NgramVectors()).row(question)["distinct-right"] == 2
+    for other in (None, "abcd", ["a"], {}):
+        path = written(tmp_path / "f", [row | {"classes": other}])
+        assert [answer.solution for answer in read_questions(path)[0].answers] == [None] * 4
+    (question,) = read_questions(written(tmp_path / "f", [row | {"classes": [1, "\ud800", 0, {}]}]))
+    assert [answer.solution for answer in question.answers] == ["1", "?", "0", "{}"]
 
 
 def test_texts_that_are_hard_to_hold(tmp_path):

@@ -40,8 +40,8 @@ def read_questions(path: Path, right: float = 1.0) -> list[Question]:
 
     A line is one answer, as `evenflow eval` writes it (`response`, with `id` or `prompt`, and if
     known `verdict` and `class`), or a question with all its answers, as training writes it
-    (`prompt`, `answers`, and if known `rewards`, of which `right` and more is right; the last
-    `step` is taken). UserError names the line that is neither.
+    (`prompt`, `answers`, and if known `rewards`, of which `right` and more is right, and `classes`;
+    the last `step` is taken). UserError names the line that is neither.
     """
     questions: dict[str, Question] = {}
     samples: set[tuple[str, Any]] = set()
@@ -114,14 +114,17 @@ def _listed(place: str, row: dict[str, Any], right: float) -> list[Answer]:
         raise UserError(f"{place}: rewards must be as many as answers")
     if not all(reward is None or isinstance(reward, int | float) for reward in rewards):
         raise UserError(f"{place}: rewards must be numbers or null")
+    forms = row.get("classes")
+    if not isinstance(forms, list) or len(forms) != len(texts):  # of something else
+        forms = [None] * len(texts)
     return [
         Answer(
             _text(text, f"{place}: answer {number}"),
             # NaN is unequal to itself; a whole number may be too large for math.isnan.
             None if reward is None or reward != reward else is_right(reward, right),
-            None,
+            None if form is None else writable(str(form)),
         )
-        for number, (text, reward) in enumerate(zip(texts, rewards, strict=True), 1)
+        for number, (text, reward, form) in enumerate(zip(texts, rewards, forms, strict=True), 1)
     ]
 
 
