@@ -123,21 +123,18 @@ PRESETS: dict[str, Preset] = {
     ),
     "best": Preset(
         Balance(
-            log_z="flow",
-            flow_base="group",
-            flow_decay=0.95,
+            log_z="group",
             scale="sum",
             reward="raw",
             importance="none",
             truncation="none",
-            inverse_temperature=100.0,
+            inverse_temperature=6.0,
             prior_lift=1.0,
             duplicates="once",
-            question_weight="inverse",
+            question_weight="root",
         ),
-        "this library's: SubTB(λ), arXiv 2209.12782, on the group's log Z; right answers asked for "
-        "alike, copies counted once (docs/results/frontiers.md)",
-        {"critic.learning_rate": 3e-3},
+        "this library's: trajectory balance on the group's log Z; right answers asked for alike, "
+        "copies counted once, hard questions counted more (docs/results/frontiers.md)",
     ),
     "grpo": Preset(
         Surrogate(kl_coefficient=0.04),
