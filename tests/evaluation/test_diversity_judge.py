@@ -17,7 +17,7 @@ pytest.importorskip("openai")
 from evenflow.errors import UserError
 from evenflow.evaluation.diversity.cache import Cache
 from evenflow.evaluation.diversity.client import Client, Server
-from evenflow.evaluation.diversity.judge import Judge, Judgement, scores_of, summary
+from evenflow.evaluation.diversity.judge import Judge, Judgement, scores_of, shown, summary
 from evenflow.evaluation.diversity.reading import Answer, Question
 from tests.chat_server import KEY, ChatServer, Response, Seen, serving
 
@@ -266,6 +266,14 @@ def test_progress_counts_up(tmp_path):
         asyncio.run(run)
     assert [number for number, _ in seen] == [1, 2, 3, 4]
     assert seen[-1][1] == {"failed": "1", "tokens": "330"}
+    assert shown(1, 12_330) == {"failed": "1", "tokens": "12,330"}  # without going through all
+    seen.clear()
+    with serving(lambda *_: Response(score=4)) as server:  # what failed is asked again
+        judge = judge_at(server, repeats=2, parallel=1)
+        asyncio.run(
+            judge.judgements(TWO, Cache(tmp_path / "c"), lambda n, values: seen.append((n, values)))
+        )
+    assert seen == [(4, {"failed": "0", "tokens": "110"})]
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ def judge_all(questions: Sequence[Question], judge: Judge, path: Path) -> list[J
     total = len(judge.asked(questions)) * judge.repeats
     try:
         with Display("judging", total, start=len(kept)) as display:
-            display.update(len(kept), shown(kept.values()))
+            display.update(len(kept), shown())
             return asyncio.run(judge.judgements(questions, cache, display.update))
     except KeyboardInterrupt:
         said = f"{path} keeps what was judged; the same command goes on"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import combinations
 from statistics import fmean
 
@@ -42,5 +43,6 @@ def krippendorff(scores: Sequence[Sequence[float]]) -> float:
 
 
 def _squares(values: Sequence[float]) -> float:
-    """Σ_{i≠j} (x_i − x_j)², in ordered pairs."""
-    return 2.0 * sum((a - b) ** 2 for a, b in combinations(values, 2))
+    """Σ_{i≠j} (x_i − x_j)², in ordered pairs: 2·(n·Σx² − (Σx)²), exact before it is rounded."""
+    exact = [Fraction(value) for value in values]
+    return float(2 * (len(exact) * sum(x * x for x in exact) - sum(exact) ** 2))

@@ -104,12 +104,16 @@ class Judge:
         if not missing:
             return [results[at] for at in sorted(results)]
         client, room = Client(self.server), asyncio.Semaphore(self.parallel)
+        failed = tokens = 0  # those in the cache have a score, and cost nothing
 
         async def one(number: int, question: Question, repeat: int) -> None:
+            nonlocal failed, tokens
             async with room:
                 done = await self._one(client, number, question, repeat, cache)
             results[number, repeat] = done
-            progress(len(results), shown(results.values()))
+            failed += done.score is None
+            tokens += done.prompt_tokens + done.completion_tokens
+            progress(len(results), shown(failed, tokens))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -166,10 +170,8 @@ class Judge:
         }
 
 
-def shown(judgements: Any) -> dict[str, str]:
+def shown(failed: int = 0, tokens: int = 0) -> dict[str, str]:
     """What stands beside the bar."""
-    failed = sum(done.score is None for done in judgements)
-    tokens = sum(d.prompt_tokens + d.completion_tokens for d in judgements if not d.cached)
     return {"failed": str(failed), "tokens": f"{tokens:,}"}
 
 
