@@ -1,8 +1,8 @@
 """Accuracy against diversity as curves: what docs/results/frontiers.md shows of the studies.
 
-    evenflow compare benchmarks/frontiers/countdown.yaml     the runs (and programs, field, long)
-    python benchmarks/limits.py countdown                    teachers that know the answers
-    python benchmarks/frontiers.py                           the page's tables and picture
+    evenflow compare benchmarks/frontiers/countdown_long.yaml    the runs, study by study
+    python benchmarks/limits.py countdown                        teachers that know the answers
+    python benchmarks/frontiers.py                               the page's tables and picture
 
 A study's folder is runs/frontiers-<study>. What its frontier.csv holds is put among the rows of
 docs/results/frontiers_<study>.csv, of which tables and picture are made: a study may grow run by
@@ -24,14 +24,22 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
 PAGE = RESULTS / "frontiers.md"
 TASKS = ("countdown", "programs")
+LONG = "480"
+"""Steps of the studies whose names end in _long; 160 of the others."""
 SHOWN = {
     "effective_solutions": "effective solutions",
     "distinct@16": "distinct right answers of 16",
     "pass@16": "pass@16 (%)",
 }
-NAMES = {"tba:prior_lift=1:duplicates=once:question_weight=inverse": "tba, lift, once, 1/p̂"}
-TEACHERS = {"slips": "-.", "marks": ":", "mass": "--"}
-"""Of benchmarks/limits.py, as the picture draws them."""
+LIFTED = "prior_lift=1:duplicates=once"
+NAMES = {
+    f"tba:{LIFTED}": "tba, lift, once",
+    f"tba:{LIFTED}:question_weight=inverse": "tba, lift, once, 1/p̂",
+    f"subtb:flow_base=group:flow_decay=0.95:{LIFTED}:question_weight=inverse": (
+        "subtb, lift, once, 1/p̂"
+    ),
+}
+"""Labels that are too long for a table."""
 STEPS = 80
 
 
@@ -83,7 +91,9 @@ def merged(old: str, new: str) -> str:
 
 
 def put(name: str, text: str) -> None:
-    """Write between the page's marks of that name."""
+    """Write between the page's marks of that name, with short names."""
+    for label, short in NAMES.items():
+        text = text.replace(f"`{label}`", short)
     begin, end = f"<!-- {name} -->", f"<!-- end {name} -->"
     inside = re.compile(rf"(?s){begin}.*{end}")
     PAGE.write_text(inside.sub(lambda _: f"{begin}\n{text}\n{end}", PAGE.read_text()))
@@ -103,9 +113,9 @@ def limits() -> str:
         "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: |",
     ]
     for task in TASKS:
-        found = load(RESULTS / f"frontiers_{task}.csv")
         last = {(row["teacher"], row["steps"], row["seed"]): row for row in taught(task)}
         for (teacher, steps, _), row in last.items():
+            found = load(RESULTS / f"frontiers_{task}{'_long' if steps == LONG else ''}.csv")
             accuracy = float(row["accuracy"])
             there: dict[str, float] = {}
             for label in found.points if accuracy >= found.base["accuracy"] else ():
@@ -137,22 +147,23 @@ def load(path: Path) -> Frontiers:
 
 
 def draw() -> None:
-    """A row a task, a panel a measure: each curve's mean over seeds, and its lowest to highest."""
+    """A row a task, a panel a measure: each curve of the long runs, its mean over seeds, and its
+    lowest to highest; the teacher that was given as many steps."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    files = [path for task in TASKS if (path := RESULTS / f"frontiers_{task}.csv").is_file()]
     figure, rows = plt.subplots(
-        len(files), len(SHOWN), figsize=(12, 3.9 * len(files)), layout="constrained", squeeze=False
+        len(TASKS), len(SHOWN), figsize=(12, 3.9 * len(TASKS)), layout="constrained"
     )
-    for panels, path in zip(rows, files, strict=True):
-        found, task = load(path), path.stem.split("_")[1]
-        rows_of = taught(task)
+    for panels, task in zip(rows, TASKS, strict=True):
+        found = load(RESULTS / f"frontiers_{task}_long.csv")
+        rows_of = [row for row in taught(task) if row["steps"] == LONG]
         for panel, (measure, words) in zip(panels, SHOWN.items(), strict=True):
             factor = 100 if measure.startswith("pass") else 1
-            for number, label in enumerate(found.points):
+            several = [label for label in found.points if len(found.seeds(label)) > 1]
+            for number, label in enumerate(several):
                 line(panel, found, label, measure, factor, f"C{number}")
             teach(panel, rows_of, measure, factor)
             panel.plot(
@@ -180,22 +191,22 @@ def line(panel, found: Frontiers, label: str, measure: str, factor: float, color
 
 
 def teach(panel, rows: list[dict[str, str]], measure: str, factor: float) -> None:
-    """The teachers' ways, with as many steps as the algorithms have."""
-    for teacher, style in TEACHERS.items():
-        own = [row for row in rows if (row["teacher"], row["steps"]) == (teacher, "160")]
+    """The teachers' ways."""
+    for teacher in dict.fromkeys(row["teacher"] for row in rows):
+        own = [row for row in rows if row["teacher"] == teacher]
         panel.plot(
             [100 * float(row["accuracy"]) for row in own],
             [factor * float(row[measure]) for row in own],
             "k",
-            linestyle=style,
+            linestyle="--",
             linewidth=1,
             label=f"teacher: {teacher}",
         )
 
 
 if __name__ == "__main__":
-    studies = {task: collect(task) for task in TASKS}
-    for name, found in (studies | {"long": collect("long")}).items():
+    studies = {name: collect(name) for task in TASKS for name in (f"{task}_long", task)}
+    for name, found in studies.items():
         put(name, to_markdown(found).partition("\n")[2].strip())
     put("field", field(studies["programs"], collect("field")))
     put("limits", limits())

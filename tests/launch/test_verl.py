@@ -34,7 +34,6 @@ ELSEWHERE = {
     "ds-grpo": "smoothing above 0",
     "ucpo": "rarity above 0",
     "subtb": "log_z: flow",
-    "best": "log_z: flow",
     "flowbalance": "objective.guidance: above 0",
 }
 ACTOR, ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
