@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections import Counter
-from itertools import combinations
+from fractions import Fraction
+from itertools import combinations, product
 from statistics import fmean
 
 import pytest
@@ -69,7 +71,40 @@ def test_majority_is_the_mean_over_all_subsets(seed: int) -> None:
         tuple(n for (label, right), n in votes.items() if label and not right),
     )
     for k in range(1, 10):
-        assert majority(drawn, k) == pytest.approx(by_listing(labels, k))
+        assert majority(drawn, k) == pytest.approx(by_listing(labels, k), abs=1e-12)
+
+
+def by_counts(votes: Tally, k: int) -> Fraction:
+    """Every way to take so many of each class, with the subsets that do, in whole numbers."""
+    won = Fraction(0)
+    for taken in product(*(range(min(size, k) + 1) for size in (*votes.right, *votes.wrong))):
+        if (most := max(taken, default=0)) and sum(taken) <= k:
+            sizes = zip((*votes.right, *votes.wrong), taken, strict=True)
+            ways = math.prod(math.comb(size, x) for size, x in sizes)
+            share = Fraction(taken[: len(votes.right)].count(most), taken.count(most))
+            won += share * ways * math.comb(votes.silent, k - sum(taken))
+    return won / math.comb(votes.n, k)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_majority_of_many_answers_is_exact_but_for_rounding(seed: int) -> None:
+    draw = random.Random(seed)
+    right = tuple(draw.randint(1, 12) for _ in range(draw.randint(1, 2)))
+    wrong = tuple(draw.choice((1, 2, 2, 9)) for _ in range(draw.randint(0, 4)))
+    votes = Tally(sum(right + wrong) + draw.randint(0, 9), sum(right), right, wrong)
+    for k in {1, 2, 3, votes.n // 2, votes.n - 1, votes.n} - {0}:
+        assert majority(votes, k) == pytest.approx(float(by_counts(votes, k)), abs=1e-12), (
+            votes,
+            k,
+        )
+
+
+def test_majority_of_256_answers_takes_no_time() -> None:
+    """Ten seconds, were the classes gone through one by one with all that can tie."""
+    began = time.process_time()
+    votes = Tally(256, 128, (8,) * 16, (8,) * 16)
+    assert [majority(votes, k) for k in ladder(256)] == pytest.approx([0.5] * 9, abs=1e-12)
+    assert time.process_time() - began < 4
 
 
 def test_votes_are_by_class_and_unknown_answers_have_none() -> None:

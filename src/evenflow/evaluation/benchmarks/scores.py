@@ -6,12 +6,14 @@ Answers of unknown verdict are left out of their question's n, never counted as 
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from functools import lru_cache
 from statistics import fmean
 from typing import Any
+
+import numpy as np
 
 from evenflow.evaluation.exact import ladder
 from evenflow.evaluation.heldout import pass_at_k
@@ -59,34 +61,70 @@ def tally(lines: Iterable[Line], *, by_text: bool = False) -> Tally:
 def majority(tally: Tally, k: int) -> float:
     """The chance that the class with the most votes among k of the n answers is right.
 
-    Exact: the mean over all C(n, k) subsets, where classes that share the most votes share the
-    win. Answers without a class do not vote, and a subset of only those is not right. For each
-    right class with m votes, over its votes a in the subset and the classes t that tie with it,
-    Σ_a C(m, a) · #{k − a others, none above a, t at a} / (1 + t), over C(n, k).
+    The mean over all C(n, k) subsets, where classes that share the most votes share the win.
+    Answers without a class do not vote, and a subset of only those is not right.
     """
     if not 1 <= k <= tally.n:
         return math.nan
-    classes = [*tally.right, *tally.wrong]
+    classes = Counter(tally.right + tally.wrong)
     if k == tally.n:  # the one subset
         most = max(classes, default=0)
-        return tally.right.count(most) / classes.count(most) if most else 0.0
-    total = Fraction(0)
-    for place, own in enumerate(tally.right):
-        others = [*classes[:place], *classes[place + 1 :]]
-        for votes in range(1, min(own, k) + 1):
-            # (answers taken from other classes, classes that tie) → ways
-            ways: dict[tuple[int, int], int] = {(0, 0): 1}
-            for size, may_win in [*((size, True) for size in others), (tally.silent, False)]:
-                grown: dict[tuple[int, int], int] = defaultdict(int)
-                for (taken, ties), count in ways.items():
-                    most = min(size, k - votes - taken, votes if may_win else size)
-                    for x in range(most + 1):
-                        tied = ties + (may_win and x == votes)
-                        grown[taken + x, tied] += count * math.comb(size, x)
-                ways = grown
-            won = (Fraction(n, 1 + t) for (taken, t), n in ways.items() if taken == k - votes)
-            total += math.comb(own, votes) * sum(won)
-    return float(total / math.comb(tally.n, k))
+        return tally.right.count(most) / classes[most] if most else 0.0
+    own = Counter(tally.right)  # classes of one size are alike
+    won = sum(own[size] * _wins(size, classes - Counter([size]), tally.n, k) for size in own)
+    return min(1.0, won)
+
+
+def _wins(own: int, others: Counter[int], n: int, k: int) -> float:
+    """What a class of `own` answers wins on average beside others, counted by their size: a win
+    shared with t classes is 1/(1 + t) of one.
+
+    Were each answer taken with chance k/n, whatever becomes of the others, then how many are taken
+    of each class would be binomial, and the chances of classes would multiply; of the subsets with
+    k answers each would be as likely as any other. 1/(1 + t) is ∫₀¹ uᵗ du, which is a sum over
+    Gauss's nodes u, without any error for such a power: a class that ties counts u-fold.
+    """
+    taken = _chances(own, n, k)
+    won, largest = 0.0, max(others, default=0)
+    for votes in range(1, min(own, largest, k) + 1):
+        rivals = [size for size in others.elements() if size >= votes]
+        rest = _chances(n - own - sum(rivals), n, k)[: k - votes + 1]
+        nodes, weights = _gauss(min(len(rivals), k // votes - 1) // 2 + 1)
+        ways = np.ones((len(nodes), 1))  # by node, and by answers taken of the rivals
+        for size in rivals:
+            one = np.tile(_chances(size, n, k)[: votes + 1], (len(nodes), 1))
+            one[:, votes] *= nodes
+            ways = _product(ways, one)[:, : len(rest)]
+        won += taken[votes] * (weights @ ways @ rest[::-1][: ways.shape[1]])
+    alone = range(largest + 1, min(own, k) + 1)  # votes that no other class can have
+    rest = _chances(n - own, n, k)
+    won += sum(taken[votes] * rest[k - votes] for votes in alone)
+    return float(won / _chances(n, n, k)[k])
+
+
+@lru_cache(maxsize=2048)
+def _chances(size: int, n: int, k: int) -> np.ndarray:
+    """(k + 1,) chances that 0, 1, … k of `size` answers are taken, each with chance k/n."""
+    from scipy.stats import binom  # a second to import
+
+    return binom.pmf(np.arange(k + 1), size, k / n)
+
+
+@lru_cache(maxsize=2048)
+def _gauss(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes from 0 to 1 and their weights, exact for powers below 2·count."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return (nodes + 1) / 2, weights / 2
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Row by row the product of polynomials, lowest power first."""
+    if a.shape[1] > b.shape[1]:
+        a, b = b, a
+    found = np.zeros((len(a), a.shape[1] + b.shape[1] - 1))
+    for power in range(a.shape[1]):
+        found[:, power : power + b.shape[1]] += a[:, power, None] * b
+    return found
 
 
 def mean(values: Sequence[float], seed: int) -> dict[str, float]:
