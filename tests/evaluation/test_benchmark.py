@@ -346,6 +346,14 @@ def test_a_rating_from_files(
     }
     assert "4 tries a problem" in capsys.readouterr().out
     assert main(["eval", "--regrade", str(saved), f"contest_ratings={contests}"]) == 2
+    # A file that is called so has no contests.
+    mine = tmp_path / "codeforces.jsonl"
+    mine.write_text('{"prompt": "1+1", "answer": "2"}\n')
+    capsys.readouterr()
+    run("mine", f"benchmark={mine}", *files, status=2)
+    assert "are for benchmark=codeforces" in capsys.readouterr().err
+    run("mine", f"benchmark={mine}")
+    assert "no rating" not in capsys.readouterr().out
 
 
 def test_a_chat_template_is_used_where_there_is_one(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from evenflow.evaluation.benchmarks.questions import (
 from evenflow.evaluation.benchmarks.registry import BENCHMARKS, FUNCTION
 from evenflow.evaluation.benchmarks.verdicts import grade
 from evenflow.policy.loading import load_tokenizer
+from evenflow.run.files import json_line
 
 PROGRAM = "print(int(input()) + 1)"
 CASES = json.dumps([{"input": "1\n", "output": "2\n", "testtype": "stdin"}])
@@ -183,6 +185,17 @@ def test_ones_own_file(tmp_path: Path) -> None:
         load_questions(config(data))
 
 
+@pytest.mark.parametrize("name", ["codeforces", "olympiad", "livecodebench", "countdown"])
+def test_a_file_called_as_a_benchmark_is_ones_own_file(name: str, tmp_path: Path) -> None:
+    row = {"title": "Sum", "prompt": "1+1?", "answer": "2", "context": "ctx", "time_limit": "?"}
+    questions = load_questions(config(written(tmp_path / f"{name}.jsonl", row)))
+    assert [(row["prompt"], row["gold"]) for row in questions.rows] == [("1+1?", "2")]
+    assert questions.benchmark.grader == "math"
+    copy = written(tmp_path / "rows.jsonl", ROWS["olympiad"][0] | {"context": "Let x = 1."})
+    known = load_questions(config("olympiad", data=copy))
+    assert known.rows[0]["prompt"] == "Let x = 1.\n\nRoots?"
+
+
 @pytest.mark.parametrize(
     ("prompt", "says"),
     [
@@ -258,10 +271,24 @@ def test_built_in_tasks() -> None:
         (7, 7),
         ("x", "x"),
         (Decimal("0.50"), "0.50"),
+        (date(2024, 1, 2), "2024-01-02"),
+        (
+            {"v": date(2024, 1, 2), "w": [Decimal("0.5"), {"x": b"b"}], "y": None},
+            {"v": "2024-01-02", "w": ["0.5", {"x": "b'b'"}], "y": None},
+        ),
+        ({"value": 1.5, "unit": "m"}, {"value": 1.5, "unit": "m"}),
     ],
 )
 def test_golds_as_one_answer(gold: Any, as_one: Any) -> None:
     assert short(gold) == as_one
+
+
+def test_golds_of_parquet_are_such_as_an_answer_is_written_with(tmp_path: Path) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    golds = [{"v": date(2024, 1, 2), "w": [Decimal("1.5")]}]
+    parquet.write_table(pa.table({"prompt": ["When?"], "answer": golds}), tmp_path / "g.parquet")
+    (row,) = load_questions(config(str(tmp_path / "g.parquet"))).rows
+    assert json_line({"gold": row["gold"]}) == '{"gold": {"v": "2024-01-02", "w": ["1.5"]}}\n'
 
 
 def test_datasets_that_are_scripts_are_read_by_their_files(

@@ -79,7 +79,7 @@ def evaluate(config: BenchmarkConfig) -> None:
     here = Path.cwd()  # a reward function may go elsewhere when it is imported
     name = find(config)[0]
     check_name(grader_of(config))
-    config = with_model(with_ratings(config, name, here), model_folder(config.model.path))
+    config = with_model(with_ratings(config, here), model_folder(config.model.path))
     questions = load_questions(config)
     check_grader(grader_of(config))
     for sentence in without_effect(config, questions.rows):
@@ -145,7 +145,7 @@ def regrade(folder: Path, overrides: Sequence[str]) -> None:
             "the folder first"
         )
     refuse_changes(old, config, REGRADED)
-    config = with_ratings(config, find(config)[0], Path.cwd())
+    config = with_ratings(config, Path.cwd())
     for name in sorted(asked & OF_SAMPLING):
         console.print(f"no effect: {name}: --regrade samples nothing", markup=False)
     with only_one(folder):
@@ -182,10 +182,10 @@ def regraded(folder: Path, old: BenchmarkConfig, config: BenchmarkConfig) -> Non
     write_result(config, folder, answers, rows)
 
 
-def with_ratings(config: BenchmarkConfig, name: str, base: Path) -> BenchmarkConfig:
+def with_ratings(config: BenchmarkConfig, base: Path) -> BenchmarkConfig:
     """The configuration with the rating's files by their paths in full, from `base` on. They are
     read here already, so that a mistake in them costs nothing."""
-    if name != "codeforces" and (config.contest_ratings or config.user_ratings):
+    if config.benchmark != "codeforces" and (config.contest_ratings or config.user_ratings):
         raise UserError("contest_ratings, user_ratings: are for benchmark=codeforces")
     if config.user_ratings and not config.contest_ratings:
         raise UserError("user_ratings: a percentile needs a rating: give contest_ratings, too")

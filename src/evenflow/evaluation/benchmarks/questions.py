@@ -63,7 +63,7 @@ def load_questions(config: BenchmarkConfig) -> Questions:
         shown = source if is_file(source) else f"{source} {split}"
     usable, left_out = [], Counter[str]()
     for row in rows:
-        reason = without_tests(row) if name == "codeforces" else ""
+        reason = without_tests(row) if config.benchmark == "codeforces" else ""
         if reason:
             left_out[reason] += 1
         else:
@@ -76,7 +76,7 @@ def load_questions(config: BenchmarkConfig) -> Questions:
         name,
         benchmark,
         shown,
-        [checked(read_row(row, key, name, benchmark, config)) for key, row in numbered],
+        [checked(read_row(row, key, benchmark, config)) for key, row in numbered],
         dict(left_out),
     )
 
@@ -131,16 +131,17 @@ def names(rows: Sequence[Row]) -> list[str]:
     return [str(place) for place in range(1, len(rows) + 1)]
 
 
-def read_row(row: Row, key: str, name: str, benchmark: Benchmark, config: BenchmarkConfig) -> Row:
+def read_row(row: Row, key: str, benchmark: Benchmark, config: BenchmarkConfig) -> Row:
     """A row of the source with `id`, `prompt` (and what its template needs) and `gold`."""
+    known = config.benchmark  # a file may be called as a benchmark is
     columns = (config.prompt_column,) if config.prompt_column else benchmark.question
     question = first(row, columns, f"question {key}", "prompt_column")
-    if name == "codeforces" and isinstance(question, str) and "title" in row:
+    if known == "codeforces" and isinstance(question, str) and "title" in row:
         try:
             question = problem_text(row, question)
         except UserError as error:
             raise UserError(f"question {key}: {error}") from None
-    if name == "olympiad" and isinstance(row.get("context"), str) and row["context"].strip():
+    if known == "olympiad" and isinstance(row.get("context"), str) and row["context"].strip():
         question = f"{row['context']}\n\n{question}"
     made = {**row, "id": key, "prompt": question}
     if "{instruction}" in benchmark.template:
@@ -168,7 +169,7 @@ def checked(row: Row) -> Row:
             f"question {key}: must be text, or a list of chat messages whose `role` and `content` "
             "are text"
         )
-    gold = json.dumps(row["gold"], ensure_ascii=False, default=str)
+    gold = json.dumps(row["gold"], ensure_ascii=False)
     for name, text in (("id", key), ("prompt", text_of(prompt)), ("gold", gold)):
         try:
             text.encode()
@@ -214,14 +215,15 @@ def first(row: Row, columns: Sequence[str], place: str, field: str) -> Any:
 
 
 def short(gold: Any) -> Any:
-    """A gold as one answer: what follows ``####``; several right values as a list of them."""
+    """A gold as one answer: what follows ``####``; several right values as a list of them; what
+    JSON does not have (Parquet files have decimals and dates), also within an object, as text."""
     if isinstance(gold, list):
         return ", ".join(str(short(each)) for each in gold)
     if isinstance(gold, str) and "####" in gold:
         return gold.rpartition("####")[2].strip()
-    if not isinstance(gold, str | int | float | dict):
-        return str(gold)  # Parquet files have decimals and dates
-    return gold
+    if isinstance(gold, dict):
+        return json.loads(json.dumps(gold, default=str))
+    return gold if isinstance(gold, str | int | float) else str(gold)
 
 
 def problem_text(row: Row, description: str) -> str:

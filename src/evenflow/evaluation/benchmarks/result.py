@@ -107,7 +107,7 @@ def write_result(config: BenchmarkConfig, folder: Path, answers: Answers, rows: 
         console.print(sentence, markup=False)
     for reason, count in result.get("left_out", {}).items():
         console.print(f"left out: {count} × {reason}", markup=False)
-    if name == "codeforces" and not config.contest_ratings:
+    if config.benchmark == "codeforces" and not config.contest_ratings:
         console.print("no rating: it needs past contests' standings, contest_ratings=FILE.json")
     console.print(f"answers  {folder / ANSWERS}\nresult   {folder / RESULT}", markup=False)
 
