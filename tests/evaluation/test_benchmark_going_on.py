@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import time
@@ -333,6 +334,28 @@ def test_tests_that_cannot_be_read_are_found_before_the_model_is_loaded(
     run("a", f"benchmark={data}", "grader=code", status=2)
     assert "question x: HumanEval+: base_input must be a list" in capsys.readouterr().err
     assert not folder.exists()
+
+
+def of_level(completions: list, level: list, **_: object) -> list[float]:
+    return [float(at) for at in level]
+
+
+def test_columns_that_a_reward_lacks_are_found_before_the_model_is_loaded(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("evenflow.evaluation.benchmarks.evaluate.loaded", refuse)
+    data = tmp_path / "mine.jsonl"
+    for row, says in [
+        ({"prompt": "1"}, "question 2: the reward .* needs the column 'level'"),
+        ({"prompt": "1", "level": 1, "opened_thoughts": ""}, "question 2: .* 'opened_thoughts'"),
+    ]:
+        data.write_text('{"prompt": "0", "level": 1}\n' + json.dumps(row) + "\n")
+        folder = run("a", f"benchmark={data}", f"grader={__name__}:of_level", status=2)
+        assert re.search(says, capsys.readouterr().err)
+        assert not folder.exists()
 
 
 def test_a_task_lists_its_solutions_with_its_options(run: Run) -> None:

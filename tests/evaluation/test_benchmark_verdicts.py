@@ -240,6 +240,36 @@ def test_graders_that_cannot_be() -> None:
         check_grader(name)
 
 
+def asks_for_the_prompt(prompt: Sequence, completions: Sequence) -> list[float]:
+    return [1.0 for _ in prompt]
+
+
+def by_position(completions: Sequence, /) -> list[float]:
+    return [1.0 for _ in completions]
+
+
+def test_what_the_questions_lack_is_said_before_anything_is_sampled() -> None:
+    path = f"{__name__}:length_reward"
+    rows = [{"id": key, "prompt": "p", "gold": None, "level": 2} for key in "qr"]
+    check_grader(path, rows)
+    lacking = {name: value for name, value in rows[1].items() if name != "level"}
+    with pytest.raises(UserError, match="question r: the reward .* needs the column 'level'"):
+        check_grader(path, [rows[0], rows[0], lacking])
+    for name in ("opened_thoughts", "completion_ids"):
+        with pytest.raises(UserError, match=f"question q: the data column '{name}' has a name"):
+            check_grader(path, [rows[0] | {name: []}])
+        check_grader("math", [rows[0] | {name: []}])
+    # A column of these names is not handed on: the function gets ours.
+    ours = {"prompts": 1, "completions": 2, "finished": 3}
+    check_grader(path, [rows[0] | ours])
+    found = graded(answers("ab"), path, {"q": rows[0] | ours})
+    assert found[0]["verdict"] == "right"
+    with pytest.raises(UserError, match="needs the column 'prompt'"):
+        check_grader(f"{__name__}:asks_for_the_prompt", rows)
+    with pytest.raises(UserError, match="must take 'completions' by name"):
+        check_grader(f"{__name__}:by_position", rows)
+
+
 def test_a_thought_that_the_prompt_opened_is_saved_and_graded_as_one() -> None:
     prompt = Prompt("k", "What?", (1,), {}, "<think>")
     group = make_group(prompt, [[1], [1]], ["\\boxed{1/2}", "</think>\\boxed{1/2}"], [False, True])

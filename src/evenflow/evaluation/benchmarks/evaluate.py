@@ -81,7 +81,7 @@ def evaluate(config: BenchmarkConfig) -> None:
     check_name(grader_of(config))
     config = with_model(with_ratings(config, here), model_folder(config.model.path))
     questions = load_questions(config)
-    check_grader(grader_of(config))
+    check_grader(grader_of(config), questions.rows)
     for sentence in without_effect(config, questions.rows):
         console.print(f"no effect: {sentence}", markup=False)
     folder = run_folder(config.output, f"eval-{name}", here)
@@ -168,7 +168,7 @@ def regraded(folder: Path, old: BenchmarkConfig, config: BenchmarkConfig) -> Non
         refuse_others(answers.lines, questions.rows, questions.source, "nothing is graded")
         facts |= {"source": questions.source}
         rows = {row["id"]: row for row in questions.rows}
-    check_grader(grader)  # once all is read: its module may go to another directory
+    check_grader(grader, rows.values())  # once all is read: its module may go to another directory
     for sentence in without_effect(config, list(rows.values())):
         console.print(f"no effect: {sentence}", markup=False)
     for line in answers.lines:

@@ -6,6 +6,7 @@ import inspect
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any
 
@@ -46,18 +47,27 @@ def check_name(grader: str) -> None:
         place_of(grader)
 
 
-def check_grader(grader: str) -> None:
-    """UserError for a grader that there is not, before anything is sampled."""
-    if grader not in PRESETS and grader != "code":
-        function = load_reward(grader)
-        try:
-            takes = inspect.signature(function).parameters
-        except ValueError:  # written in C, without a signature
-            return
-        if "completion_ids" in takes:
+def check_grader(grader: str, questions: Iterable[Row] = ()) -> None:
+    """UserError for a grader that there is not, or that asks for what the questions do not have,
+    before anything is sampled."""
+    if grader in PRESETS or grader == "code":
+        return
+    function = load_reward(grader)
+    with suppress(ValueError):  # written in C, without a signature
+        if "completion_ids" in inspect.signature(function).parameters:
             raise UserError(
                 f"grader: {grader} asks for completion_ids, which saved answers do not have"
             )
+    rewards = Rewards([(grader, function, 1.0)])
+    known: set[frozenset[str]] = set()  # most questions have the same columns
+    for question in questions:
+        columns = _columns(question)
+        if frozenset(columns) not in known:
+            try:
+                rewards.require_columns(columns)
+            except UserError as error:
+                raise UserError(f"question {question['id']}: {error}") from None
+            known.add(frozenset(columns))
 
 
 def check_tests(questions: Iterable[Row]) -> None:
@@ -170,12 +180,12 @@ def _first(inside: Sequence[bool]) -> int:
 def _rewarded(
     lines: Sequence[Line], question: Row, rewards: Rewards, right: float
 ) -> Iterator[tuple[str, str]]:
-    columns = {k: v for k, v in question.items() if k not in ("prompt", "prompts", "completions")}
+    columns = _columns(question)
     began = time.monotonic()
     totals = rewards(
         [question["prompt"]] * len(lines),
         [line["response"] for line in lines],
-        {name: [value] * len(lines) for name, value in columns.items() if name != "finished"},
+        {name: [value] * len(lines) for name, value in columns.items()},
         completion_ids=[[] for _ in lines],
         finished=[line["finished"] for line in lines],
         opened_thoughts=[line.get("opened_thought") or "" for line in lines],
@@ -186,6 +196,12 @@ def _rewarded(
             yield "unknown", f"{LATE} {rewards.timeout:g} s" if late else "no reward"
         else:
             yield "right" if is_right(total, right) else "wrong", f"reward {total:g}"
+
+
+def _columns(question: Row) -> Row:
+    """What a reward function is told of a question beside the prompt."""
+    ours = ("prompt", "prompts", "completions", "finished")
+    return {name: value for name, value in question.items() if name not in ours}
 
 
 def has_votes(grader: str) -> bool:
