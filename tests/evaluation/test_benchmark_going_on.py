@@ -170,6 +170,79 @@ def test_relative_paths_are_written_in_full(
     assert result(built_in)["model"] == "builtin:countdown"
 
 
+QUESTIONS = (
+    '{"id": "a", "prompt": "1+1", "answer": "2"}\n{"id": "b", "prompt": "1+2", "answer": "3"}\n'
+)
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Two folders with files of questions of one name, of which we are in the first."""
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    for place, gold in ((here, "2"), (elsewhere, "7")):
+        place.mkdir()
+        (place / "q.jsonl").write_text(QUESTIONS.replace('"2"', f'"{gold}"'))
+    monkeypatch.chdir(here)
+    return here, elsewhere
+
+
+@pytest.mark.parametrize("asked", [["benchmark=q.jsonl"], ["benchmark=math500", "data=./q.jsonl"]])
+def test_files_of_questions_are_the_same_from_another_folder(
+    asked: list[str], run: Run, places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = places
+    folder = run("a", *asked, "prompt_template={prompt}=")
+    assert result(folder)["source"] == str(here / "q.jsonl")
+    monkeypatch.chdir(elsewhere)
+    assert main(["eval", "--regrade", str(folder), f"grader={COUNTED}", "gold_column=answer"]) == 0
+    assert result(folder)["source"] == str(here / "q.jsonl")
+    assert {line["gold"] for line in lines(folder)} == {"2", "3"}
+    assert main(["eval", "--regrade", str(folder), "data=q.jsonl", "grader=null"]) == 0
+    assert {line["gold"] for line in lines(folder)} == {"7", "3"}
+    monkeypatch.chdir(here)
+    assert main(["eval", "--regrade", str(folder), f"grader={COUNTED}"]) == 0
+    assert {line["gold"] for line in lines(folder)} == {"7", "3"}
+
+
+def made_relative(folder: Path, here: Path) -> str:
+    """Its configuration as it was written once."""
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace(str(here / "q.jsonl"), "q.jsonl"))
+    assert "\nbenchmark: q.jsonl\n" in path.read_text()
+    return path.read_text()
+
+
+def test_relative_files_of_questions_in_older_folders_are_found_from_where_they_lie(
+    run: Run, places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    here, elsewhere = places
+    folder = run("a", "benchmark=q.jsonl")
+    path, old = folder / "config.yaml", made_relative(folder, here)
+    answers = (folder / "answers.jsonl").read_bytes()
+    # Elsewhere: what needs no questions does not take those that lie there for its own.
+    monkeypatch.chdir(elsewhere)
+    assert main(["eval", "--regrade", str(folder)]) == 0
+    assert path.read_text() == old
+    (elsewhere / "q.jsonl").write_text(QUESTIONS.replace("1+1", "1+7"))
+    run("a", "benchmark=q.jsonl", status=2)
+    assert "question a: has changed in" in capsys.readouterr().err
+    assert path.read_text() == old
+    assert (folder / "answers.jsonl").read_bytes() == answers
+    # Where they lie: graded again with them, and gone on with.
+    monkeypatch.chdir(here)
+    assert main(["eval", "--regrade", str(folder), "benchmark=./q.jsonl"]) == 0
+    assert path.read_text() == old
+    assert main(["eval", "--regrade", str(folder), f"grader={COUNTED}"]) == 0
+    assert f"\nbenchmark: {here / 'q.jsonl'}\n" in path.read_text()
+    assert main(["eval", "--regrade", str(folder), "grader=null"]) == 0
+    made_relative(folder, here)
+    rows = (folder / "answers.jsonl").read_text().splitlines(keepends=True)
+    (folder / "answers.jsonl").write_text("".join(rows[:4]))
+    run("a", "benchmark=q.jsonl")
+    assert (folder / "answers.jsonl").read_text() == "".join(rows)
+    assert f"\nbenchmark: {here / 'q.jsonl'}\n" in path.read_text()
+
+
 # --- how much of it there is --------------------------------------------------------------------
 
 

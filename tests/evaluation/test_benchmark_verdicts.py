@@ -253,7 +253,7 @@ def test_what_the_questions_lack_is_said_before_anything_is_sampled() -> None:
     rows = [{"id": key, "prompt": "p", "gold": None, "level": 2} for key in "qr"]
     check_grader(path, rows)
     lacking = {name: value for name, value in rows[1].items() if name != "level"}
-    with pytest.raises(UserError, match="question r: the reward .* needs the column 'level'"):
+    with pytest.raises(UserError, match=r"question r: the reward .* needs the column 'level'"):
         check_grader(path, [rows[0], rows[0], lacking])
     for name in ("opened_thoughts", "completion_ids"):
         with pytest.raises(UserError, match=f"question q: the data column '{name}' has a name"):

@@ -30,6 +30,7 @@ from evenflow.evaluation.benchmarks.effect import without_effect
 from evenflow.evaluation.benchmarks.questions import (
     Questions,
     find,
+    is_file,
     load_questions,
     prompt_format,
     put,
@@ -77,6 +78,7 @@ OF_SAMPLING = {"device", "threads", "max_batch", "gpu_share", "server", "timeout
 def evaluate(config: BenchmarkConfig) -> None:
     """Sample, or go on sampling, then grade and count."""
     here = Path.cwd()  # a reward function may go elsewhere when it is imported
+    config = with_files(config, here)
     name = find(config)[0]
     check_name(grader_of(config))
     config = with_model(with_ratings(config, here), model_folder(config.model.path))
@@ -86,7 +88,7 @@ def evaluate(config: BenchmarkConfig) -> None:
         console.print(f"no effect: {sentence}", markup=False)
     folder = run_folder(config.output, f"eval-{name}", here)
     with own_folder(folder):
-        answered(config, questions, folder)
+        answered(config, questions, folder, here)
 
 
 def with_model(config: BenchmarkConfig, path: str) -> BenchmarkConfig:
@@ -97,14 +99,24 @@ def with_model(config: BenchmarkConfig, path: str) -> BenchmarkConfig:
     return config.model_copy(update={"model": model})
 
 
-def answered(config: BenchmarkConfig, questions: Questions, folder: Path) -> None:
-    """Sample, grade and count in a folder that is ours alone."""
+def with_files(config: BenchmarkConfig, base: Path) -> BenchmarkConfig:
+    """The configuration with the questions' files by their paths in full, from `base` on."""
+    named = {field: getattr(config, field) for field in ("benchmark", "data")}
+    files = {field: name for field, name in named.items() if name and is_file(name)}
+    return config.model_copy(update={f: str(base / expanded(name)) for f, name in files.items()})
+
+
+def answered(config: BenchmarkConfig, questions: Questions, folder: Path, here: Path) -> None:
+    """Sample, grade and count in a folder that is ours alone; in one of an older release, paths of
+    questions may be relative ones from `here`."""
     answers, weights = Answers(folder), mark_of(config.model.path)
     if any((folder / file).exists() for file in (CONFIG, ANSWERS)):
         old = saved_config(folder)
         if answers.lines:
-            refuse_changes(old, config, FREE)
+            refuse_changes(with_files(old, here), config, FREE)
             refuse_weights(folder, config.model.path, weights)
+            do = "choose another folder with output=…"
+            refuse_others(answers.lines, questions.rows, questions.source, do)
     save_config(folder, config)
     goes_on = f"stopped; the same command with output={folder} goes on from here"
     record = provenance(folder, choose_device(config.device), goes_on=bool(answers.lines))
@@ -144,8 +156,10 @@ def regrade(folder: Path, overrides: Sequence[str]) -> None:
             "output: --regrade writes into the folder that it is given; leave output out, or copy "
             "the folder first"
         )
-    refuse_changes(old, config, REGRADED)
-    config = with_ratings(config, Path.cwd())
+    here = Path.cwd()
+    refuse_changes(with_files(old, here), with_files(config, here), REGRADED)
+    # As it is written there: a relative path is made full once its questions are known to be those.
+    config = with_ratings(config.model_copy(update={"benchmark": old.benchmark}), here)
     for name in sorted(asked & OF_SAMPLING):
         console.print(f"no effect: {name}: --regrade samples nothing", markup=False)
     with only_one(folder):
@@ -164,6 +178,7 @@ def regraded(folder: Path, old: BenchmarkConfig, config: BenchmarkConfig) -> Non
     other_golds = (config.data, config.gold_column) != (old.data, old.gold_column)
     rows: dict[str, dict[str, Any]] = {}
     if needs_rows(grader) or other_golds or config.contest_ratings:
+        config = with_files(config, Path.cwd())
         questions = load_questions(config)
         refuse_others(answers.lines, questions.rows, questions.source, "nothing is graded")
         facts |= {"source": questions.source}
@@ -211,8 +226,6 @@ def sampled(
 ) -> None:
     """All answers to all questions; the model is loaded only where some are missing."""
     n, keys = config.num_generations, [row["id"] for row in questions.rows]
-    do = "choose another folder with output=…"
-    refuse_others(answers.lines, questions.rows, questions.source, do)
     answers.keep(keys, n)
     answers.save()  # without what is cut, before more is appended
     if len(answers.lines) == n * len(keys):
