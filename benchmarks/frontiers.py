@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -146,6 +147,13 @@ def load(path: Path) -> Frontiers:
     return found
 
 
+def of_every_seed(found: Frontiers) -> Frontiers:
+    """The curves that have all seeds of the baseline's."""
+    seeds = found.seeds(found.baseline)
+    whole = {label: points for label, points in found.points.items() if found.seeds(label) == seeds}
+    return replace(found, points=whole)
+
+
 def draw() -> None:
     """A row a task, a panel a measure: each curve of the long runs, its mean over seeds, and its
     lowest to highest; the teacher that was given as many steps."""
@@ -158,12 +166,11 @@ def draw() -> None:
         len(TASKS), len(SHOWN), figsize=(12, 3.9 * len(TASKS)), layout="constrained"
     )
     for panels, task in zip(rows, TASKS, strict=True):
-        found = load(RESULTS / f"frontiers_{task}_long.csv")
+        found = of_every_seed(load(RESULTS / f"frontiers_{task}_long.csv"))
         rows_of = [row for row in taught(task) if row["steps"] == LONG]
         for panel, (measure, words) in zip(panels, SHOWN.items(), strict=True):
             factor = 100 if measure.startswith("pass") else 1
-            several = [label for label in found.points if len(found.seeds(label)) > 1]
-            for number, label in enumerate(several):
+            for number, label in enumerate(found.points):
                 line(panel, found, label, measure, factor, f"C{number}")
             teach(panel, rows_of, measure, factor)
             panel.plot(
@@ -207,7 +214,7 @@ def teach(panel, rows: list[dict[str, str]], measure: str, factor: float) -> Non
 if __name__ == "__main__":
     studies = {name: collect(name) for task in TASKS for name in (f"{task}_long", task)}
     for name, found in studies.items():
-        put(name, to_markdown(found).partition("\n")[2].strip())
+        put(name, to_markdown(of_every_seed(found)).partition("\n")[2].strip())
     put("field", field(studies["programs"], collect("field")))
     put("limits", limits())
     draw()

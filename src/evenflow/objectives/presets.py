@@ -133,8 +133,8 @@ PRESETS: dict[str, Preset] = {
             duplicates="once",
             question_weight="root",
         ),
-        "this library's: trajectory balance, arXiv 2503.18929; right answers asked for alike, copies "
-        "counted once, hard questions counted more (docs/results/frontiers.md)",
+        "this library's: trajectory balance, arXiv 2503.18929; right answers asked for alike, "
+        "copies counted once, hard questions counted more (docs/results/frontiers.md)",
     ),
     "grpo": Preset(
         Surrogate(kl_coefficient=0.04),
