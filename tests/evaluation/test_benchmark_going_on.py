@@ -392,13 +392,17 @@ def test_ctrl_c_leaves_what_is_graded_again_as_it_was(
     assert contents(saved) == before
 
 
-def test_tests_that_cannot_be_read_are_found_before_the_model_is_loaded(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
-) -> None:
+def refuse_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the model was loaded")
 
     monkeypatch.setattr("evenflow.evaluation.benchmarks.evaluate.loaded", refuse)
+
+
+def test_tests_that_cannot_be_read_are_found_before_the_model_is_loaded(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    refuse_loading(monkeypatch)
     data = tmp_path / "mine.jsonl"
     data.write_text('{"id": "x", "prompt": "Add."}\n')
     folder = run("a", f"benchmark={data}", "grader=code", status=2)
@@ -416,10 +420,7 @@ def of_level(completions: list, level: list, **_: object) -> list[float]:
 def test_columns_that_a_reward_lacks_are_found_before_the_model_is_loaded(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("the model was loaded")
-
-    monkeypatch.setattr("evenflow.evaluation.benchmarks.evaluate.loaded", refuse)
+    refuse_loading(monkeypatch)
     data = tmp_path / "mine.jsonl"
     for row, says in [
         ({"prompt": "1"}, "question 2: the reward .* needs the column 'level'"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 from argparse import ArgumentParser, Namespace
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +66,14 @@ def run(options: Namespace) -> None:
     arguments = {} if options.preset is None else {"preset": options.preset}
 
     counts: Counter[str] = Counter()
-    rows: deque[dict[str, Any]] = deque()  # read, and not yet graded
-    found = grade_rows(
-        _kept(islice(read(options.file, FIELDS[options.kind]), total), rows), **arguments
-    )
+    ahead, rows = tee(islice(read(options.file, FIELDS[options.kind]), total))  # it may grow
+    found = grade_rows(ahead, **arguments)
     display = Display("grading", total)
     with writing(options.out):
         options.out.parent.mkdir(parents=True, exist_ok=True)
     with appearing(options.out) as out, display:
-        for number, (verdict, reason) in enumerate(found, 1):
-            line = rows.popleft() | {"verdict": verdict, "reason": reason}
+        for number, (row, (verdict, reason)) in enumerate(zip(rows, found, strict=True), 1):
+            line = row | {"verdict": verdict, "reason": reason}
             with writing(options.out):
                 out.write(json_line(line))
             counts[verdict] += 1
@@ -84,13 +82,6 @@ def run(options: Namespace) -> None:
     shares = ", ".join(f"{name} {counts[name]} ({counts[name] / total:.1%})" for name in VERDICTS)
     console.print(f"{total} responses: {shares}")
     console.print(f"written to {options.out}", markup=False)
-
-
-def _kept(rows: Iterator[dict[str, Any]], kept: deque[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The rows, each put aside as it is handed over."""
-    for row in rows:
-        kept.append(row)
-        yield row
 
 
 def read(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -61,7 +61,7 @@ from evenflow.policy.stops import stop_ids
 from evenflow.rollout.engine import build_engine, limits_of
 from evenflow.rollout.sampling import Sampling
 from evenflow.rollout.stopping import chat_ends, require_vocabulary
-from evenflow.run.checkpoints import model_folder, recipe_of
+from evenflow.run.checkpoints import model_folder
 from evenflow.run.console import console
 from evenflow.run.folder import choose_device, own_folder, run_folder
 from evenflow.run.interrupt import Interrupt
@@ -245,9 +245,7 @@ def sampled(
     data = DataConfig(
         chat=form.chat, chat_template=form.chat_template, chat_template_kwargs=form.arguments
     )
-    recipe = recipe_of(config.model.path)
-    stop_at = [*(recipe.rollout.stop if recipe else []), *config.stop]
-    stop_at += chat_ends(prompts, data, tokenizer, policy.model)
+    stop_at = [*form.stop, *config.stop, *chat_ends(prompts, data, tokenizer, policy.model)]
     ends = stop_ids(stop_at, tokenizer, policy.model, "stop")
     engine = build_engine(
         config.engine,

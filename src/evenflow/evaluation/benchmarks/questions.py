@@ -251,6 +251,8 @@ class PromptFormat:
     arguments: dict[str, Any]
     chat_template: str = "auto"
     separator: int | None = None
+    stop: Sequence[str | int] = ()
+    """What ended answers in the run that the model comes from."""
 
     def __str__(self) -> str:
         """In words, for the result."""
@@ -280,6 +282,7 @@ def prompt_format(config: BenchmarkConfig, benchmark: Benchmark, tokenizer: Any)
         arguments or recipe.data.chat_template_kwargs,
         recipe.data.chat_template,
         separator_id(recipe.head if recipe.build_objective().needs.head else None, tokenizer),
+        recipe.rollout.stop,
     )
 
 
