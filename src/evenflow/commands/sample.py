@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from evenflow.errors import UserError
+
+if TYPE_CHECKING:
+    from evenflow.rollout.group import Group
 
 HELP = "show answers of a checkpoint"
 MAX_BATCH = 256
@@ -118,13 +122,25 @@ def run(options: Namespace) -> None:
             top_p=options.top_p,
             stop_ids=stop_ids(stop, tokenizer, model, "--stop"),
         )
-        groups = list(sample_answers(engine, prompts, options.n, sampling, seed=options.seed))
+        groups = sample_answers(engine, prompts, options.n, sampling, seed=options.seed)
+        for group in in_order(groups):
+            console.print(questions[group.place], style="bold", markup=False)
+            answers = zip(group.texts, group.finished, strict=True)
+            for number, (text, ended) in enumerate(answers, 1):
+                console.print(numbered(number, f"{text}{'' if ended else ' …'}"), markup=False)
     except ValueError as error:
         raise UserError(str(error)) from error
-    for group in sorted(groups, key=lambda group: group.place):
-        console.print(questions[group.place], style="bold", markup=False)
-        for number, (text, ended) in enumerate(zip(group.texts, group.finished, strict=True), 1):
-            console.print(numbered(number, f"{text}{'' if ended else ' …'}"), markup=False)
+
+
+def in_order(groups: Iterable[Group]) -> Iterator[Group]:
+    """The groups by their places, each as soon as all before it are there."""
+    early: dict[int, Group] = {}
+    place = 0
+    for group in groups:
+        early[group.place] = group
+        while place in early:
+            yield early.pop(place)
+            place += 1
 
 
 def numbered(number: int, text: str) -> str:
