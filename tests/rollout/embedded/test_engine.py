@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from evenflow.rollout import Sampling
-from evenflow.rollout.embedded.cache import RolloutLayer
+from evenflow.rollout.embedded.cache import FIRST_CAPACITY, RolloutLayer
 from evenflow.rollout.embedded.generate import Ended, generate
 
 V, STOP, OTHER_STOP, MAX_TOKENS, G = 24, 1, 2, 12, 4
@@ -125,14 +125,31 @@ def test_prompts_whose_answers_have_all_ended_leave_too(llama, prompts, monkeypa
     assert_logprobs_match(llama, prompts * 4, rollout, temperature=1.5)
 
 
-def test_long_answers_outgrow_the_first_buffers(prompts, monkeypatch):
+@pytest.mark.parametrize("temperature", [0.0, 0.4, 1.0])  # lower: answers part later
+@pytest.mark.parametrize("stop_ids", [(), (STOP, OTHER_STOP), tuple(range(8))])
+def test_long_answers_outgrow_the_first_buffers(prompts, monkeypatch, stop_ids, temperature):
     model = make("sliding")
-    rollout = sample(model, prompts, G, Sampling(max_tokens=50), seed=0)
+    long = Sampling(max_tokens=50, stop_ids=stop_ids, temperature=temperature)
+    rollout = sample(model, prompts, G, long, seed=0)
     monkeypatch.setattr("evenflow.rollout.embedded.cache.FIRST_CAPACITY", 3)
-    again = sample(model, prompts, G, Sampling(max_tokens=50), seed=0)
-    assert rollout.tokens.shape == (len(prompts) * G, 50)
+    again = sample(model, prompts, G, long, seed=0)
+    assert stop_ids or rollout.tokens.shape == (len(prompts) * G, 50)
     assert torch.equal(rollout.tokens, again.tokens)
-    assert_logprobs_match(model, prompts, again)
+    assert torch.equal(rollout.mask, again.mask)
+    if temperature:
+        assert_logprobs_match(model, prompts, again, temperature=temperature)
+
+
+@pytest.mark.parametrize("max_batch", [3, 512])
+def test_answers_longer_than_the_first_buffers_as_they_are(prompts, max_batch):
+    model = AutoModelForCausalLM.from_config(
+        LlamaConfig(**SIZE | {"max_position_embeddings": 256}, **GQA, **IDS)
+    ).eval()
+    long = Sampling(max_tokens=200, stop_ids=(STOP,))
+    rollout = sample(model, prompts, 6, long, seed=0, max_batch=max_batch)
+    lengths = rollout.mask.sum(1)
+    assert lengths.min() < FIRST_CAPACITY < lengths.max()
+    assert_logprobs_match(model, prompts, rollout)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "sliding"])

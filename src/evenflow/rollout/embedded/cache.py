@@ -43,7 +43,7 @@ class RolloutLayer(HeldLayer):
         if self.filled == capacity:
             more = min(capacity, self.new_positions - capacity)
             self.suffix = [
-                torch.cat([old[:, :rows], self._buffer(states, more)])
+                torch.cat([old, self._buffer(states, more)])
                 for old, states in zip(self.suffix, self.prefix, strict=True)
             ]
         for buffer, new in zip(self.suffix, (key_states, value_states), strict=True):
