@@ -81,6 +81,12 @@ def test_whitening_is_over_tokens() -> None:
     )
 
 
+@pytest.mark.parametrize("reward", [0.1, 5.3, 100.1, 1000.1])
+def test_whitening_does_not_blow_up_the_rounding_of_equal_values(reward: float) -> None:
+    values = torch.full((16, 37), reward)
+    assert not whiten(values, torch.ones(16, 37)).any()
+
+
 @pytest.mark.parametrize("name", SURROGATES)
 def test_equal_rewards_teach_nothing(name: str) -> None:
     """At the reference and with a critic that agrees: nobody was better than expected."""

@@ -412,6 +412,12 @@ def test_a_live_line_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         assert part in text
 
 
+def test_a_worse_negative_reward_is_no_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = screen(monkeypatch, terminal=False)
+    display.console.print(before_after({"reward": -50.0}, {"reward": -75.0}))
+    assert "-50.0%" in out.getvalue()
+
+
 def test_the_table_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     out = screen(monkeypatch, terminal=False)
     before = {"accuracy": 0.3, "pass@8": 0.8, "effective_solutions": 2.0, "diversity": 0.0, "x": 1}

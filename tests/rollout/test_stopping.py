@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -145,6 +146,9 @@ def test_a_prompt_beyond_the_models_vocabulary() -> None:
     require_vocabulary([prompt(ids=(1, token))], made, model(rows=token + 1))
     with pytest.raises(UserError, match=rf"too few for 'wombat' \(id {token}\) in the prompt"):
         require_vocabulary([prompt(), prompt("a wombat", (1, token))], made, model(rows=token))
+    guided = dataclasses.replace(prompt(), guide=(1, token))  # in the gold answer alone
+    with pytest.raises(UserError, match="too few for 'wombat'"):
+        require_vocabulary([guided], made, model(rows=token))
 
 
 def test_ids_beyond_the_tokenizer_decode_to_something() -> None:

@@ -352,14 +352,15 @@ def test_a_run_whose_files_are_removed_can_be_gone_on_with(
     assert checkpoints.latest_whole(folder).name == "checkpoint-000005"
 
 
-def test_questions_that_vanish_leave_mini_batches_of_like_size(recipe: Make) -> None:
-    config = recipe("algorithm=tba", "rollout.questions=8", "train.mini_batch_questions=4")
+@pytest.mark.parametrize("asked", [2, 4])
+def test_questions_that_vanish_leave_mini_batches_of_like_size(recipe: Make, asked: int) -> None:
+    config = recipe("algorithm=tba", "rollout.questions=8", f"train.mini_batch_questions={asked}")
     trainer = Trainer(config, open_run(config, "test"))
     sizes: list[int] = []
     trainer.stepper.learner._mini_batch = lambda rows, _: sizes.append(  # type: ignore[method-assign]
         len(rows.answers.groups.unique())
     )
-    for questions in (8, 5, 7, 1):
+    for questions in (8, 5, 7, 1, 9, 13):
         sizes.clear()
         n = 2 * questions
         answers = Answers(
@@ -370,5 +371,6 @@ def test_questions_that_vanish_leave_mini_batches_of_like_size(recipe: Make) -> 
         )
         rows = Rows(["q"] * n, [(1,)] * n, [()] * n, [[1]] * n, torch.zeros(n), answers)
         trainer.stepper.learner.learn(rows, seed="0")
+        assert len(sizes) == max(1, round(questions / asked))
         assert sum(sizes) == questions
         assert max(sizes) - min(sizes) <= 1

@@ -103,7 +103,8 @@ class BenchmarkConfig(Section):
     """With engine vllm: the URL of a running vLLM server that samples, or those of several. null:
     vLLM runs in this process."""
     timeout: Seconds = 600.0
-    """Seconds without a sign of a server after which it counts as lost."""
+    """Seconds that a server may take for a question's answers, its queue included; after them it
+    counts as lost. Raise it for long answers."""
     gpu_share: float = Field(default=0.4, gt=0, le=1)
     """Part of the GPU's memory that vLLM in this process takes for its weights and cache."""
     max_batch: PositiveInt = 512

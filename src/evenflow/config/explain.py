@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 OF_PAIRS = ("missing", "too_long", "tuple_type")
 """Mistakes in a list of fixed length that are the whole list's."""
+PAIR = re.compile(r"(.+):([\d.+-][\w.+-]*)")
+"""A name and a number that YAML took for a name."""
 LONGEST = 120
 """Characters of what was given that are shown."""
 
@@ -30,6 +33,8 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
             lines.append(no_field(prefix + path, unknown, section.model_fields, everywhere))
         elif problem["type"] in OF_PAIRS and (pair := _pair_in(section, names)):
             lines.append(f"{field}: must be {pair}, not {_cut(repr(problem['input']))}")
+        elif problem["input"] is None and (pair := PAIR.fullmatch(str(problem["loc"][-1]))):
+            lines.append(f"{field}: a space is missing: {pair[1]}: {pair[2]}")
         elif problem["type"] == "missing":
             # Of a section that is missing, what it must have.
             inner = () if names[-1] in section.model_fields else section.model_fields.items()

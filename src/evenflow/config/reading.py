@@ -29,6 +29,9 @@ OLD_NAME = "".join(("flow", "balance"))
 OLD_PATH = re.compile(rf"(?:^|(?<=\.)){OLD_NAME}(?:\.\w+)+:\w+$")
 """An import path of those days."""
 
+MARKS = {"train": "rollout", "compare": "algorithms", "pretrain": "batch"}
+"""Command → a field of its recipes that those of no other have."""
+
 AnyRecipe = TypeVar("AnyRecipe", bound=Section)
 Change = tuple[str, Any]
 """A field's dotted name, and its value."""
@@ -37,6 +40,9 @@ Change = tuple[str, Any]
 def load(kind: type[AnyRecipe], recipe: str | Path | None, overrides: Sequence[str]) -> AnyRecipe:
     """Read a recipe, apply the preset's settings and ``key=value`` overrides, check everything."""
     values = {} if recipe is None else read_yaml(Path(recipe))
+    for command, own in MARKS.items():
+        if own in values and own not in kind.model_fields:
+            raise UserError(f"{recipe}: is a recipe of `evenflow {command}`")
     return resolve(kind, values, [parse_setting(override) for override in overrides])
 
 

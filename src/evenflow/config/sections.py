@@ -248,7 +248,8 @@ class EvaluationConfig(Section):
     temperature: TemperatureOrGreedy = 1.0
     """Sampling temperature in evaluation, and of exact scores; 0 is greedy (exact scores: 1)."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Nucleus sampling in evaluation."""
+    """Nucleus sampling in evaluation; of tasks that list their answers, in what samples.jsonl shows
+    alone: exact scores are of the whole distribution."""
     samples: NonNegativeInt = 4
     """Questions whose answers are written to samples.jsonl at every evaluation, at least; where
     answers must be sampled, all of up to a million characters are. 0: none."""

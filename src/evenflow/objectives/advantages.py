@@ -122,5 +122,6 @@ def gae(
 
 def whiten(values: Tensor, mask: Tensor) -> Tensor:
     """(v − mean)/√(variance + 1e-8) over all tokens of the batch: (N, T) -> (N, T)."""
+    values = values - values[mask.bool()].max()  # of equal ones no rounding is left to be scaled up
     chosen = values[mask.bool()]
     return (values - chosen.mean()) / (chosen.var(correction=0) + VARIANCE_FLOOR).sqrt()

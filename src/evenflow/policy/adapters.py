@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +68,7 @@ def new_adapter(model: nn.Module, lora: LoraConfig) -> Any:
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules,
     )
-    with warnings.catch_warnings():
-        # Of tied embeddings, which `merged` unties.
-        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
+    with _without_warnings():
         try:
             adapted = peft.get_peft_model(model, settings)
         except ValueError as error:
@@ -85,13 +85,21 @@ def new_adapter(model: nn.Module, lora: LoraConfig) -> Any:
     return adapted
 
 
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Without what PEFT says of what is seen to here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")  # see `merged`
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # see `_require_fit`
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")
+        yield
+
+
 def load_adapter(model: nn.Module, folder: str | Path) -> Any:
     """A PEFT model around `model` with the adapter of a folder, ready to be trained on."""
     peft = _peft()
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
-            warnings.filterwarnings("ignore", "Found missing adapter keys")  # said below
+        with _without_warnings():
             adapted = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
         _require_fit(adapted, folder)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:

@@ -29,15 +29,19 @@ OF_BEAMS = {"early_stopping": False, "length_penalty": 1.0}
 """And with several beams alone."""
 
 
-def require_json(folder: str) -> None:
-    """ValueError for a configuration that is no JSON object; Transformers passes over some of them,
-    and a model without its generation config has lost the tokens that end its turns."""
+def require_files(folder: str) -> None:
+    """Refuse a folder with nothing of a model in it; ValueError for a configuration that is no JSON
+    object: Transformers passes over some of them, and a model without its generation config has
+    lost the tokens that end its turns."""
+    path = Path(folder)
+    if path.is_dir() and not any(path.glob("*config.json")) and not any(path.glob("tokenizer*")):
+        hint = "; name one of the runs in its folder runs" if (path / "runs").is_dir() else ""
+        raise UserError(f"model.path: there is no model in {folder}: it has no config.json{hint}")
     for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
-        path = Path(folder) / name
-        if not path.is_file():
+        if not (path / name).is_file():
             continue
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads((path / name).read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{name} is not valid JSON: {error}") from None
         if not isinstance(values, dict):

@@ -22,7 +22,11 @@ from evenflow.errors import CannotLoad, UserError
 from evenflow.inputs import expanded
 from evenflow.objectives.partition import PartitionHead
 from evenflow.policy.adapters import base_of, is_adapter, load_adapter, merged, new_adapter
-from evenflow.policy.checks import require_json, require_weights, settle_generation_config
+from evenflow.policy.checks import (
+    require_files,
+    require_weights,
+    settle_generation_config,
+)
 from evenflow.policy.critic import Critic
 from evenflow.policy.gguf import is_gguf, unpacked
 from evenflow.policy.masters import Masters
@@ -48,8 +52,8 @@ def resolve(path: str) -> str:
         known = sorted(config.parent.name for config in ASSETS.glob("*/config.json"))
         name = path.removeprefix(BUILTIN)
         if name not in known:
-            listed = ", ".join(BUILTIN + each for each in known) or "none"
-            raise UserError(f"model.path: there is no built-in model {path!r}; there are: {listed}")
+            there = "; there are: " + (", ".join(BUILTIN + each for each in known) or "none")
+            raise UserError(f"model.path: there is no built-in model {path!r}{there}")
         return str(ASSETS / name)
     folder = expanded(path)
     try:
@@ -71,7 +75,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model."""
     folder = resolve(path)
     with _reading("model", path):  # its config.json is read for the tokenizer, too
-        require_json(folder)
+        require_files(folder)
         if (Path(folder) / "config.json").is_file():
             AutoConfig.from_pretrained(folder, trust_remote_code=False)
     with _reading("tokenizer", path):
@@ -105,7 +109,7 @@ def load_model(
     transformers_logging.disable_progress_bar()
     folder = resolve(path)
     with _reading("model", path):
-        require_json(folder)
+        require_files(folder)
         if is_adapter(folder):
             base: Any = load_model(base_of(folder), dtype, attention)
             return merged(load_adapter(base, folder))
@@ -164,6 +168,8 @@ def _reading(what: str, path: str) -> Iterator[None]:
             reason += "an architecture that Transformers knows"
         elif isinstance(error, KeyError):
             reason = f"it names {reason}, which Transformers does not know"
+        hub = not path.startswith(BUILTIN) and not expanded(path).exists()
+        path += " (no folder here, so a name on the Hugging Face Hub)" * hub
         raise CannotLoad(f"model.path: cannot load the {what} {path}: {reason[:300]}") from error
 
 

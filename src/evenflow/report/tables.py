@@ -103,7 +103,7 @@ def score_cell(run: Run, name: str) -> dict[str, str]:
     if old is not None and new is not None and share:
         cell["change"] = f"{100 * (new - old):+.1f}".replace("-", "−")
     elif old and new is not None:
-        cell["change"] = f"{100 * (new / old - 1):+.1f} %".replace("-", "−")
+        cell["change"] = f"{100 * (new - old) / abs(old):+.1f} %".replace("-", "−")
     return cell
 
 

@@ -65,7 +65,7 @@ def require_vocabulary(
     """Refuse a prompt with a token that the model has no embedding for."""
     rows = vocabulary(model)
     for prompt in prompts:
-        token = max(prompt.ids)
+        token = max((*prompt.ids, *(prompt.guide or ())))
         if token >= rows:
             shown = str(prompt.text)
             raise UserError(

@@ -110,7 +110,7 @@ def before_after(before: Mapping[str, float], after: Mapping[str, float]) -> Tab
         elif name in PERCENT or name.startswith("pass@"):
             cells = f"{old:.1%}", f"{new:.1%}", f"{100 * (new - old):+.1f} points"
         else:
-            cells = f"{old:.3f}", f"{new:.3f}", f"{new / old - 1:+.1%}" if old else "–"
+            cells = f"{old:.3f}", f"{new:.3f}", f"{(new - old) / abs(old):+.1%}" if old else "–"
         table.add_row(name, *cells)
     return table
 

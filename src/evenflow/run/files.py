@@ -46,7 +46,9 @@ def system_errors() -> Iterator[None]:
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
-        raise OSError(" ".join(str(error).split())[:200]) from error
+        reason = " ".join(str(error).split())[:200]
+        full = "unexpected pos" in reason  # how PyTorch says that a file could not be written on
+        raise OSError(*([errno.ENOSPC, os.strerror(errno.ENOSPC)] if full else [reason])) from error
 
 
 def file_at(path: Path) -> Path:

@@ -17,7 +17,8 @@ class Interrupt:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self) -> None:
+    def __init__(self, piece: str = "step") -> None:
+        self.piece = piece  # of the work: what is finished before it ends
         self.number = 0  # of the signal that came
         self.previous: dict[int, object] = {}
 
@@ -47,6 +48,6 @@ class Interrupt:
         if number == signal.SIGHUP and sys.stdout.isatty():
             drop_output()  # to a terminal that is gone nothing can be written
         console.print(
-            f"\n{signal.Signals(number).name}: finishing this step, then saving; once more to "
-            "stop at once (finished checkpoints stay)"
+            f"\n{signal.Signals(number).name}: finishing this {self.piece}, then saving; once "
+            "more to stop at once (what was saved before stays)"
         )

@@ -53,6 +53,9 @@ def facts(
         rows += objective.facts(config.setting)
     rows += [("no effect", sentence) for sentence in without_effect(config)]
     rows += [("take care", sentence) for sentence in cautions(config)]
+    trained_on = {prompt.ids for prompt in questions.train}
+    if both := sum(prompt.ids in trained_on for prompt in questions.test):
+        rows.append(("take care", f"data.test: {both:,} of the held-out questions are trained on"))
     return rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import dataclass, field
 
@@ -92,12 +91,13 @@ class Learner:
             rows = rows.with_answers(
                 self._corrected(rows.answers.old_logprobs, rows.answers, learned)
             )
-        size = math.ceil(rows.count / self.mini_batches(rows.count))
+        count, parts = rows.count, self.mini_batches(rows.count)
         for epoch in range(self.config.epochs):
-            order = list(range(rows.count))
+            order = list(range(count))
             random.Random(f"{seed}/{epoch}").shuffle(order)
-            for start in range(0, rows.count, size):
-                chosen = torch.tensor(order[start : start + size], device=groups.device)
+            for part in range(parts):
+                of_part = order[part * count // parts : (part + 1) * count // parts]
+                chosen = torch.tensor(of_part, device=groups.device)
                 self._mini_batch(rows[torch.isin(groups, chosen).nonzero()[:, 0].tolist()], learned)
         return learned
 

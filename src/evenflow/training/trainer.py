@@ -130,9 +130,9 @@ class Trainer:
         )
         with naming_the_field("loading the model"):
             settle(config, self.policy, self.questions)
-        if folder is None and resume is None:  # nothing is left of what cannot begin
-            folder = run_folder(config.output, config.algorithm.replace(":", "-"), here)
-            begin(config, folder)
+        if resume is None:  # nothing is left of what cannot begin
+            folder = folder or run_folder(config.output, config.algorithm.replace(":", "-"), here)
+            begin(config, here / folder)
         self.folder = here / (folder or cast(Path, resume).parent)
         checkpoint.try_save(self.folder, self.policy.model, self.tokenizer)
         collector = Collector(

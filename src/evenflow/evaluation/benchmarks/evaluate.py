@@ -120,7 +120,7 @@ def answered(config: BenchmarkConfig, questions: Questions, folder: Path, here: 
     save_config(folder, config)
     goes_on = f"stopped; the same command with output={folder} goes on from here"
     record = provenance(folder, choose_device(config.device), goes_on=bool(answers.lines))
-    with record, Interrupt() as interrupt:
+    with record, Interrupt("question") as interrupt:
         try:
             sampled(config, questions, answers, weights, lambda: interrupt.requested)
         except Stopped:

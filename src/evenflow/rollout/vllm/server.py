@@ -48,8 +48,9 @@ KNOCK = 5.0
 """Seconds in which a server that failed must show that it is well again."""
 NO_POLICY = "the engine has no policy yet: call update(policy, version) first"
 GO_ON = (
-    "what was saved is whole, and the answers under way are lost; start the server again, then go "
-    "on with evenflow train --resume RUN (any other command: give it again)"
+    "what was saved is whole, and the answers under way are lost; start the server again (or raise "
+    "the timeout, where answers were slow), then go on with evenflow train --resume RUN (any other "
+    "command: give it again)"
 )
 
 
