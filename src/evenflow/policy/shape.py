@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from evenflow.config import LoraConfig
 from evenflow.errors import CannotLoad
 from evenflow.policy.adapters import base_of, is_adapter
-from evenflow.policy.checks import require_json
+from evenflow.policy.checks import require_files
 from evenflow.policy.loading import resolve
 
 
@@ -71,7 +71,7 @@ def empty_model(path: str) -> nn.Module:
     while is_adapter(folder):
         folder = resolve(base_of(folder))
     try:
-        require_json(folder)
+        require_files(folder)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config, trust_remote_code=False)

@@ -284,9 +284,11 @@ def stat(pid: int) -> tuple[int, float]:
 
 
 def waited(pid: int) -> float:
-    """Seconds for which a process was ready to run and was not; 0 where Linux does not say."""
+    """Seconds for which that thread of a process which waited longest was ready to run and did not;
+    0 where Linux does not say."""
     try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+        threads = Path(f"/proc/{pid}/task").iterdir()
+        return max(int((each / "schedstat").read_text().split()[1]) for each in threads) / 1e9
     except (OSError, IndexError, ValueError):
         return 0.0
 

@@ -198,7 +198,8 @@ def exact_scores_of(masses: list[list[float]]) -> dict[str, float]:
 
 
 def sampled_scores(counts: list[tuple[int, int]], *, exact: bool) -> dict[str, float | None]:
-    """Accuracy, and pass@k for k up to the answers there are, unless it is known exactly."""
+    """Accuracy, and pass@k for k up to the answers there are, unless it is known exactly; each over
+    the questions of which enough answers are judged."""
     judged = [(n, c) for n, c in counts if n]
     scores: dict[str, float | None] = {
         "accuracy_sampled": fmean(c / n for n, c in judged) if judged else None
@@ -206,7 +207,7 @@ def sampled_scores(counts: list[tuple[int, int]], *, exact: bool) -> dict[str, f
     if not exact:
         for k in KS:
             enough = [pass_at_k(n, c, k) for n, c in judged if n >= k]
-            scores[f"pass@{k}"] = fmean(enough) if len(enough) == len(counts) else None
+            scores[f"pass@{k}"] = fmean(enough) if enough else None
     return scores
 
 
