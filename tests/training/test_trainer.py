@@ -307,9 +307,17 @@ def test_sampler_and_trainer_agree_and_a_broken_sampler_shows(recipe: Make) -> N
         return dataclasses.replace(group, logprobs=logprobs)
 
     with engines(off):
-        broken = Trainer(recipe("algorithm=flowrl", "train.steps=1"), trainer.folder)
+        broken = Trainer(config, trainer.folder.with_name("broken"))
         row = metrics(broken.run().checkpoint)[0]
     assert row["sampler/gap"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_folder_from_python_is_refused_where_an_earlier_run_lies(recipe: Make) -> None:
+    config = recipe("algorithm=tba", "train.steps=1")
+    folder = open_run(config, "test")
+    Trainer(config, folder).run()
+    with pytest.raises(UserError, match="holds the checkpoints of an earlier run"):
+        Trainer(config, folder)
 
 
 def test_a_reward_that_fails_late_loses_no_step(recipe: Make) -> None:

@@ -24,18 +24,21 @@ def compute_score(
     ground_truth: str,
     extra_info: Mapping[str, Any],
     recipe: str,
+    opened_thoughts: str = "",
     **_: Any,
 ) -> dict[str, float]:
     """verl's dict for one answer: `score` is the weighted sum of the recipe's functions, `acc`
     whether it is right by reward.right. An unknown one, which verl's own losses cannot leave out,
     has the score 0, and 1 under `unknown`, which our plug-in reads. `recipe` is a file,
-    `extra_info` holds the columns as JSON text."""
+    `extra_info` holds the columns as JSON text, `opened_thoughts` is the mark in which all answers
+    begin where the chat template opens a thought."""
     del data_source, ground_truth  # the columns hold it, under its own name
     rewards, right = of_recipe(recipe)
     row = json.loads(extra_info["row"])
     columns = {name: [value] for name, value in row["columns"].items()}
     with _one_at_a_time:
-        result = rewards([row["prompt"]], [solution_str], columns)
+        opened = [opened_thoughts] if opened_thoughts else None
+        result = rewards([row["prompt"]], [solution_str], columns, opened_thoughts=opened)
     (value,) = result.total
     if value != value:
         return {"score": 0.0, "acc": 0.0, "unknown": 1.0}

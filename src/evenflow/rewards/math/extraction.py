@@ -9,7 +9,9 @@ from evenflow.rewards.thoughts import spoken
 CLAIM = re.compile(
     r"\banswer[\s*]{0,9}(?:is\b|=|[:：])[\s*:]{0,9}"
     r"|(?:\bfinal|#)[ \t*]{1,4}answer\**[ \t]*\n\s{0,9}"
-    r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}",
+    r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}"
+    r"|答案[\s*]{0,9}(?:是|为|為|[:：])[\s*:：]{0,9}|\brespuesta(?:\s+final)?\s+es\b[\s*:]{0,9}"
+    r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+finale)?\s+est\b[\s*:]{0,9}",
     re.IGNORECASE,
 )
 # "Option C is correct", "(C) is the right answer"
@@ -19,7 +21,13 @@ CHOSEN = re.compile(
 )
 CLAIM_ENDS = re.compile(
     r"\n|(?<!\\)(?<!sq)(?<!approx)(?<!\b[A-J])[.!?。](?=\s|\$\s|\*|$)|\$\$\s|\\\]"
-    r"|[,;]?\s+(?:because|since|which|as|so|where|I hope)\b"
+    r"|[,;]?\s+\(?(?:because|since|which|as|so|where|I hope|obtained|using|by\s+(?!\d)|and\s+we)\b"
+    r"|(?<=\S)\*\*(?=\s+(?!(?:and|or)\b|[*\d$\\])|[:;(])"  # of what was printed bold
+)
+# Said of an answer, and none itself.
+ABOUT = re.compile(
+    r"(?:independent|found|obtained|given|determined|derived|computed|calculated|correct|right|unique"
+    r"|based|consistent|verified|confirmed|reasonable|clear)\b[^\d$\\]*"
 )
 BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -32,7 +40,8 @@ HEADING = re.compile(
 )
 # Between two answers that are one: nothing but signs, "and", "or", a name that is given a value.
 BESIDE = re.compile(
-    r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\]|\band\b|\bor\b|\b[a-z]\s*=)*",
+    r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\]|\band\b|\bor\b"
+    r"|\b[a-z](?:_(?:\w|\{\w{1,3}\}))?\s*=)*",
     re.IGNORECASE,
 )
 EITHER = re.compile(
@@ -187,7 +196,12 @@ def _claimed(text: str) -> str | None:
         return chosen[-1]["letter"]
     if not claims:
         return None
-    said = text[claims[-1].end() :].lstrip(" \t\n*")
+    answers = [_of_claim(text[claim.end() :].lstrip(" \t\n*")) for claim in claims[-MOST:]]
+    return next((each for each in reversed(answers) if not ABOUT.fullmatch(each)), answers[-1])
+
+
+def _of_claim(said: str) -> str:
+    """What is claimed, of a text that begins with it."""
     if display := FORMULA.match(said):
         return (display[1] or display[2] or display[3]).strip()
     end = CLAIM_ENDS.search(said)

@@ -27,7 +27,7 @@ KEPT = (
 POWER = r"(?:\s*\^\s*(?:\{\s*-?\s*[0-9]\s*\}|-?[0-9]))?"
 INSIDE = r"(?:[^{}]|\{[^{}]*\})*"
 JOINED = r"(?:\s*\\cdot)?\s*"
-WORD = rf"{NO_LETTER}{TEXT}\{{{KEPT}(?=[^{{}}]*[A-Za-zΩ]){INSIDE}\}}{POWER}"
+WORD = rf"{NO_LETTER}{TEXT}\{{{KEPT}(?=[^{{}}]*[^\W\d_]){INSIDE}\}}{POWER}"
 # Letters that are units only beside others: 5m may be a product, 5 m/s is none.
 SYMBOL = r"(?:[kcmn]?m|[km]?g|m?s|hr?|min|m?L|[kM]?[NJWV]|A|K|k?mol|[kM]?Pa|[kM]?Hz|ft|mi|yd|lb|in)"
 SYMBOLS = rf"{SYMBOL}{POWER}(?:\s*(?:\\cdot|\*|\s)\s*{SYMBOL}{POWER})*"
