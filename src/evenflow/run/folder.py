@@ -63,6 +63,7 @@ def begin(config: Recipe, folder: Path) -> None:
         raise UserError(
             f"{folder}: holds the model of an earlier run; choose another folder with output=…"
         )
+    make_folder(folder)
     save_config(folder, config)
 
 
