@@ -88,6 +88,22 @@ def test_the_exact_accuracy_goes_before_that_of_a_sample(comparison: Path) -> No
     assert [p["accuracy"] for p in points(read_runs([comparison])[0])] == [0.125, 0.5]
 
 
+@pytest.mark.parametrize(("at_end", "accuracies"), [(0.5, [0.125, 0.3, 0.5]), (0.6, [0.125, 0.5])])
+def test_scores_along_training_are_points_where_the_last_is_as_measured(
+    comparison: Path, at_end: float, accuracies: list[float]
+) -> None:
+    for path in comparison.rglob("measured.json"):
+        values = json.loads(path.read_text())
+        values["sets"]["test"]["scores"]["effective_solutions"] = 1.5
+        path.write_text(json.dumps(values))
+    metrics = comparison / "runs" / "grpo-0" / "metrics.jsonl"
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    rows[2] |= {"test/accuracy": 0.3, "test/effective_solutions": 1.8}
+    rows[-1] |= {"test/accuracy": at_end}
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [p["accuracy"] for p in points(read_runs([comparison])[0])] == accuracies
+
+
 def test_a_comparison_without_runs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs" / "empty").mkdir(parents=True)
     with pytest.raises(UserError, match="nor a comparison with runs in its runs/"):

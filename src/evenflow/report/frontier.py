@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isclose
 from typing import Any
 
 from evenflow.report.reading import Run, held_out
@@ -43,13 +44,16 @@ def frontiers(runs: Sequence[Run], every: Sequence[Variant]) -> list[dict[str, A
 
 
 def points(run: Run) -> list[dict[str, float]]:
-    """The run's evaluations in order. A comparison measures alike before and after, and only
-    that is of one kind."""
+    """The run's evaluations in order. Where a comparison has measured it before and after, those
+    along training are of one kind with that only if their last one says the same: exact scores of
+    the same questions."""
     last = run.rows[-1]["step"] if run.rows else 1
+    found = {float(row["step"]): held_out(row) for row in run.rows}
+    own, measured = (scores.get("accuracy") for scores in (found.get(last, {}), run.after))
+    alike = own is not None and measured is not None and isclose(own, measured, rel_tol=1e-6)
     if measurements(run.folder):
-        found = {0.0: run.before, float(last): run.after}
+        found = (found if alike else {}) | {0.0: run.before, float(last): run.after}
     else:
-        found = {float(row["step"]): held_out(row) for row in run.rows}
         found = ({0.0: run.before} if run.before else {}) | found
         if run.after and run.evaluated is None:
             found[float(last)] = run.after
