@@ -10,9 +10,12 @@ TEXT = r"\\(?:text|mbox|textnormal|textrm|textbf|textit|mathrm|mathbf|mathit|ope
 
 # What makes another number of it, or takes it back.
 PARTS = "hal(?:f|ves)|thirds?|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand|million)ths?"
+NUMBER = r"\\?pi|one|two|three|four|five|six|seven|eight|nine|ten|[0-9]+"
 CHANGED = (
-    rf"(?:{PARTS}|squared|cubed|factorial)\b"
-    r"|[^{}]{0,40}\b(?:not|never|wrong|incorrect|impossible|at\s+(?:most|least))\b"
+    rf"(?:{PARTS}|squared|cubed|factorial|halved|doubled|tripled|lakh|crore|bn|remainder)\b"
+    rf"|(?:(?:times|minus|plus|over|out\s+of)\s+(?:{NUMBER})|choose\s+\w+|to\s+the\s+\w+th)\b"
+    r"|[^{}]{0,40}\b(?:not|never|wrong|incorrect|impossible|at\s+(?:most|least|minimum|maximum)"
+    r"|below\s+zero|(?:lower|upper)\s+bound|percent\s+(?:less|more)|in\s+(?:binary|hex|octal))\b"
 )
 # Letters that are units by themselves in \text or \mathrm; e, i and x are none, nor bold ones.
 LETTER = r"[mshgtlLNJWVAKCFTHS]\s*\}"
