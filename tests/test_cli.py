@@ -347,6 +347,27 @@ def test_resume_refuses_what_it_could_not_obey(
     assert says in refused(capsys, "train", override, "--resume", str(run))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "countdown_base"], "is a recipe of `evenflow pretrain`"),
+        (["pretrain", "countdown"], "is a recipe of `evenflow train`"),
+    ],
+)
+def test_a_recipe_of_another_command(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert says in refused(capsys, *arguments)
+
+
+def test_a_space_that_yaml_misses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("reward: {functions: {gsm8k:1.0}}\n")
+    assert "reward.functions: a space is missing: gsm8k: 1.0" in refused(
+        capsys, "train", str(recipe)
+    )
+
+
 # --- eval, sample, export --------------------------------------------------------------------
 
 

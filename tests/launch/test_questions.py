@@ -29,7 +29,7 @@ def config(rows: list[dict[str, Any]], folder: Path, *overrides: str) -> TrainCo
     return load(TrainConfig, None, settings)
 
 
-def judged(answer: str, row: dict[str, Any], recipe: Path) -> dict[str, float]:
+def judged(answer: str, row: dict[str, Any], recipe: Path, **more: str) -> dict[str, float]:
     """As verl's reward managers call the hook."""
     return compute_score(
         data_source=row["data_source"],
@@ -37,6 +37,7 @@ def judged(answer: str, row: dict[str, Any], recipe: Path) -> dict[str, float]:
         ground_truth=row["reward_model"]["ground_truth"],
         extra_info=row["extra_info"] | {"num_turns": 2},
         recipe=str(recipe),
+        **more,
     )
 
 
@@ -52,6 +53,14 @@ def test_rows_reach_the_reward_as_they_were(tmp_path: Path) -> None:
     right = {"score": 1.0, "acc": 1.0, "unknown": 0.0}
     assert judged(r"\boxed{42}", first, files.recipe) == right
     assert judged(r"\boxed{42}", second, files.recipe)["score"] == 0.0
+
+
+def test_a_box_in_a_thought_that_the_template_opened_is_no_answer(tmp_path: Path) -> None:
+    files = write_files(config(ROWS, tmp_path), tmp_path)
+    row = parquet.read_table(files.train).to_pylist()[0]
+    cut = r"so \boxed{42}, but let me"
+    assert judged(cut, row, files.recipe)["score"] == 1.0
+    assert judged(cut, row, files.recipe, opened_thoughts="<think>")["score"] == 0.0
 
 
 def test_weights_and_what_is_right_are_the_recipes(tmp_path: Path) -> None:

@@ -22,11 +22,7 @@ from evenflow.errors import CannotLoad, UserError
 from evenflow.inputs import expanded
 from evenflow.objectives.partition import PartitionHead
 from evenflow.policy.adapters import base_of, is_adapter, load_adapter, merged, new_adapter
-from evenflow.policy.checks import (
-    require_files,
-    require_weights,
-    settle_generation_config,
-)
+from evenflow.policy.checks import require_files, require_weights, settle_generation_config
 from evenflow.policy.critic import Critic
 from evenflow.policy.gguf import is_gguf, unpacked
 from evenflow.policy.masters import Masters

@@ -265,5 +265,6 @@ def test_sampled_scores() -> None:
     assert scores["accuracy_sampled"] == 0.5
     assert scores["pass@2"] == pytest.approx(0.75)
     assert scores["pass@8"] is None
+    assert sampled_scores([(4, 1), (4, 3), (3, 0)], exact=False)["pass@4"] == 1.0  # of those with 4
     assert "pass@2" not in sampled_scores([(4, 1)], exact=True)
     assert sampled_scores([(0, 0)], exact=True)["accuracy_sampled"] is None
