@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from evenflow.errors import UserError
-from evenflow.run.files import file_at, finite, keep_rows, read_jsonl, write_atomic, writing
+from evenflow.run.files import (
+    file_at,
+    finite,
+    keep_rows,
+    read_jsonl,
+    system_errors,
+    write_atomic,
+    writing,
+)
 
 
 @pytest.mark.parametrize(
@@ -139,3 +147,9 @@ def test_json_has_no_nan_wherever_it_stands() -> None:
         "rows": [{"a": [1.0, None]}, 2],
         "y": "nan",
     }
+
+
+def test_a_full_disk_in_the_words_of_pytorch(tmp_path: Path) -> None:
+    said = "[enforce fail at inline_container.cc:672] . unexpected pos 236160 vs 236052"
+    with pytest.raises(UserError, match="the disk is full"), writing(tmp_path), system_errors():
+        raise RuntimeError(said)

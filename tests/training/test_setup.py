@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -194,6 +195,15 @@ def test_facts(recipe: Make) -> None:
     assert "half the group right" in said["target"]
     surrogate = recipe("algorithm=grpo")
     assert "target" not in dict(facts(surrogate, *parts(surrogate)[:2]))
+
+
+def test_held_out_questions_that_are_trained_on_are_counted(recipe: Make) -> None:
+    config = recipe("algorithm=tba", "evaluation.every=1")
+    policy, questions, _ = parts(config)
+    assert "take care" not in dict(facts(config, policy, questions))
+    both = dataclasses.replace(questions, test=[*questions.test, *questions.train[:3]])
+    said = dict(facts(config, policy, both))["take care"]
+    assert said == "data.test: 3 of the held-out questions are trained on"
 
 
 def test_the_target_counts_the_weight_of_what_checks_answers(recipe: Make) -> None:
