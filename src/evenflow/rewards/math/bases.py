@@ -7,6 +7,7 @@ import re
 NAMES = (
     "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 )
+CALLED = {"binary": 2, "octal": 8, "hexadecimal": 16, "hex": 16}
 BASES = {name: base for base, name in enumerate(NAMES.split(), start=2)}
 DIGITS = r"(?P<digits>-?[0-9A-Za-z][0-9A-Za-z ,.]*?)"
 WRAPPED = rf"(?:\(\s*{DIGITS}\s*\)|{DIGITS.replace('digits', 'bare')})"
@@ -14,8 +15,10 @@ IN_BASE = re.compile(
     rf"{WRAPPED}\s*(?:_\s*\{{?\s*\(?\s*(?:\\(?:text|mathrm|mbox)\s*\{{)?\s*(?:base\s*)?"
     rf"(?P<low>[0-9]{{1,2}}|{'|'.join(BASES)})\s*\}}?\s*\)?\s*\}}?"
     rf"|[,;]?\s*(?:\\(?:text|mathrm|mbox)\s*\{{)?\s*\(?\s*(?:in\s*)?base[\s-]*(?:\}}\s*)?"
-    rf"(?P<said>[0-9]{{1,2}}|{'|'.join(BASES)})\s*\)?\s*\}}?)\s*\.?"
+    rf"(?P<said>[0-9]{{1,2}}|{'|'.join(BASES)})\s*\)?\s*\}}?"
+    rf"|[,;]?\s*(?:\\(?:text|mathrm|mbox)\s*\{{)?\s*\(?\s*(?:in\s*)?(?P<called>{'|'.join(CALLED)})\s*\)?\s*\}}?)\s*\.?"
 )
+HINT = re.compile(r"_|base|binary|octal|hex")
 PREFIXED = re.compile(r"(?P<sign>-?)0(?P<base>[bBoOxX])(?P<digits>[0-9A-Fa-f]+)")
 PREFIXES = {"b": 2, "o": 8, "x": 16}
 BASED = re.compile(r"-?[0-9A-Z.]+_(?:[2-9]|\{[0-9]{2}\})")
@@ -26,10 +29,10 @@ def in_base(text: str) -> str | None:
     """A number in a base as ``1F_{16}``; in base ten, as it is without. None if it is none."""
     if found := PREFIXED.fullmatch(text):
         digits, base = found["sign"] + found["digits"], PREFIXES[found["base"].lower()]
-    elif ("_" in text or "base" in text) and (found := IN_BASE.fullmatch(text)):
+    elif HINT.search(text) and (found := IN_BASE.fullmatch(text)):
         digits = re.sub(r"[ ,]", "", found["digits"] or found["bare"])
-        named = found["low"] or found["said"]
-        base = BASES.get(named) or int(named)
+        named = found["low"] or found["said"] or found["called"]
+        base = CALLED.get(named) or BASES.get(named) or int(named)
     else:
         return None
     digits = digits.upper()

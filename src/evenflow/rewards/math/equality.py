@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from evenflow.rewards.math.bases import BASED
+from evenflow.rewards.math.members import by_names, nested, parts, rows_of, split
 from evenflow.rewards.math.sets import EMPTY, NoSet, same_sets, without_builder
 from evenflow.rewards.math.values import (
     is_number,
@@ -40,9 +41,11 @@ DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}")
 BEYOND = re.compile(r"\\infty\]|\[-\\infty")
 BETWEEN_INTERVALS = re.compile(r"(?<=[\])]),(?=[(\[])")
 NAME = re.compile(r"[A-Za-z]{1,2}'?(?:_\{?\w+\}?)?(?:\([^()]*\))?|\\[a-z]+|\([a-z](?:,[a-z])*\)")
-ASSIGNED = re.compile(r"([a-z])=([^=]+)")
 LETTER = re.compile(r"[A-Za-z]")
 COMMAND = re.compile(r"\\[A-Za-z]+")
+LETTERS = re.compile(r"\(?[A-J]\)?(?:[,;]?\(?[A-J]\)?){1,7}")
+CONSTANT = re.compile(r"(?P<rest>.*[^\\])\+(?P<name>[CcKk]|\\?[Cc]onst(?:ant)?\.?)", re.DOTALL)
+MERIDIEM = re.compile(r"[ap]m$")
 BEGIN = r"\begin"
 APPROX = r"\approx"
 
@@ -87,14 +90,21 @@ def _same_form(gold: str, said: str) -> bool | None:
     a, b = CHOICE.fullmatch(gold), CHOICE.fullmatch(said)
     if a or b:
         return _same_choices(gold, a, said, b)
+    if LETTERS.fullmatch(gold) and LETTERS.fullmatch(said):  # AC, and (A), (C)
+        left, right = ([c for c in text if c.isupper()] for text in (gold, said))
+        if left == sorted(set(left)) and gold != said:
+            return left == sorted(right)
+    constants = CONSTANT.fullmatch(gold), CONSTANT.fullmatch(said)
+    if all(each and each["name"] not in COMMAND.sub("", each["rest"]) for each in constants):
+        return same(*(each["rest"] for each in constants if each))  # +C and +c
     if CONDITION.search(f"{gold}\n{said}"):
         return _same_conditions(gold, said)
-    if _is_time(gold):
-        return gold.lstrip("0") == said.lstrip("0")
+    if _is_time(gold):  # 2:30 does not ask which half of the day it is
+        return gold.lstrip("0") == MERIDIEM.sub("", said).lstrip("0")
     if (modulo := same_residues(gold, said)) is not None:
         return modulo
     if ":" in gold + said:
-        ratio, other = _split(gold, (":",)), _split(said, (":",))
+        ratio, other = split(gold, (":",)), split(said, (":",))
         if max(len(ratio), len(other)) > 2:
             return same_ratios(ratio, other)
     in_words = WORD.fullmatch(gold) and WORD.fullmatch(said)
@@ -104,7 +114,7 @@ def _same_form(gold: str, said: str) -> bool | None:
         return False  # or they were the same text
     if gold.startswith(BEGIN) or said.startswith(BEGIN):
         return _same_matrices(gold, said)
-    return _same_collections(_parts(gold), _parts(said))
+    return _same_collections(parts(gold), parts(said))
 
 
 def _same_choices(
@@ -122,7 +132,7 @@ def _same_conditions(gold: str, said: str) -> bool | None:
     if r"\cup" in gold and r"\cup" not in said:
         said = BETWEEN_INTERVALS.sub(r"\\cup ", said)
     try:
-        return same_sets(gold, said, _split)
+        return same_sets(gold, said, split)
     except NoSet:
         pass
     if "\\" not in gold and LONG_WORD.search(gold):
@@ -134,12 +144,12 @@ def _same_conditions(gold: str, said: str) -> bool | None:
     plain = without_builder(gold), without_builder(said)
     if plain != (gold, said):
         return same(*plain)
-    a, b = _split(gold, (r"\cup",)), _split(said, (r"\cup",))
+    a, b = split(gold, (r"\cup",)), split(said, (r"\cup",))
     if len(a) > 1 or len(b) > 1:
         return None if RELATION.search(gold + said) else _match(a, b)
     if NUMBER.fullmatch(gold) or NUMBER.fullmatch(said):
         return False  # no condition is a number
-    return _same_collections(_parts(gold), _parts(said))
+    return _same_collections(parts(gold), parts(said))
 
 
 def _letters(text: str) -> str:
@@ -151,90 +161,22 @@ def _same_matrices(gold: str, said: str) -> bool | None:
     if "\\begin" in gold and "\\begin" in said and not (a and b):
         return None
     if not (a and b):
-        if (cells := _nested(said if a else gold)) and (a or b):
+        if (cells := nested(said if a else gold)) and (a or b):
             gold, said = (gold, cells) if a else (cells, said)
             return _same_matrices(gold, said)
         matrix = a or b
         if matrix is None:  # 2\\begin{pmatrix}…
             return None
-        rows = _rows(matrix["inside"])
-        kind, vector = _parts(said if a else gold)
+        rows = rows_of(matrix["inside"])
+        kind, vector = parts(said if a else gold)
         if kind == "()" and 1 in (len(rows), max(map(len, rows), default=0)):
             line = [cell for row in rows for cell in row]
             return _each(line, vector) if a else _each(vector, line)
         return False
-    left, right = _rows(a["inside"]), _rows(b["inside"])
+    left, right = rows_of(a["inside"]), rows_of(b["inside"])
     if [len(row) for row in left] != [len(row) for row in right]:
         return False
     return _each([c for row in left for c in row], [c for row in right for c in row])
-
-
-def _nested(text: str) -> str | None:
-    """``[[1,2],[3,4]]`` as a matrix."""
-    if not (text.startswith("[[") and text.endswith("]]")):
-        return None
-    rows = _split(text[1:-1], (",",))
-    if not all(row[:1] == "[" and row[-1:] == "]" for row in rows):
-        return None
-    cells = r"\\".join("&".join(_split(row[1:-1], (",",))) for row in rows)
-    return rf"\begin{{pmatrix}}{cells}\end{{pmatrix}}"
-
-
-def _rows(inside: str) -> list[list[str]]:
-    return [row.split("&") for row in inside.split("\\\\") if row]
-
-
-def _split(text: str, separators: Sequence[str]) -> list[str]:
-    """Split where no bracket is open; ``(0,1]`` is as good a pair of brackets as any."""
-    parts, depth, start, at = [], 0, 0, 0
-    while at < len(text):
-        if text.startswith(("\\begin", "\\end"), at):
-            depth += 1 if text[at + 1] == "b" else -1
-        depth += (text[at] in "([{") - (text[at] in ")]}")
-        found = depth == 0 and next((s for s in separators if text.startswith(s, at)), None)
-        if found:
-            parts.append(text[start:at])
-            start = at = at + len(found)
-        else:
-            at += 1
-    return [*parts, text[start:]]
-
-
-def _parts(text: str) -> tuple[str, list[str]]:
-    """The kind, "list", "set" or a pair of brackets, and the members; a list may have one."""
-    opened = "\\{" if text.startswith("\\{") else text[:1]
-    if opened in ("(", "[", "\\{") and _closes_at_end(text):
-        inside = text[len(opened) : -2 if opened == "\\{" else -1]
-        if opened == "\\{":
-            return "set", _members(inside)
-        if len(members := _split(inside, (",", ";"))) > 1:
-            return opened + text[-1], members
-    return "list", _members(text)
-
-
-def _closes_at_end(text: str) -> bool:
-    depth = 0
-    for at, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0 and at > 1:
-            return at == len(text) - 1
-    return False
-
-
-def _members(text: str) -> list[str]:
-    """Between commas or, where there are any, semicolons; ``1\\pm2`` is two."""
-    members = _split(text, (";",))
-    members = members if len(members) > 1 else _split(text, (",",))
-    expanded = []
-    for member in filter(None, members):
-        if "\\pm" in member:
-            expanded += [
-                member.replace("\\pm", "+").replace("\\mp", "-"),
-                member.replace("\\pm", "-").replace("\\mp", "+"),
-            ]
-        else:
-            expanded.append(member)
-    return expanded
 
 
 def _same_collections(gold: tuple[str, list[str]], said: tuple[str, list[str]]) -> bool | None:
@@ -248,19 +190,13 @@ def _same_collections(gold: tuple[str, list[str]], said: tuple[str, list[str]]) 
         return _match(a, b, repeats="set" not in (kind, other))
     if kind == other:
         return _each(a, b)
-    if kind == "()" and other == "list" and (values := _by_names(b)):  # x=1, y=2
+    if kind == "()" and other == "list" and (values := by_names(b)):  # x=1, y=2
         return _each(a, values)
-    if kind == "list" and other == "()" and (values := _by_names(a)):
+    if kind == "list" and other == "()" and (values := by_names(a)):
         return _each(values, b)
     if "list" in (kind, other) and any(len(x) == 1 and RELATION.search(x[0]) for x in (a, b)):
         return None  # an interval and an inequality
     return False
-
-
-def _by_names(members: Sequence[str]) -> list[str]:
-    """The values of ``x=1`` and ``y=2``, by the names' order; none where others are among them."""
-    named = {m[1]: m[2] for m in map(ASSIGNED.fullmatch, members) if m}
-    return [named[name] for name in sorted(named)] if len(named) == len(members) > 1 else []
 
 
 def _each(gold: Sequence[str], said: Sequence[str]) -> bool | None:

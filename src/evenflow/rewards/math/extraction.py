@@ -39,6 +39,7 @@ HEADING = re.compile(
     r"[*_\s]*(?:[^\W\d_]{2,}(?![^\W\d_]|[/(^*+=])|[0-9]{1,2}[.):][\s*]*[^\W\d_]{2,}|[A-Z][.:)]?\s+[^\W\d_]{2,})"
 )
 # Between two answers that are one: nothing but signs, "and", "or", a name that is given a value.
+NAMED = re.compile(r"(?<![A-Za-z\\])([a-z])\s*=\s*$")
 BESIDE = re.compile(
     r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\]|\band\b|\bor\b"
     r"|\b[a-z](?:_(?:\w|\{\w{1,3}\}))?\s*=)*",
@@ -162,18 +163,30 @@ def _beside(text: str, spans: list[tuple[int, str, int]]) -> str | None:
     """
     if len(spans) < 2:
         return spans[0][1] if spans else None
-    answers = [spans[-1][1]]
+    answers = [_named(text, spans[-1])]
     pairs = zip(reversed(spans[-MOST:-1]), reversed(spans[1:]), strict=False)
-    for (_, before, end), (start, _, _) in pairs:
+    for earlier, (start, _, _) in pairs:
+        _, before, end = earlier
         between = text[end:start]
         if len(between) > BETWEEN or not before:
             break
         either = EITHER.search(between) and not NEXT_SENTENCE.search(between)
         if not either and not BESIDE.fullmatch(between):
             break
-        answers.append(before)
-    distinct = list(dict.fromkeys(reversed(answers))) if all(answers) else answers[:1]
-    return ", ".join(distinct)
+        answers.append(_named(text, earlier))
+    found = (
+        list(dict.fromkeys(reversed(answers))) if all(said for _, said in answers) else answers[:1]
+    )
+    if len({name for name, _ in found}) == len(found) > 1:
+        return ", ".join(f"{name}={said}" for name, said in found)  # x = [3] and y = [3]
+    return ", ".join(dict.fromkeys(said for _, said in found))
+
+
+def _named(text: str, span: tuple[int, str, int]) -> tuple[str, str]:
+    """The name that stands before an answer, as in ``x = \\boxed{3}``, and the answer."""
+    start, said, _ = span
+    name = NAMED.search(text, max(0, start - 20), start)
+    return name[1] if name and "=" not in said else "", said
 
 
 def _marked(text: str) -> str | None:

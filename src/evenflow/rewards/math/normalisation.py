@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from evenflow.rewards.math.bases import in_base
+from evenflow.rewards.math.layout import in_one_line
 from evenflow.rewards.math.spelling import in_latex
 from evenflow.rewards.math.wording import TEXT, choice, without_lead, without_units
 
@@ -29,6 +30,7 @@ COMMANDS = {
     **dict.fromkeys((r"\vert", r"\lvert", r"\rvert"), "|"),
     **dict.fromkeys((r"\times", r"\ast"), r"\cdot "),
     **dict.fromkeys((r"\sim", r"\simeq", r"\thickapprox"), r"\approx "),
+    r"\lg": r"\log_{10}",
     r"\ne": r"\neq",
     r"\lt": "<",
     r"\gt": ">",
@@ -97,6 +99,13 @@ RULES = [
     ("color", r"\\(?:text)?color\s*\{[^{}]*\}", ""),
     ("\\", rf"^\s*{TEXT}\{{([^{{}}]*)\}}\s*\.?\s*$", r"\1"),
     ("approx", r"\s*\(?\bapprox(?:\.|imately)?\)?\s*$", ""),
+    ("\\choose", r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+    ("\\choose", r"^([^{}]*)\\choose(?![A-Za-z])([^{}]*)$", r"\\binom{\1}{\2}"),
+    (
+        "to",
+        rf"^\s*([0-9.]+)\s*(?:{TEXT}\{{\s*to\s*\}}|\bto\b)\s*([0-9.]+)\s*$",
+        r"\1:\2",
+    ),  # a ratio
 ]
 # A list of numbers of which some have thousands' separators, with spaces or words between them.
 NUMBER = r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
@@ -129,6 +138,7 @@ SHORT_RULES = [
     (",,", r",,+", ","),
     (")=", r"^\([A-Za-z](?:,[A-Za-z])+\)=(?=\(|\\begin)", ""),  # (x,y)=(1,2)
     (":", r"^[A-Za-z]+(?::[A-Za-z]+)+=", ""),  # a:b:c=3:4:5
+    ("\\mapsto", r"^(?:[A-Za-z]:)?[A-Za-z]\\mapsto", ""),  # x \mapsto x^2
     ("\\equiv", r"^[A-Za-z]\\equiv", ""),  # x\equiv5\pmod{7}
     ("]", r"^\](?=[^\[\]()]*,)", "("),  # ]0,1[
     ("[", r"(?<=,)([^\[\](),]*)\[$", r"\1)"),
@@ -164,7 +174,7 @@ def normalise(answer: str) -> str:
     if PLAIN_NUMBER.fullmatch(answer):
         return answer
     answer = " ".join(answer.split())  # long runs of spaces would take patterns long
-    text = _apply(COMPILED[0], in_latex(answer))
+    text = _apply(COMPILED[0], in_one_line(in_latex(answer)))
     text = COMMAND.sub(lambda m: COMMANDS.get(m[0], m[0]), text).strip()
     text = without_lead(text)
     if NUMBERS.fullmatch(text) and not GROUPED.fullmatch(text):

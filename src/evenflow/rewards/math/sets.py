@@ -26,6 +26,12 @@ BUILDER = re.compile(
 RELATION = re.compile(r"\\leq|\\geq|\\neq|<|>|=")
 FLIPPED = {"<": ">", ">": "<", r"\leq": r"\geq", r"\geq": r"\leq", r"\neq": r"\neq", "=": "="}
 NAME = re.compile(r"(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|mu|phi|omega))\s?(?:\([a-z]\)|_\w)?")
+SIDE = r"(?:(?!\\[lgn]eq)[^|<>=])+"
+DISTANCE = re.compile(
+    rf"\|(?P<within>[^|]+)\|(?P<sign>{RELATION.pattern})(?P<bound>{SIDE})"
+    rf"|(?P<first>{SIDE})(?P<back>{RELATION.pattern})\|(?P<inside>[^|]+)\|"
+)
+"""``|x-1|<2``."""
 MOST = 30
 """Intervals of a set."""
 
@@ -156,6 +162,9 @@ class _Reader:
             return [(LOW, HIGH)]
         if EMPTY.fullmatch(text):
             return []
+        if apart := DISTANCE.fullmatch(text):
+            inside, bound = apart["within"] or apart["inside"], apart["bound"] or apart["first"]
+            return self.distance(inside, apart["sign"] or FLIPPED[apart["back"]], bound)
         signs = RELATION.findall(text)
         sides = [side.strip() for side in RELATION.split(text)]
         sides, signs = _solved(sides, signs)
@@ -169,6 +178,17 @@ class _Reader:
             bound = _end(sides[at + 1 if variable_first else at], False)
             found = _intersection(found, _half(bound, sign if variable_first else FLIPPED[sign]))
         return found
+
+    def distance(self, inside: str, sign: str, bound: str) -> list[Interval]:
+        """``|inside| < bound``: both signs of it, or either."""
+        if _end(bound, True).at < 0:
+            raise NoSet("a negative distance")
+        above, below = (
+            self.simple(f"{inside}{sign}{bound}"),
+            self.simple(f"-({bound}){sign}{inside}"),
+        )
+        both = sign in ("<", r"\leq", r"\neq")
+        return _intersection(above, below) if both else above + below
 
 
 def _solved(sides: list[str], signs: list[str]) -> tuple[list[str], list[str]]:

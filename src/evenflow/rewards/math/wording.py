@@ -24,7 +24,7 @@ NO_LETTER = r"(?!\\(?:textbf|textit|mathbf|mathit|operatorname)\*?\s*\{\s*[A-Za-
 KEPT = (
     r"(?!\s*(?:,|;|(?:and|or|thousand|million|billion|trillion|hundred|dozen)\b|k\s*\}"
     rf"|{CHANGED}"
-    r"|\(?\s*(?:in\s+)?base\b"
+    r"|\(?\s*(?:in\s+)?(?:base|binary|octal|hex(?:adecimal)?)\b"
     rf"|[apAP]\.?\s?[mM]\b|\\pi|(?!{LETTER})[A-Za-z]\s*\}}))"
 )
 POWER = r"(?:\s*\^\s*(?:\{\s*-?\s*[0-9]\s*\}|-?[0-9]))?"
@@ -70,26 +70,72 @@ UNITS = [
 TEMPERATURE = re.compile(
     r"(\^\s*\{?\s*\\circ\s*\}?|\\degree)\s*(?:\\(?:text|mathrm)\s*\{\s*[CFK]\s*\}|[CFK])(?![A-Za-z])"
 )
+FACTORS = {
+    "dozen": "12",
+    "hundred": "10^{2}",
+    "thousand": "10^{3}",
+    "lakh": "10^{5}",
+    "million": "10^{6}",
+    "crore": "10^{7}",
+    "billion": "10^{9}",
+    "trillion": "10^{12}",
+}
 LARGE = re.compile(
-    rf"(?<=[0-9])\s*(?P<opened>{TEXT}\{{)?\s*(?P<word>thousand|million|billion|trillion)\b"
-    r"(?(opened)\s*(?P<closed>\})?)"
+    rf"(?<=[0-9])\s*(?P<opened>{TEXT}\{{)?\s*(?P<words>(?:{'|'.join(FACTORS)})"
+    rf"(?:\s+(?:{'|'.join(FACTORS)}))*)\b(?(opened)\s*(?P<closed>\}})?)"
 )
-ZEROS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+BELOW_ZERO = re.compile(
+    rf"\s*(?P<number>[0-9.]+)\s*(?:\^?\s*\{{?\s*\\circ\s*\}}?|{TEXT}\{{|[CF]\b|degrees?|[Cc]elsius|[Ff]ahrenheit|[}}\s])*"
+    r"below\s+zero\s*\}?"
+)
+MEMBER = re.compile(
+    rf"\s*(?:,(?![0-9]{{3}}(?![0-9]))|;)\s*(?:and\s|or\s|{TEXT}\{{\s*(?:and|or)\s*\}})?\s*"
+    rf"|\s*(?:{TEXT}\{{\s*,?\s*(?:and|or)\s*\}}|\b(?:and|or)\b)\s*"
+)
+LIST = re.compile(
+    r"(?P<open>\s*(?:[(\[]|\\\{)?)(?P<inside>.*?)(?P<close>(?:[)\]]|\\\})?\s*)", re.DOTALL
+)
 
 
 def without_units(text: str) -> str:
-    """`text` without the units at its end; million and its kind are numbers."""
+    """`text` without the units at its end; million and its kind are numbers.
+
+    A unit that each member of a list has is gone from each.
+    """
     if "circ" in text or "degree" in text:
         text = TEMPERATURE.sub(r"\1", text)
-    if "llion" in text or "thousand" in text:
-        text = LARGE.sub(_in_figures, text)
+    text = LARGE.sub(_in_figures, text)
+    if "below" in text and (below := BELOW_ZERO.fullmatch(text)):
+        return f"-{below['number']}"
+    return _without_unit_of_each(text) or _without_unit(text)
+
+
+def _without_unit(text: str) -> str:
     for pattern in UNITS:
         text = pattern.sub("", text)
     return text
 
 
+def _without_unit_of_each(text: str) -> str | None:
+    """``3, 4`` of ``3 cm, 4 cm``; None if the members have no unit, or units that differ."""
+    found = LIST.fullmatch(text)
+    between = MEMBER.findall(found["inside"]) if found else []
+    if not found or not between:
+        return None
+    members = MEMBER.split(found["inside"])
+    values = [_without_unit(member) for member in members]
+    units = {
+        re.sub(r"\W", "", member[len(value) :]).removesuffix("s")
+        for member, value in zip(members, values, strict=True)
+    }
+    if len(units) > 1 or units == {""}:
+        return None
+    joined = zip(values, [*between, ""], strict=True)
+    return found["open"] + "".join(value + by for value, by in joined) + found["close"]
+
+
 def _in_figures(found: re.Match[str]) -> str:
-    figures = rf"\cdot 10^{{{ZEROS[found['word']]}}}"
+    figures = "".join(rf"\cdot {FACTORS[word]}" for word in found["words"].split())
     return figures + (found["opened"] if found["opened"] and not found["closed"] else "")
 
 
