@@ -109,6 +109,18 @@ BLOCKS = {
     "helpers of helpers before": "```python\nfrom operator import add as plus\n```\n"
     "```python\nZERO = 0\ndef two(a, b): return plus(a, b) + ZERO\nprint(two(1, 2))\n```\n"
     "```python\ndef add(a, b):\n    return two(a, b)\n```",
+    "helpers after": "```python\ndef add(a, b):\n    return plus(a, b)\n```\nwith\n"
+    "```python\ndef plus(a, b): return a + b\n```",
+    "helpers before, and others after": "```python\ndef plus(a, b): return a + b\n```\n"
+    "```python\ndef add(a, b):\n    return plus(a, b)\n```\nNot\n"
+    "```python\ndef plus(a, b): return a - b\n```",
+    "no fence, between sentences": f"Here is the solution:\n\n{ADD}\nThis works because it adds.\n",
+    "no fence, imports first": f"Sure! I will write it.\n\nimport math\n\n{ADD}\nExplanation:\nx\n",
+    "no fence, and a list after it": f"The function is\n{ADD}\n- It adds `a` and `b`.\n1. So.\n",
+    "no fence, a sentence after it": f"{ADD}\nThe above adds, and that's all.\n",
+    "no fence, and sentences in its strings": f"So it is:\n{ADD}TEXT = {T3}\n"
+    f"This is not the end.\n{T3}\ndef minus(a, b): return a - b\n\nThat is all there is.\n",
+    "no fence, a class before": f"So:\nclass Sum:\n    pass\n\n{ADD}\nDone. This adds both.\n",
     "a draft before": f"```python\ndef add(a, b): return a - b\n```\nNo:\n```python\n{ADD}```",
     "a thought": f"<think>\n```python\ndef add(a, b): return 0\n```\n</think>\n```python\n{ADD}```",
     "a thought's end": f"```python\ndef add(a, b): return 0\n</think>\n```python\n{ADD}```",
@@ -198,6 +210,9 @@ PROGRAMS = {
     "all at once, then the call": f"```python\n{MAIN}main()\n```\nor\n```python\nmain()\n```",
     "a draft that reads, too": f"```python\nprint(int(input()))\n```\nNo:\n{PROGRAM_FENCED}",
     "no fence": PROGRAM,
+    "no fence, between sentences": f"Read two numbers, then:\n\n{PROGRAM}\nThe code reads both.",
+    "no fence, imports first": f"Solution\n\nimport sys\n{PROGRAM}\nThis is all of it.\n",
+    "no fence, printed at once": "So:\nprint(sum(map(int, input().split())))\n\nThat prints it.",
     "a list item": f"* It:\n\n{indented(PROGRAM_FENCED, '  ')}",
     "inline": "Such: `print(sum(map(int, input().split())))`.",
     "indented": indented(PROGRAM, "    "),

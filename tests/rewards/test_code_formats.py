@@ -74,6 +74,26 @@ def test_livecodebench_methods_and_programs() -> None:
     assert tests["entry_point"] == "Solution.total"
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "queue = deque(map(int, input().split()))\nprint(sum(queue))",
+        "n = list(map(int, sys.stdin.read().split()))\nprint(reduce(add, n))",
+        "n = list(map(int, stdin.read().split()))\nprint(int(fsum(n)))",
+        "from __future__ import annotations\nprint(sum(map(int, input().split())))",
+        # 20,000 calls deep, beyond Python's own limit
+        "a, b = map(int, input().split())\n"
+        "def down(n): return 0 if n == 0 else down(n - 1)\n"
+        "print(a + b + down(20_000))",
+        "print(pow(sum(map(int, input().split())), 1, 100))",  # not math's pow
+        "print(sum(map(int, input().split())) + (datetime.date(2000, 1, 1).day - 1))",
+    ],
+)
+def test_programs_of_livecodebench_find_what_its_harness_imports(program: str) -> None:
+    assert graded(PROGRAM, program) == ["right"]
+    assert graded(PROGRAM, f"{program}; print(0)") == ["wrong"]
+
+
 def test_private_tests_may_be_plain_json() -> None:
     row = PROGRAM | {"private_test_cases": json.dumps([case("4 5\n", "9", "stdin")])}
     assert livecodebench(row) == livecodebench(PROGRAM)

@@ -97,6 +97,13 @@ def test_setup_goes_before_and_is_continued() -> None:
         ({"a": 0.1 + 0.2}, {"a": 0.3}, 0, False, True),
         ({"a": 1, "b": 1}, {"a": 1}, 0, False, False),
         ({1, 2}, {2, 1}, 0, False, True),
+        ({1: 2, None: 3}, {"1": 2, "null": 3}, 0, True, True),
+        ({1: 2}, {"1": 2}, 0, False, False),
+        ({1: {2.5: [(3,)]}}, {"1": {"2.5": [[3]]}}, 0, True, True),
+        ({False: 1}, {"false": 1}, 0, True, True),
+        ({1: 2, "1": 3}, {"1": 3}, 0, True, False),
+        ({"1": 2}, {"1": 2}, 0, True, True),
+        ({(1, 2): 2}, {"1": 2}, 0, True, False),
     ],
 )
 def test_same(value: Any, expected: Any, atol: float, loose: bool, right: bool) -> None:
@@ -185,6 +192,20 @@ def test_methods_and_tuples(sandbox: Sandbox) -> None:
     tests = {"entry_point": "Solution.pair", "inputs": [[1, 2]], "outputs": [[2, 1]]}
     answer = "class Solution:\n    def pair(self, a, b): return b, a"
     assert judge(answer, parse(tests), sandbox).verdict == "right"
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_a_function_prints_does_not_count(sandbox: Sandbox, stream: str) -> None:
+    tests = {"entry_point": "f", "inputs": [[1], [2]], "outputs": [1, 2]}
+    loud = f"import sys\ndef f(n):\n    print('x' * (3 << 20), file=sys.{stream})\n    return n"
+    assert judge(loud, parse(tests), sandbox).verdict == "right"
+
+
+def test_what_a_program_writes_to_standard_error_does_not_count(sandbox: Sandbox) -> None:
+    problem = parse({"inputs": ["1\n"], "outputs": ["1\n"]})
+    loud = "import sys\nprint('x' * (3 << 20), file=sys.stderr)\nprint(input())"
+    assert judge(loud, problem, sandbox).verdict == "right"
+    assert judge(loud.replace("stderr", "stdout"), problem, sandbox).verdict == "wrong"
 
 
 def divides(given: list, returned: Any, expected: Any) -> bool:

@@ -26,7 +26,9 @@ class Limits:
     memory: int = 1024 * MIB
     """Bytes of address space."""
     output: int = MIB
-    """Bytes of standard output, and of standard error."""
+    """Bytes of standard output; more of it ends the run. Of standard error as much is kept."""
+    talkative: bool = False
+    """Whether standard output, too, may be longer, and is not kept beyond that."""
     report: int = 64 * MIB
     """Bytes of returned values."""
     threads: int = 64

@@ -134,6 +134,7 @@ class Watch:
         assert process.stderr is not None
         self.most = {"stdout": limits.output, "stderr": limits.output, "report": limits.report}
         self.most["report"] += READY_LINE
+        self.dropped = ("stdout", "stderr") if limits.talkative else ("stderr",)
         fds = {"stdout": process.stdout.fileno(), "stderr": process.stderr.fileno()}
         self.fds = {**fds, "report": report}
         self.read = {name: bytearray() for name in self.fds}
@@ -180,7 +181,7 @@ class Watch:
             return False
         room = self.most[name] - len(self.read[name])
         self.read[name] += data[:room]
-        if len(data) > room:
+        if len(data) > room and name not in self.dropped:
             self.kill("output")
         if self.started is None and b"\n" in self.read["report"]:
             self.started = time.monotonic()

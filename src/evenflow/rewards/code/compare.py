@@ -21,7 +21,8 @@ def same(value: Any, expected: Any, atol: float = 0.0, loose: bool = False) -> b
 
     |value − expected| ≤ atol + 1e-7·|expected|, atol at least 1e-6: EvalPlus's rule (arXiv
     2305.01210), applied at any depth. An `atol` above 0 also applies where ints are expected.
-    `loose` takes tuples for lists, for expected values that were written down as JSON.
+    `loose` takes tuples for lists and keys for their texts, for expected values that were written
+    down as JSON.
     """
     if loose and isinstance(value, tuple):
         value = list(value)
@@ -34,12 +35,22 @@ def same(value: Any, expected: Any, atol: float = 0.0, loose: bool = False) -> b
             and all(same(v, e, atol, loose) for v, e in zip(value, expected, strict=True))
         )
     if isinstance(expected, dict):
+        if loose and isinstance(value, dict):
+            written = {in_json(key): item for key, item in value.items()}
+            value = written if len(written) == len(value) else value  # 1 and "1" are two
         return (
             isinstance(value, dict)
             and value.keys() == expected.keys()
             and all(same(value[key], item, atol, loose) for key, item in expected.items())
         )
     return bool(value == expected)
+
+
+def in_json(key: Any) -> Any:
+    """A key as JSON writes it: 1 as "1"."""
+    if isinstance(key, bool) or key is None:
+        return {True: "true", False: "false", None: "null"}[key]
+    return str(key) if isinstance(key, int | float) else key
 
 
 def close(value: float, expected: float, atol: float) -> bool:

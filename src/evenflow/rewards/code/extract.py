@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from textwrap import dedent
 
 from evenflow.rewards.code.names import (
@@ -12,6 +13,7 @@ from evenflow.rewards.code.names import (
     READS,
     completed,
     definitions,
+    masked,
     runs_on_input,
     tidied,
 )
@@ -38,6 +40,15 @@ FUTURE = re.compile(
     r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#(]*)[ \t]*;?[ \t]*(?:#[^\n]*)?\n?",
     re.MULTILINE,
 )
+STARTS = re.compile(
+    r"(?:async def|def|class)\s+\w+\s*[(:]|import [\w., ]+$|from [\w.]+ import |@\w+"
+    r"|\w+(?:,\s*\w+)*\s*=\s*(?:\w+\(|\[|sys\.)|print\(|for \w.* in .*:$"
+)
+# A sentence, a heading or a list of Markdown: what no statement begins with.
+PROSE = re.compile(
+    r"[A-Z][\w'’]*(?:[,.;:!?]? [\w'’`*\-]+){2}|[A-Z]\w+(?: \w+){0,3}:\s*$"
+    r"|#{2,} \w|[-*] \w|[0-9]+\. |>{1,3} "
+)
 STUB_ENDS = re.compile(
     r"^(?P<indent>[ \t]*)\S[^\n]*:[ \t]*(?:#[^\n]*)?\n?(?:\s*#[^\n]*)*\s*\Z", re.M
 )
@@ -48,9 +59,10 @@ def extract(text: str, entry_point: str | None = None) -> str:
 
     Only what stands after the last thought counts (nothing, if a thought does not end). Of the
     blocks fenced as Python, or without a name, the last that defines the entry point, or that reads
-    standard input where there is none; else the last one. What it uses of earlier blocks'
-    definitions goes before it. A block that the end of the text cuts off counts as far as it goes.
-    Without blocks: a program in ``<code>``, ``<answer>`` or inline code, else all of the text.
+    standard input where there is none; else the last one. What it uses of other blocks'
+    definitions goes before it, of the nearest earlier one that has it. A block that the end of the
+    text cuts off counts as far as it goes. Without blocks: a program in ``<code>``, ``<answer>`` or
+    inline code, or the lines of one between lines of prose; else all of the text.
     """
     said = spoken(text)
     if said is None:
@@ -70,7 +82,7 @@ def extract(text: str, entry_point: str | None = None) -> str:
         own = [at for at in fit if name and name in definitions(programs[at], imported=False)]
         if fit:
             last = (own or fit)[-1]
-            return completed(programs[last], programs[:last])
+            return completed(programs[last], [*programs[last + 1 :], *programs[:last]])
     if python or unnamed:
         programs = python or unnamed
         # After a stub its body, not the example of how it is called.
@@ -94,7 +106,7 @@ def _blocks(said: str) -> list[Block]:
                 break
             quote = open_string(line, quote) or ""
         else:
-            return [first, *others]
+            return [replace(first, content=_up_to_prose(first.content)), *others]
     if blocks := list(fenced(said)):
         return [inner for block in blocks for inner in _within(block)]
     return [
@@ -120,7 +132,26 @@ def _inline(said: str, name: str | None) -> str:
         code = found["code"].strip()
         if name in definitions(code) if name else READS.search(code) and "print" in code:
             return code
-    return said
+    return _between_prose(said, name) or said
+
+
+def _between_prose(said: str, name: str | None) -> str:
+    """A program without a fence: from a line that begins one, up to a sentence; empty if none."""
+    lines = LINE.findall(said)
+    start = next((at for at, line in enumerate(lines) if STARTS.match(line)), len(lines))
+    code = _up_to_prose("".join(lines[start:]))
+    fit = name in definitions(code) if name else runs_on_input(code)
+    return code if fit else ""
+
+
+def _up_to_prose(code: str) -> str:
+    """The lines before the first that is a sentence at the margin, outside strings."""
+    kept: list[str] = []
+    for line, plain in zip(LINE.findall(code), LINE.findall(masked(code)), strict=True):
+        if PROSE.match(line) and not plain[0].isspace():
+            break
+        kept.append(line)
+    return "".join(kept)
 
 
 def flush(code: str, name: str | None) -> str:

@@ -24,20 +24,16 @@ LONGEST = 1 << 30
 """Bytes of tests unpacked at most."""
 INPUTS = re.compile(r"\s*inputs = (\[.*\])\s*$")
 ASSERTION = re.compile(r"\s*assertion\(.*, ([0-9.]+(?:e-?[0-9]+)?)\)\s*$")
-# What solutions on LeetCode, where these problems come from, find imported.
-LEETCODE = """\
-import bisect, collections, functools, heapq, itertools, math, operator, random, re, string, sys
-from bisect import *
-from collections import *
-from functools import *
-from heapq import *
-from itertools import *
-from math import *
-from operator import *
-from typing import *
-from builtins import *
-sys.setrecursionlimit(50000)
-"""
+# What LiveCodeBench's own harness puts before every answer, a method's and a program's alike.
+MODULES = (
+    "string, re, datetime, collections, heapq, bisect, copy, math, random, statistics, itertools, "
+    "functools, operator, io, sys, json, builtins, typing"
+)
+PRELUDE = (
+    "".join(f"from {module} import *\n" for module in MODULES.split(", "))
+    # datetime and copy are the modules, not what is in them
+    + f"import {MODULES}\nsys.setrecursionlimit(50000)\n"
+)
 
 
 def published_tests(row: dict[str, Any]) -> dict[str, Any] | str:
@@ -115,6 +111,7 @@ def livecodebench(row: dict[str, Any]) -> dict[str, Any]:
         raise UserError("LiveCodeBench: a row without test cases")
     if cases[0].get("testtype") != "functional":
         return {
+            "setup": PRELUDE,
             "inputs": [case["input"] for case in cases],
             "outputs": [case["output"] for case in cases],
             "time_limit": LIVECODEBENCH_TIME,
@@ -125,7 +122,7 @@ def livecodebench(row: dict[str, Any]) -> dict[str, Any]:
         raise UserError("LiveCodeBench: the metadata do not name the method (func_name)")
     return {
         "entry_point": f"Solution.{metadata['func_name']}",
-        "setup": LEETCODE,
+        "setup": PRELUDE,
         "inputs": [
             # Not splitlines(): JSON text may hold U+2028 and its like as they are.
             [read_json(line, "an input") for line in case["input"].split("\n") if line.strip()]

@@ -46,8 +46,14 @@ def judge(code: str, problem: Problem, sandbox: Sandbox) -> Verdict:
 
 
 def limits_for(expected: Expected, output: int, report: int = 0) -> Limits:
-    """The limits of a run."""
-    return Limits(cpu=expected.cpu, wall=WALL * expected.cpu + 1, output=output, report=report)
+    """The limits of a run; where values are reported, what is printed does not count."""
+    return Limits(
+        cpu=expected.cpu,
+        wall=WALL * expected.cpu + 1,
+        output=output,
+        report=report,
+        talkative=report > 0,
+    )
 
 
 def unknown(result: Result) -> str:

@@ -110,12 +110,12 @@ def runs_on_input(code: str) -> bool:
     )
 
 
-def completed(code: str, earlier: Sequence[str]) -> str:
-    """The code after the definitions that it uses and lacks, out of the code before it."""
+def completed(code: str, others: Sequence[str]) -> str:
+    """The code after the definitions that it uses and lacks: of the last of others that has one."""
     known = definitions(code)
     wanted = used(code) - known
     taken: list[str] = []
-    for block in reversed(earlier):
+    for block in reversed(others):
         for statement in reversed(statements(block)):
             names = defined(statement) & wanted
             if names and does_nothing_else(statement):
