@@ -56,6 +56,17 @@ def test_the_best_is_each_algorithm_s_own(comparison: Comparison) -> None:
     }
 
 
+def test_what_was_chosen_stays(comparison: Comparison) -> None:
+    """A trial that failed, succeeds when it is tried again, and would now be the best."""
+    folders = [str(trial.run.folder) for trial in comparison.trials]
+    scores: dict[str, float | None] = dict.fromkeys(folders, 0.1)
+    scores[folders[-1]] = None
+    chosen = choose(comparison.request, comparison.trials, scores)
+    assert chosen == choose(comparison.request, comparison.trials, scores | {folders[-1]: 0.9})
+    (comparison.request.folder / "search" / "chosen.json").unlink()
+    assert chosen != choose(comparison.request, comparison.trials, scores | {folders[-1]: 0.9})
+
+
 def test_nothing_to_choose_from(comparison: Comparison) -> None:
     with pytest.raises(UserError, match=r"every trial of tba failed; see train\.log"):
         choose(comparison.request, comparison.trials, {})

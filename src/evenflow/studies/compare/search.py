@@ -3,6 +3,7 @@ trained on nor reported."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, product
@@ -10,6 +11,7 @@ from typing import Any
 
 from evenflow.config import Change
 from evenflow.errors import UserError
+from evenflow.run.files import write_json
 from evenflow.studies.compare.plan import (
     Request,
     Run,
@@ -21,6 +23,7 @@ from evenflow.studies.compare.plan import (
 )
 from evenflow.studies.compare.variants import Variant, recipe_key
 
+CHOSEN = "chosen.json"
 SHARE = 4
 """A trial has a quarter of a run's budget unless the user says otherwise."""
 FIRST_SEED = 1000
@@ -66,21 +69,26 @@ def choose(
 ) -> dict[str, list[Change]]:
     """The changes of each label's best trial; the first of equals.
 
-    `scores` by the trial's folder, None for one that failed or was not measured.
+    `scores` by the trial's folder, None for one that failed or was not measured. What was chosen
+    once is kept in search/chosen.json and stays, for runs were made with it.
     """
-    chosen: dict[str, list[Change]] = {}
+    path = request.folder / "search" / CHOSEN
+    points: dict[str, Mapping[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
     for variant in request.variants:
+        own = [trial for trial in trials if trial.run.variant == variant]
+        if points.get(variant.label) in [trial.values for trial in own]:
+            continue
         known = [
             (score, trial)
-            for trial in trials
-            if trial.run.variant == variant
-            and (score := scores.get(str(trial.run.folder))) is not None
+            for trial in own
+            if (score := scores.get(str(trial.run.folder))) is not None
         ]
         if not known:
             raise UserError(
                 f"search: every trial of {variant.label} failed; see train.log in the folders of "
                 f"{request.folder / 'search'}, and try other values"
             )
-        best = max(known, key=lambda pair: pair[0])[1]
-        chosen[variant.label] = changes_of(variant, best.values)
-    return chosen
+        points[variant.label] = max(known, key=lambda pair: pair[0])[1].values
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, points)
+    return {each.label: changes_of(each, points[each.label]) for each in request.variants}
