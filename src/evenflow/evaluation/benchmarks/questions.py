@@ -309,5 +309,5 @@ class said_of_fields:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, UserError):
-            text = str(error).replace("data.train and data.test", "data")
+            text = str(error).replace("data.train and data.test", "benchmark, or data")
             raise UserError(text.replace("data.", "")) from error
