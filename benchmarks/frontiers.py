@@ -18,8 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+from evenflow.evaluation.statistics import paired
 from evenflow.studies.compare.frontier import MEASURES, Frontiers, Point, at, stops, to_markdown
-from evenflow.studies.compare.tables import code
+from evenflow.studies.compare.tables import COLUMNS, code, written
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -75,6 +76,38 @@ def field(study: Frontiers, more: Frontiers, seed: int = 0) -> str:
             values = len({point.variant for point in own})
             highest = max(point.accuracy for point in own)
             lines.append([code(label), str(values), *shown, f"{100 * highest:.1f} %"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def others(own: str = "best") -> str:
+    """What `own` has more than each further curve of the long runs, seed by seed, in the middle of
+    the range that both reach and at its end."""
+    shown = [COLUMNS[key] for key in SHOWN]
+    lines = [["task", "against", "values", "seeds", "at", *(each.heading for each in shown)]]
+    lines.append(["---"] * 2 + ["---:"] * (len(lines[0]) - 2))
+    for task in TASKS:
+        found = load(RESULTS / f"frontiers_{task}_long.csv")
+        for label, points in found.points.items():
+            if label in (own, found.baseline):
+                continue
+            seeds = found.seeds(label)
+            alike = [point for point in found.points[own] if point.seed in seeds]
+            both = replace(found, baseline=label, points={label: points, own: alike})
+            shared = both.shared("effective_solutions")
+            if shared is None:
+                continue
+            values = len({point.variant for point in points})
+            for accuracy in stops(shared)[1::2]:
+                cells = [
+                    written(
+                        paired(both.at(own, c.key, accuracy), both.at(label, c.key, accuracy)),
+                        c.difference,
+                        c,
+                    )
+                    for c in shown
+                ]
+                first = [task, code(label), str(values), str(len(seeds))]
+                lines.append([*first, f"{100 * accuracy:.1f} %", *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -216,5 +249,6 @@ if __name__ == "__main__":
     for name, found in studies.items():
         put(name, to_markdown(of_every_seed(found)).partition("\n")[2].strip())
     put("field", field(studies["programs"], collect("field")))
+    put("others", others())
     put("limits", limits())
     draw()
