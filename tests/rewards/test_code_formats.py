@@ -80,6 +80,7 @@ def test_livecodebench_methods_and_programs() -> None:
         "queue = deque(map(int, input().split()))\nprint(sum(queue))",
         "n = list(map(int, sys.stdin.read().split()))\nprint(reduce(add, n))",
         "n = list(map(int, stdin.read().split()))\nprint(int(fsum(n)))",
+        "    a, b = map(int, input().split())\n    print(a + b)",
         "from __future__ import annotations\nprint(sum(map(int, input().split())))",
         # 20,000 calls deep, beyond Python's own limit
         "a, b = map(int, input().split())\n"

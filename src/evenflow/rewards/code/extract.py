@@ -173,8 +173,11 @@ def joined(setup: str, code: str) -> str:
     setup, code = FUTURE.sub("", setup), FUTURE.sub("", code)
     lines = (line for line in code.splitlines() if line.strip())
     continues = next(lines, "").startswith((" ", "\t"))
+    stub = setup.rstrip().rpartition("\n")[2].startswith((" ", "\t")) or STUB_ENDS.search(setup)
+    if continues and not stub:  # imports, or nothing: there is no body to go on with
+        code, continues = dedent(code), False
     if not setup.strip():
-        return "".join(future) + (dedent(code) if continues else code)
+        return "".join(future) + code
     if not continues:
         if stub := STUB_ENDS.search(setup):  # without as much as a docstring
             setup = f"{setup.rstrip()}\n{stub['indent']}    pass"
