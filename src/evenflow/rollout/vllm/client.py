@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, socket
 from typing import Any, Generic, Self, TypeVar
 
 from evenflow.errors import UserError
@@ -95,6 +95,8 @@ class Connection:
         self.address, self.until = address, until
         self.dropped = threading.Event()
         self._open: http.client.HTTPConnection | None = None
+        self._socket: socket | None = None
+        """Our own hold on it: `_open` lets go of it while an answer that closes is still read."""
 
     @property
     def left(self) -> float:
@@ -144,8 +146,13 @@ class Connection:
                 )
             else:
                 self._open = http.client.HTTPConnection(where.host, where.port)
-        self._open.timeout = self.left  # of the connect
-        if self._open.sock is not None:
+        if self._open.sock is None:
+            self._open.timeout = self.left
+            self._open.connect()
+            self._socket = self._open.sock
+            if self.dropped.is_set():  # while it connected, when there was nothing to end
+                raise TimeoutError
+        else:
             self._open.sock.settimeout(self.left)
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if self.address.key is not None:
@@ -157,10 +164,9 @@ class Connection:
     def drop(self) -> None:
         """From another thread: end what is under way, now."""
         self.dropped.set()
-        connection = self._open
-        if connection is not None and connection.sock is not None:
+        if (held := self._socket) is not None:
             with suppress(OSError):  # closed a moment ago
-                connection.sock.shutdown(SHUT_RDWR)
+                held.shutdown(SHUT_RDWR)
 
     def close(self) -> None:
         """Close it; the next request opens a new one."""
