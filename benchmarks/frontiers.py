@@ -54,9 +54,9 @@ def collect(study: str) -> Frontiers:
     return load(path)
 
 
-def field(study: Frontiers, more: Frontiers, seed: int = 0) -> str:
-    """A row a curve of both, of one seed: at equal accuracy, and how far it goes."""
-    shared = study.shared("effective_solutions")
+def field(*studies: Frontiers, seed: int = 0) -> str:
+    """A row a curve, of one seed: at equal accuracy within the first's range, and how far it goes."""
+    shared = studies[0].shared("effective_solutions")
     if shared is None:
         raise SystemExit("no accuracy above the base model's is reached by all curves")
     accuracies = stops(shared)
@@ -65,7 +65,7 @@ def field(study: Frontiers, more: Frontiers, seed: int = 0) -> str:
     heads += [f"{SHOWN[key]}, {100 * late:.1f} %" for key in ("distinct@16", "pass@16")]
     lines = [["algorithm", "values", *heads, "highest accuracy"]]
     lines.append(["---"] + ["---:"] * (len(lines[0]) - 1))
-    for found in (study, more):
+    for found in studies:
         for label, points in found.points.items():
             cells = [found.at(label, "effective_solutions", each).get(seed) for each in accuracies]
             cells += [found.at(label, "distinct@16", late).get(seed)]
@@ -249,6 +249,7 @@ if __name__ == "__main__":
     for name, found in studies.items():
         put(name, to_markdown(of_every_seed(found)).partition("\n")[2].strip())
     put("field", field(studies["programs"], collect("field")))
+    put("larger", field(collect("larger")))
     put("others", others())
     put("limits", limits())
     draw()

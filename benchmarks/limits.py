@@ -15,7 +15,8 @@ the same questions, but instead of a reward for what was sampled
     weighed  the same, each slip weighed by 1 / the probability that there was of none
 
 None is an algorithm: each reads the list of right answers. Rows are added to
-docs/results/limits_<task>.csv as they come; a run that stands there is not run again.
+docs/results/limits_<task>.csv as they come; a run that stands there is not run again. With
+`--base FOLDER`, another base model of the task, they go to limits_<task>_<the folder's name>.csv.
 """
 
 from __future__ import annotations
@@ -220,12 +221,14 @@ TEACHERS: dict[str, Teacher] = {
 }
 
 
-def run(task: str, teacher: str, steps: int, seed: int) -> Iterator[tuple[int, dict[str, float]]]:
+def run(
+    task: str, teacher: str, steps: int, seed: int, base: str | None = None
+) -> Iterator[tuple[int, dict[str, float]]]:
     """Teach the base model; held-out scores at every eighth of the steps."""
     torch.manual_seed(seed)
     draw = random.Random(seed)
     lists = Lists(task)
-    policy = Policy(load_model(f"builtin:{task}", torch.float32))
+    policy = Policy(load_model(base or f"builtin:{task}", torch.float32))
     train = lists.task.rows("train", TRAIN[task])
     held_out = lists.task.rows("test", 500)[300:]
     prompts = [row["prompt"] for row in held_out]
@@ -260,8 +263,10 @@ def main() -> None:
     add("--seeds", default="0", help="(%(default)s)")
     add("--steps", type=int, default=160, help="of 16 questions (%(default)s)")
     add("--teachers", default=",".join(TEACHERS), help="(%(default)s)")
+    add("--base", metavar="FOLDER", help="a base model (the built-in one)")
     options = parser.parse_args()
-    path = RESULTS / f"limits_{options.task}.csv"
+    of = f"{options.task}_{Path(options.base).name}" if options.base else options.task
+    path = RESULTS / f"limits_{of}.csv"
     there: set[tuple[str, ...]] = set()
     if path.is_file():
         with path.open(newline="") as file:
@@ -272,7 +277,7 @@ def main() -> None:
         for teacher in options.teachers.split(","):
             if (teacher, str(options.steps), str(seed)) in there:
                 continue
-            found = list(run(options.task, teacher, options.steps, seed))
+            found = list(run(options.task, teacher, options.steps, seed, options.base))
             with path.open("a", newline="") as file:
                 for step, scores in found:
                     values = [f"{scores[name]:.4f}" for name in SCORES]

@@ -12,15 +12,11 @@ import re
 from collections.abc import Sequence
 
 from evenflow.rewards.math.bases import BASED
+from evenflow.rewards.math.equations import numbers_of, rounds, same_equations, shortened
+from evenflow.rewards.math.expressions import Unreadable, read
 from evenflow.rewards.math.members import by_names, nested, parts, rows_of, split
 from evenflow.rewards.math.sets import EMPTY, NoSet, same_sets, without_builder
-from evenflow.rewards.math.values import (
-    is_number,
-    proportional,
-    same_ratios,
-    same_residues,
-    same_values,
-)
+from evenflow.rewards.math.values import is_number, same_ratios, same_residues, same_values
 
 THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?%?")
 WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}|[Nn]o")
@@ -40,7 +36,13 @@ CLOCK = re.compile(r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-5][0-9])(?P<second>:[0-5
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}")
 BEYOND = re.compile(r"\\infty\]|\[-\\infty")
 BETWEEN_INTERVALS = re.compile(r"(?<=[\])]),(?=[(\[])")
-NAME = re.compile(r"[A-Za-z]{1,2}'?(?:_\{?\w+\}?)?(?:\([^()]*\))?|\\[a-z]+|\([a-z](?:,[a-z])*\)")
+NAME = re.compile(
+    r"(?:[A-Za-z]|[A-Z]{2})'*(?:_\{?\w+\}?|\^\{?-1\}?)?(?:\([^()]*\))?|\\[a-z]+|\([a-z](?:,[a-z])*\)"
+    r"|\\frac\{d\^?2?[A-Za-z]?\}\{d[A-Za-z](?:\^2)?\}"
+)
+DERIVED = re.compile(r"'|\\frac\{d")
+CURVE = frozenset("xyz")
+"""Names of coordinates: an equation in them has points, and no value."""
 LETTER = re.compile(r"[A-Za-z]")
 COMMAND = re.compile(r"\\[A-Za-z]+")
 LETTERS = re.compile(r"\(?[A-J]\)?(?:[,;]?\(?[A-J]\)?){1,7}")
@@ -262,25 +264,57 @@ def _approximations(text: str) -> list[str]:
 
 
 def _sides(text: str) -> list[str]:
-    return [side for side in text.split("=") if side] or [text]
+    return [side for side in split(text, ("=",)) if side] or [text]
 
 
 def _same_equations(gold: list[str], said: list[str]) -> bool | None:
     """The gold's form decides: an expression is answered by the last side of an equation."""
     if len(gold) > 1 and len(said) > 1:
-        a, b = gold[0], said[0]
-        if NAME.fullmatch(a) and NAME.fullmatch(b) and (a == b or "(" in a + b):
-            return same(gold[-1], said[-1])
-        return proportional(gold, said)
+        return _same_chains(shortened(gold), shortened(said))
     if len(gold) == len(said) == 1:
         return same_values(gold[0], said[0])
     if len(gold) == 1:
-        equation = said[-1] == "0" and not NAME.fullmatch(said[0])  # x + y = 0 is not 0
-        backwards = len(said) == 2 and NAME.fullmatch(said[1]) and is_number(said[0])  # 5 = x
-        return False if equation else same(gold[0], said[0 if backwards else -1])
+        return _value_of(said, gold[0])
+    gold = shortened(gold)
     if NAME.fullmatch(gold[0]):
-        return same(gold[-1], said[0])
+        return same(gold[-1], said[0]) if len(gold) == 2 else False
     if any(LETTER.search(COMMAND.sub("", side)) for side in gold):
-        return False  # an equation is no number: 0 is no answer to x + y = 0
+        return same(gold[1], said[0]) if _names_a_value(gold) else False
     answers = [same(side, said[0]) for side in gold]  # 0.56 = 56%
     return True if True in answers else None if None in answers else False
+
+
+def _same_chains(gold: list[str], said: list[str]) -> bool | None:
+    a, b = gold[0], said[0]
+    if len(gold) == len(said) == 2 and NAME.fullmatch(a) and NAME.fullmatch(b):
+        derived = DERIVED.search(a), DERIVED.search(b)
+        if "(" not in a + b and any(derived) and not all(derived):
+            return False
+        stem, index, _ = b.partition("_")
+        if a == b or "(" in a + b or all(derived) or (index and stem == a):
+            return same(gold[1], said[1])
+    return same_equations(gold, said)
+
+
+def _value_of(said: list[str], gold: str) -> bool | None:
+    """Whether a chain has the value of an expression: its last side, or what that is rounded from."""
+    if said[-1] == "0" and not NAME.fullmatch(said[0]):
+        return False  # x + y = 0 is not 0
+    if len(said) == 2 and NAME.fullmatch(said[1]) and is_number(said[0]):  # 5 = x
+        return same(gold, said[0])
+    numbers = numbers_of(said)
+    if numbers is None:
+        return False  # 1/3 = 0.5 says two things
+    if len(numbers) > 1 and rounds(numbers[-2], numbers[-1]):
+        return True if same(gold, numbers[-2]) else same(gold, numbers[-1])
+    return same(gold, said[-1])
+
+
+def _names_a_value(gold: list[str]) -> bool:
+    """``a+b=5`` and ``\\cos A=\\frac{1}{2}`` do, as an equation of a curve, in x and y, does not."""
+    if len(gold) > 2 or not is_number(gold[1]) or gold[1] == "0":
+        return False
+    try:
+        return not read(gold[0]).names <= CURVE
+    except Unreadable:
+        return True

@@ -39,25 +39,12 @@ LONG_DECIMAL = re.compile(r"[0-9]\.[0-9]{8,}|[0-9]{2}\.[0-9]{7,}|[0-9]{4}\.[0-9]
 MODULO = re.compile(r"(?P<value>.+?)\\pmod\{(?P<modulus>[^{}]+)\}")
 EULER = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z0-9])")
 DECIMAL = re.compile(r"-?(?P<whole>[0-9]+)\.(?P<part>[0-9]+)")
-
-
-def proportional(gold: list[str], said: list[str]) -> bool | None:
-    """Two equations: their differences of sides are the same up to a factor other than 0."""
-    try:
-        a, b = (read(f"({sides[0]})-({sides[-1]})") for sides in (gold, said))
-    except Unreadable:
-        return None
-    pairs = _values(a, b)
-    if len(pairs) < 2 or any(x == 0 for x, _ in pairs):
-        return None
-    if all(isinstance(value, Fraction) for pair in pairs for value in pair):
-        exact = {y / x for x, y in pairs}
-        return len(exact) == 1 and exact != {0}
-    try:
-        ratios = [complex(y) / complex(x) for x, y in pairs]
-    except (OverflowError, ZeroDivisionError):
-        return None
-    return ratios[0] != 0 and all(abs(r - ratios[0]) <= RELATIVE * abs(ratios[0]) for r in ratios)
+POINTS = [
+    *[(1, 3, "+")] * 3,
+    *[(1, 3, "-"), (1, 3, "±"), (1, 3, "±"), (3, 12, "±"), (3, 12, "±"), (30, 200, "±")],
+    *[(30, 200, "±"), (5, 20, None), (5, 20, None), (5, 20, None)],
+]
+"""The range of a point's values, and their signs; None: whole numbers."""
 
 
 def same_ratios(gold: list[str], said: list[str]) -> bool | None:
@@ -122,10 +109,17 @@ def _same_values(
     if not a.names and not b.names:
         approximate = LONG_DECIMAL.search(gold) or LONG_DECIMAL.search(said)
         return _equal(a, b, reading, bool(approximate)) or _rounded(gold, a, said, b, reading)
-    pairs = _values(a, b, reading)
-    if any(not _near(x, y) for x, y in pairs):
-        return False
-    return True if len(pairs) >= 2 else None
+    compared = 0
+    for at in points(tuple(sorted(a.names | b.names))):
+        at = {**at, **reading}
+        try:
+            x, y = a.at(at), b.at(at)
+        except Unreadable:
+            continue
+        if not (_near(x, y) or (_close(x, y) and _near_in_digits(a, b, at))):
+            return False
+        compared += 1
+    return True if compared >= 2 else None
 
 
 def _equal(a: Expression, b: Expression, reading: Mapping[str, Value], approximate: bool) -> bool:
@@ -162,28 +156,25 @@ def _gap(
     return abs(x - y), max(abs(x), abs(y))
 
 
-def _values(
-    a: Expression, b: Expression, reading: Mapping[str, Value] = NOTHING
-) -> list[tuple[Value, Value]]:
-    """Both values at points drawn once and for all, where both have one."""
-    pairs = []
-    for point in _points(tuple(sorted(a.names | b.names))):
-        at = {**point, **reading}
-        try:
-            pairs.append((a.at(at), b.at(at)))
-        except Unreadable:
-            continue
-    return pairs
-
-
 @lru_cache(maxsize=1024)
-def _points(names: tuple[str, ...]) -> list[dict[str, Value]]:
-    """Rationals, so that polynomials are compared exactly. The last one has negative values, too:
-    \\sqrt{x^2} is x elsewhere."""
+def points(names: tuple[str, ...]) -> list[dict[str, Value]]:
+    """Where expressions in these names are compared: rationals, so that polynomials are exact.
+
+    Near 1, where most functions have values; all negative, for ``\\sqrt{x^2}`` is x elsewhere; of
+    either sign and up to hundreds, for ``|x-50|`` has one sign before 50; and whole, for factorials.
+    """
     draw = random.Random(20)
-    points = [{name: Fraction(draw.randrange(600, 2900), 997) for name in names} for _ in range(4)]
-    points[-1] = {name: -value for name, value in points[-1].items()}
-    return points
+    found: list[dict[str, Value]] = []
+    for low, high, signs in POINTS:
+        sizes = [Fraction(draw.randrange(1000 * low, 1000 * high), 997) for _ in names]
+        if signs is None:
+            sizes = [Fraction(int(size)) for size in sizes]
+        turned = [
+            -size if signs == "-" or (signs == "±" and (place + len(found)) % 2) else size
+            for place, size in enumerate(sizes)
+        ]
+        found.append(dict(zip(names, turned, strict=True)))
+    return found
 
 
 def _near(a: Value, b: Value) -> bool:
@@ -195,6 +186,25 @@ def _near(a: Value, b: Value) -> bool:
     except OverflowError:
         return False
     return abs(x - y) <= max(RELATIVE * max(abs(x), abs(y)), 1e-12 * (a == 0 or b == 0))
+
+
+def _close(a: Value, b: Value) -> bool:
+    """So near that it may be what floating point lost of larger numbers, as in e^{40}+1-e^{40}."""
+    if isinstance(a, Fraction) and isinstance(b, Fraction):
+        return False
+    try:
+        x, y = complex(a), complex(b)
+    except OverflowError:
+        return False
+    return abs(x - y) <= SMALL * max(1.0, abs(x), abs(y))
+
+
+def _near_in_digits(a: Expression, b: Expression, at: Mapping[str, Value]) -> bool:
+    try:
+        gap, size = _gap(a, b, at, PLACES)
+    except Unreadable:
+        return False
+    return bool(gap <= RELATIVE * size)
 
 
 def _rounded(
