@@ -191,7 +191,7 @@ DIFFERENT = [
 
 UNTOLD = [
     ("5", "="),
-    ("2", r"\lfloor 2.5 \rfloor"),
+    ("3", r"\sum_{k=1}^{2}k"),
     (r"x^2 \leq 4", r"-2 \leq x \leq 2"),
     ("5", r"9^{9^{9^9}}"),
     ("5", r"\int_0^1 x dx"),

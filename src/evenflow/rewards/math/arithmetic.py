@@ -30,6 +30,7 @@ NATURAL = "natural logarithms"
 """In a point: \\log without a base is the natural one, not that of base 10."""
 TINY = 1e-290
 """Below, floating point loses digits, and then the whole value."""
+NEAR_WHOLE = 1e-6
 LARGEST_ARGUMENT = 1e9
 """Of a function: beyond it a floating-point sine says nothing, an exponential takes for ever."""
 
@@ -86,6 +87,20 @@ def divide(a: Node, b: Node) -> Node:
 
 def mapped(function: Callable, a: Node) -> Node:
     return lambda point: function(a(point))
+
+
+def whole(function: Callable[[Any], int], a: Node) -> Node:
+    """The next whole number below or above; no value for one that rounding may have moved there."""
+
+    def value(point: Point) -> Value:
+        x = a(point)
+        if not isinstance(x, Fraction):
+            if abs(complex(x).imag) > 0 or abs(x - round(complex(x).real)) < NEAR_WHOLE:
+                raise ValueError("no whole part that is certain")
+            x = complex(x).real
+        return Fraction(function(x))
+
+    return value
 
 
 def applied(name: str, a: Node) -> Node:
@@ -217,6 +232,7 @@ FUNCTIONS: dict[str, tuple[Callable[[complex], complex], str]] = {
     r"\tanh": (cmath.tanh, "tanh"),
     r"\ln": (cmath.log, "ln"),
     r"\exp": (cmath.exp, "exp"),
+    r"\cis": (lambda x: cmath.exp(1j * x), "expj"),
 }
 """Each in floating point, and its name in mpmath."""
 LOGARITHMS = (r"\ln", r"\arctan")

@@ -12,22 +12,26 @@ import re
 from collections.abc import Sequence
 
 from evenflow.rewards.math.bases import BASED
-from evenflow.rewards.math.equations import numbers_of, rounds, same_equations, shortened
-from evenflow.rewards.math.expressions import Unreadable, read
+from evenflow.rewards.math.clauses import WHERE, same_with_clauses
+from evenflow.rewards.math.equations import APPROX, COMMAND, NAME, RELATION, same_sides, sides_of
+from evenflow.rewards.math.layout import pieces_of
 from evenflow.rewards.math.members import by_names, nested, parts, rows_of, split
-from evenflow.rewards.math.sets import EMPTY, NoSet, same_sets, without_builder
+from evenflow.rewards.math.sets import EMPTY, NoSet, between, same_sets, without_builder
 from evenflow.rewards.math.values import is_number, same_ratios, same_residues, same_values
 
 THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?%?")
 WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}|[Nn]o")
 LONG_WORD = re.compile(r"[A-Za-z]{4,}")
+FOREIGN = re.compile(r"(?:(?![A-Za-z])[^\W\d_])")
+FIGURE = re.compile(r"[0-9\\=]")
+SYNONYMS = {"dne": "doesnotexist"}
+SMALL_CHOICE = re.compile(r"\((?P<letter>[a-j])\)")
 CHOICE = re.compile(
     r"\((?P<letter>[A-J])\)(?P<rest>(?!\\(?:cup|cap|cdot|lor|pm))[^,;/|+^=(].*)", re.DOTALL
 )
 MATRIX = re.compile(r"\\begin\{pmatrix\}(?P<inside>.*?)(?:\\\\)?\\end\{pmatrix\}", re.DOTALL)
-RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|notin|subset|setminus|mathbb|mid|equiv)(?![a-z])")
 CONDITION = re.compile(
-    rf"{RELATION.pattern}|\\cup|\\emptyset|\\\{{\\\}}|allreal|nosolution|norealsolution"
+    rf"{RELATION.pattern}|\\cup|\\emptyset|\\\{{\\\}}|(?i:allreal|nosolution|norealsolution)"
 )
 INFINITE = re.compile(r"[-+]?\\infty")
 NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
@@ -36,20 +40,10 @@ CLOCK = re.compile(r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-5][0-9])(?P<second>:[0-5
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}")
 BEYOND = re.compile(r"\\infty\]|\[-\\infty")
 BETWEEN_INTERVALS = re.compile(r"(?<=[\])]),(?=[(\[])")
-NAME = re.compile(
-    r"(?:[A-Za-z]|[A-Z]{2})'*(?:_\{?\w+\}?|\^\{?-1\}?)?(?:\([^()]*\))?|\\[a-z]+|\([a-z](?:,[a-z])*\)"
-    r"|\\frac\{d\^?2?[A-Za-z]?\}\{d[A-Za-z](?:\^2)?\}"
-)
-DERIVED = re.compile(r"'|\\frac\{d")
-CURVE = frozenset("xyz")
-"""Names of coordinates: an equation in them has points, and no value."""
-LETTER = re.compile(r"[A-Za-z]")
-COMMAND = re.compile(r"\\[A-Za-z]+")
 LETTERS = re.compile(r"\(?[A-J]\)?(?:[,;]?\(?[A-J]\)?){1,7}")
 CONSTANT = re.compile(r"(?P<rest>.*[^\\])\+(?P<name>[CcKk]|\\?[Cc]onst(?:ant)?\.?)", re.DOTALL)
 MERIDIEM = re.compile(r"[ap]m$")
 BEGIN = r"\begin"
-APPROX = r"\approx"
 
 
 def same(gold: str, said: str) -> bool | None:
@@ -66,6 +60,8 @@ def same(gold: str, said: str) -> bool | None:
         return True
     if NUMBER.fullmatch(gold) and NUMBER.fullmatch(said):
         return same_values(gold, said)
+    if WHERE in gold or WHERE in said:
+        return same_with_clauses(gold, said, same)
     if THOUSANDS.fullmatch(gold) or THOUSANDS.fullmatch(said):  # or a list? either will do
         readings = [(a, b) for a in _readings(gold) for b in _readings(said)]
         return True in [_same_form(a, b) for a, b in readings]
@@ -96,9 +92,14 @@ def _same_form(gold: str, said: str) -> bool | None:
         left, right = ([c for c in text if c.isupper()] for text in (gold, said))
         if left == sorted(set(left)) and gold != said:
             return left == sorted(right)
+    small = SMALL_CHOICE.fullmatch(said)
+    if small and len(gold) == 1 and gold.isupper():
+        return small["letter"].upper() == gold
     constants = CONSTANT.fullmatch(gold), CONSTANT.fullmatch(said)
     if all(each and each["name"] not in COMMAND.sub("", each["rest"]) for each in constants):
         return same(*(each["rest"] for each in constants if each))  # +C and +c
+    if ours := pieces_of(gold):
+        return _same_pieces(ours, pieces_of(said))
     if CONDITION.search(f"{gold}\n{said}"):
         return _same_conditions(gold, said)
     if _is_time(gold):  # 2:30 does not ask which half of the day it is
@@ -110,13 +111,20 @@ def _same_form(gold: str, said: str) -> bool | None:
         if max(len(ratio), len(other)) > 2:
             return same_ratios(ratio, other)
     in_words = WORD.fullmatch(gold) and WORD.fullmatch(said)
-    if in_words or ("\\" not in gold and LONG_WORD.search(gold)):
+    foreign = FOREIGN.search(gold) and not FIGURE.search(gold)
+    if in_words or foreign or ("\\" not in gold and LONG_WORD.search(gold)):
         return _letters(gold) == _letters(said)
     if BASED.fullmatch(gold) or BASED.fullmatch(said):
         return False  # or they were the same text
-    if gold.startswith(BEGIN) or said.startswith(BEGIN):
+    a, b = parts(gold), parts(said)
+    matrices = [found for text, found in ((gold, a), (said, b)) if text.startswith(BEGIN)]
+    if matrices and all(len(members) == 1 for _, members in matrices):
         return _same_matrices(gold, said)
-    return _same_collections(parts(gold), parts(said))
+    if a[0] == "set" != b[0] and len(a[1]) == 1 and b[0] != "list":  # {(1,2)} and (1,2)
+        return same(a[1][0], said)
+    if b[0] == "set" != a[0] and len(b[1]) == 1 and a[0] != "list":
+        return same(gold, b[1][0])
+    return _same_collections(a, b)
 
 
 def _same_choices(
@@ -139,6 +147,9 @@ def _same_conditions(gold: str, said: str) -> bool | None:
         pass
     if "\\" not in gold and LONG_WORD.search(gold):
         return _letters(gold) == _letters(said)
+    if (ours := between(gold, split)) and (theirs := between(said, split)):
+        alike = ours[:2] == theirs[:2] and (not ours[2] or not theirs[2] or ours[2] == theirs[2])
+        return _each(ours[3], theirs[3]) if alike else False
     if bool(BEYOND.search(gold)) != bool(BEYOND.search(said)):
         return False  # infinity does not belong to it
     if EMPTY.fullmatch(gold):
@@ -155,7 +166,35 @@ def _same_conditions(gold: str, said: str) -> bool | None:
 
 
 def _letters(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.casefold())
+    found = re.sub(r"[\W_]", "", text.casefold())
+    return SYNONYMS.get(found, found)
+
+
+def _same_pieces(
+    gold: Sequence[tuple[str, str]], said: Sequence[tuple[str, str]] | None
+) -> bool | None:
+    """Of a function by cases: the same values under the same conditions, of which one may say
+    "otherwise"."""
+    if said is None or len(gold) != len(said):
+        return False
+    left, unmatched, unclear = list(said), [], False
+    for value, condition in gold:
+        found = next((piece for piece in left if same(condition, piece[1])), None)
+        if found is None:
+            unmatched.append((value, condition))
+            continue
+        left.remove(found)
+        answer = same(value, found[0])
+        if answer is False:
+            return False
+        unclear |= answer is None
+    if (
+        unmatched
+        and (answer := _match([v for v, _ in unmatched], [v for v, _ in left])) is not True
+    ):
+        return answer
+    rest = len(unmatched) == 1 and "otherwise" in (unmatched[0][1], left[0][1])
+    return True if not unclear and (rest or not unmatched) else None
 
 
 def _same_matrices(gold: str, said: str) -> bool | None:
@@ -253,7 +292,7 @@ def _same_atoms(gold: str, said: str) -> bool | None:
         return True if True in answers else None if None in answers else False
     if APPROX in said:  # 2/3 ≈ 0.67 answers both, each where it is asked for
         said = _approximations(said)[-1 if NUMBER.fullmatch(gold) else 0]
-    return _same_equations(_sides(gold), _sides(said))
+    return same_sides(sides_of(gold), sides_of(said), same)
 
 
 def _approximations(text: str) -> list[str]:
@@ -261,60 +300,3 @@ def _approximations(text: str) -> list[str]:
     sides = [side for side in text.split(APPROX) if side]
     named = len(sides) > 1 and NAME.fullmatch(sides[0]) and not is_number(sides[0])
     return (sides[1:] if named else sides) or [text.replace(APPROX, "")]
-
-
-def _sides(text: str) -> list[str]:
-    return [side for side in split(text, ("=",)) if side] or [text]
-
-
-def _same_equations(gold: list[str], said: list[str]) -> bool | None:
-    """The gold's form decides: an expression is answered by the last side of an equation."""
-    if len(gold) > 1 and len(said) > 1:
-        return _same_chains(shortened(gold), shortened(said))
-    if len(gold) == len(said) == 1:
-        return same_values(gold[0], said[0])
-    if len(gold) == 1:
-        return _value_of(said, gold[0])
-    gold = shortened(gold)
-    if NAME.fullmatch(gold[0]):
-        return same(gold[-1], said[0]) if len(gold) == 2 else False
-    if any(LETTER.search(COMMAND.sub("", side)) for side in gold):
-        return same(gold[1], said[0]) if _names_a_value(gold) else False
-    answers = [same(side, said[0]) for side in gold]  # 0.56 = 56%
-    return True if True in answers else None if None in answers else False
-
-
-def _same_chains(gold: list[str], said: list[str]) -> bool | None:
-    a, b = gold[0], said[0]
-    if len(gold) == len(said) == 2 and NAME.fullmatch(a) and NAME.fullmatch(b):
-        derived = DERIVED.search(a), DERIVED.search(b)
-        if "(" not in a + b and any(derived) and not all(derived):
-            return False
-        stem, index, _ = b.partition("_")
-        if a == b or "(" in a + b or all(derived) or (index and stem == a):
-            return same(gold[1], said[1])
-    return same_equations(gold, said)
-
-
-def _value_of(said: list[str], gold: str) -> bool | None:
-    """Whether a chain has the value of an expression: its last side, or what that is rounded from."""
-    if said[-1] == "0" and not NAME.fullmatch(said[0]):
-        return False  # x + y = 0 is not 0
-    if len(said) == 2 and NAME.fullmatch(said[1]) and is_number(said[0]):  # 5 = x
-        return same(gold, said[0])
-    numbers = numbers_of(said)
-    if numbers is None:
-        return False  # 1/3 = 0.5 says two things
-    if len(numbers) > 1 and rounds(numbers[-2], numbers[-1]):
-        return True if same(gold, numbers[-2]) else same(gold, numbers[-1])
-    return same(gold, said[-1])
-
-
-def _names_a_value(gold: list[str]) -> bool:
-    """``a+b=5`` and ``\\cos A=\\frac{1}{2}`` do, as an equation of a curve, in x and y, does not."""
-    if len(gold) > 2 or not is_number(gold[1]) or gold[1] == "0":
-        return False
-    try:
-        return not read(gold[0]).names <= CURVE
-    except Unreadable:
-        return True

@@ -1,20 +1,111 @@
-"""Whether two equations, or chains of them as in ``x = y = z``, have the same solutions."""
+"""Whether two equations, or an equation and a value, are one answer: by their sides."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fractions import Fraction
+import re
+from collections.abc import Callable, Sequence
 
-from evenflow.rewards.math.arithmetic import Value
-from evenflow.rewards.math.expressions import Expression, Unreadable, read
-from evenflow.rewards.math.values import DECIMAL, RELATIVE, is_number, points, same_values
+from evenflow.rewards.math.clauses import CONSTANTS, WHERE, alike_named, names_in, renamed
+from evenflow.rewards.math.expressions import Unreadable, read
+from evenflow.rewards.math.members import parts, split
+from evenflow.rewards.math.systems import same_equations
+from evenflow.rewards.math.values import DECIMAL, is_number, same_values
 
-MOST = 6
-"""Sides of a chain."""
+NAME = re.compile(
+    r"(?:[A-Za-z]|[A-Z]{2})'*(?:_\{?\w+\}?|\^\{?-1\}?)?(?:\([^()]*\))?|\\[a-z]+"
+    r"|\([a-z](?:,[a-z])*\)|\\frac\{d\^?2?[A-Za-z]?\}\{d[A-Za-z](?:\^2)?\}"
+)
+DERIVED = re.compile(r"'|\\frac\{d")
+CALLED = re.compile(r"(?P<function>[A-Za-z]\w*'*)\((?P<of>[a-z])\)")
+CURVE = frozenset("xyz")
+"""Names of coordinates: an equation in them has points, and no value."""
+RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|notin|subset|setminus|mathbb|mid|equiv)(?![a-z])")
+LETTER = re.compile(r"[A-Za-z]")
+COMMAND = re.compile(r"\\[A-Za-z]+")
+APPROX = r"\approx"
 APART = 1e-2
 """A relative distance that makes two numbers of a chain two answers."""
-STEPS = (0, 1, 2)
-LINES = (0, 1, -1, 2, -2, 3)
+Same = Callable[[str, str], bool | None]
+"""`equality.same`."""
+
+
+def sides_of(text: str) -> list[str]:
+    return [side for side in split(text, ("=",)) if side] or [text]
+
+
+def same_sides(gold: Sequence[str], said: Sequence[str], same: Same) -> bool | None:
+    """The gold's form decides: an expression is answered by the last side of an equation."""
+    if len(gold) > 1 and len(said) > 1:
+        return _same_chains(shortened(gold), shortened(said), same)
+    if len(gold) == len(said) == 1:
+        return same_values(gold[0], said[0])
+    if len(gold) == 1:
+        return _value_of(said, gold[0], same)
+    gold = shortened(gold)
+    if NAME.fullmatch(gold[0]):
+        return same(gold[-1], said[0]) if len(gold) == 2 else False
+    if any(LETTER.search(COMMAND.sub("", side)) for side in gold):
+        return same(gold[1], said[0]) if _names_a_value(gold) else False
+    answers = [same(side, said[0]) for side in gold]  # 0.56 = 56%
+    return True if True in answers else None if None in answers else False
+
+
+def same_named(gold: str, said: str, same: Same) -> bool | None:
+    """Whether two equations are the same, where both are about the gold's names.
+
+    None where that is not the question: one of them is a value, or a list; the gold gives a value
+    to what may have another name, an n; the answer is about something else.
+    """
+    ours, theirs = (sides_of(text) for text in (gold, said))
+    if min(len(ours), len(theirs)) < 2 or any(len(parts(text)[1]) > 1 for text in (gold, said)):
+        return None
+    if RELATION.search(gold + said) or APPROX in gold + said or WHERE in gold + said:
+        return None
+    names, others = names_in(ours[0]), names_in(theirs[0])
+    asked = names <= CURVE or len(names) > 1
+    if not (asked and names and others and others <= names | CURVE):
+        return None
+    return _same_chains(shortened(ours), shortened(theirs), same)
+
+
+def _same_chains(gold: Sequence[str], said: Sequence[str], same: Same) -> bool | None:
+    a, b = gold[0], said[0]
+    if len(gold) == len(said) == 2 and NAME.fullmatch(a) and NAME.fullmatch(b):
+        derived = DERIVED.search(a), DERIVED.search(b)
+        if "(" not in a + b and any(derived) and not all(derived):
+            return False
+        stem, index, _ = b.partition("_")
+        if a == b or "(" in a + b or all(derived) or (index and stem == a):
+            value, called = said[1], (CALLED.fullmatch(a), CALLED.fullmatch(b))
+            x, y = (each["of"] if each else "" for each in called)
+            if x != y and x and y and x not in names_in(value):  # f(t) = t and f(x) = x
+                value = renamed(value, y, x)
+            return same(gold[1], alike_named(gold[1], value, CONSTANTS))
+    return same_equations(gold, said)
+
+
+def _value_of(said: Sequence[str], gold: str, same: Same) -> bool | None:
+    """Whether a chain has an expression's value: its last side, or what that is rounded from."""
+    if said[-1] == "0" and not NAME.fullmatch(said[0]):
+        return False  # x + y = 0 is not 0
+    if len(said) == 2 and NAME.fullmatch(said[1]) and is_number(said[0]):  # 5 = x
+        return same(gold, said[0])
+    numbers = numbers_of(said)
+    if numbers is None:
+        return False  # 1/3 = 0.5 says two things
+    if len(numbers) > 1 and rounds(numbers[-2], numbers[-1]):
+        return True if same(gold, numbers[-2]) else same(gold, numbers[-1])
+    return same(gold, said[-1])
+
+
+def _names_a_value(gold: Sequence[str]) -> bool:
+    """``a+b=5`` and ``\\cos A=\\frac{1}{2}`` do, an equation of a curve, in x and y, does not."""
+    if len(gold) > 2 or not is_number(gold[1]) or gold[1] == "0":
+        return False
+    try:
+        return not read(gold[0]).names <= CURVE
+    except Unreadable:
+        return True
 
 
 def shortened(sides: Sequence[str]) -> list[str]:
@@ -46,107 +137,3 @@ def numbers_of(sides: Sequence[str]) -> list[str] | None:
     if any(abs(value - values[-1]) > APART * size for value in values):
         return None
     return found
-
-
-def same_equations(gold: Sequence[str], said: Sequence[str]) -> bool | None:
-    """Whether two chains of sides, each of at least two, have the same solutions.
-
-    They do where the differences of the sides of one are linear combinations of the other's (two
-    equations: one is a multiple of the other), or where one name that both are linear in is the
-    same function of the others: ``xy=1`` and ``y=\\frac{1}{x}``. None where that cannot be read.
-    """
-    if max(len(gold), len(said)) > MOST:
-        return None
-    try:
-        ours, theirs = (
-            [read(f"({side})-({sides[0]})") for side in sides[1:]] for sides in (gold, said)
-        )
-    except Unreadable:
-        return None
-    names = tuple(sorted({name for each in (*ours, *theirs) for name in each.names}))
-    rows = []
-    for point in points(names):
-        try:
-            rows.append(([each.at(point) for each in ours], [each.at(point) for each in theirs]))
-        except Unreadable:
-            continue
-    if len(rows) < max(2, len(ours) + len(theirs)) or not any(any(row) for row, _ in rows):
-        return None
-    if all(isinstance(value, Fraction) for row in rows for part in row for value in part):
-        both = _rank([[*a, *b] for a, b in rows])
-        answer = both == _rank([a for a, _ in rows]) == _rank([b for _, b in rows])
-    elif len(ours) == len(theirs) == 1:
-        answer = _multiples([(a, b) for (a,), (b,) in rows])
-    else:
-        return None
-    if answer is False and len(ours) == len(theirs) == 1:
-        return _same_function(ours[0], theirs[0])
-    return answer
-
-
-def _multiples(pairs: Sequence[tuple[Value, Value]]) -> bool | None:
-    """Whether the second of each pair is the first times one factor other than 0."""
-    if any(x == 0 for x, _ in pairs):
-        return None
-    try:
-        ratios = [complex(y) / complex(x) for x, y in pairs]
-    except OverflowError:
-        return None
-    return ratios[0] != 0 and all(abs(r - ratios[0]) <= RELATIVE * abs(ratios[0]) for r in ratios)
-
-
-def _rank(rows: Sequence[Sequence[Fraction]]) -> int:
-    """Of a matrix of rationals."""
-    left, rank = [list(row) for row in rows], 0
-    for column in range(len(left[0])):
-        pivot = next((at for at in range(rank, len(left)) if left[at][column]), None)
-        if pivot is None:
-            continue
-        left[rank], left[pivot] = left[pivot], left[rank]
-        for row in left[rank + 1 :]:
-            factor = row[column] / left[rank][column]
-            for at in range(column, len(row)):
-                row[at] -= factor * left[rank][at]
-        rank += 1
-    return rank
-
-
-def _same_function(ours: Expression, theirs: Expression) -> bool:
-    """Whether both are linear in a name, and solved for it the same function of the others."""
-    return ours.names == theirs.names and any(
-        _solved_alike(ours, theirs, name) for name in sorted(ours.names)
-    )
-
-
-def _solved_alike(ours: Expression, theirs: Expression, name: str) -> bool:
-    others = tuple(sorted(ours.names - {name}))
-    compared = 0
-    for point in points(others) if others else [{}]:
-        lines = [_line(each, name, point) for each in (ours, theirs)]
-        if any(line is None or line[1] == 0 for line in lines):
-            return False
-        (a, b), (c, d) = ((line or (0, 1)) for line in lines)
-        if a * d != b * c:
-            return False
-        compared += 1
-    # Where one of them holds for any value of the name, so must the other: xy = x is no y = 1.
-    for value in LINES:
-        free = [
-            _line(each, name, dict.fromkeys(others, Fraction(value))) == (0, 0)
-            for each in (ours, theirs)
-        ]
-        if free[0] != free[1]:
-            return False
-    return compared > 0
-
-
-def _line(each: Expression, name: str, point: dict[str, Value]) -> tuple[Value, Value] | None:
-    """The value at 0 and the slope in a name, exactly; None where it is not linear in it."""
-    try:
-        values = [each.at({**point, name: Fraction(step)}) for step in STEPS]
-    except Unreadable:
-        return None
-    exact = all(isinstance(value, Fraction) for value in values)
-    if not exact or values[2] - values[1] != values[1] - values[0]:
-        return None
-    return values[0], values[1] - values[0]

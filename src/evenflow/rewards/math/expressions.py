@@ -3,7 +3,8 @@ r"""A reader of LaTeX expressions: exact rationals where it can, floating point 
     sum     = [±] product (± product)*
     product = power ((\cdot | / | :)? power)*
     power   = atom (^ argument | ! | !! | ^\circ)*
-    atom    = number | name | ( sum ) | |sum| | \frac{}{} | \sqrt[]{} | \binom{}{} | \sin …
+    atom    = number | name | ( sum ) | |sum| | \lfloor sum \rfloor
+            | \frac{}{} | \sqrt[]{} | \binom{}{} | \sin …
 
 Names stand for unknown numbers; i, e and \pi for what they are. \log without a base has two
 readings (`arithmetic.NATURAL`). Anything else raises `Unreadable`:
@@ -13,6 +14,7 @@ it is better to leave an expression to a computer-algebra system than to guess.
 from __future__ import annotations
 
 import cmath
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,6 +42,7 @@ from evenflow.rewards.math.arithmetic import (
     power,
     root,
     times,
+    whole,
 )
 
 REPEATING = re.compile(r"(?P<whole>[0-9]+)\.(?P<once>[0-9]*)\\overline\{(?P<again>[0-9]+)\}")
@@ -50,6 +53,8 @@ TOKEN = re.compile(
 # A number by itself: beside anything else the e of 2e-5 is Euler's.
 SCIENTIFIC = re.compile(r"(?P<sign>-?)(?P<number>[0-9]+(?:\.[0-9]+)?[eE][-+][0-9]+)")
 DEPTH = 40
+WHOLE = {r"\lfloor": (r"\rfloor", math.floor), r"\lceil": (r"\rceil", math.ceil)}
+CLOSING = tuple(closing for closing, _ in WHOLE.values())
 GREEK = re.compile(
     r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|phi|omega)"
 )
@@ -186,7 +191,9 @@ class _Reader:
             return self.bars == 0
         if self.kind == "number":  # x2 and 2 3 say nothing clear, (x)2 does
             return self.tokens[self.here - 1][1] in (")", "}", "]")
-        return self.kind == "command" or token in ("(", "[", "{") or token.isalpha()
+        if self.kind == "command":
+            return token not in CLOSING
+        return token in ("(", "[", "{") or token.isalpha()
 
     def power(self) -> Node:
         value = self.atom()
@@ -275,6 +282,11 @@ class _Reader:
             return self.name(name)
         if name == r"\frac":
             return divide(self.argument(), self.argument())
+        if name in WHOLE:
+            closing, function = WHOLE[name]
+            value = self.sum()
+            self.need(closing)
+            return whole(function, value)
         if name == r"\binom":
             return binomial(self.argument(), self.argument())
         if name == r"\sqrt":
@@ -289,6 +301,7 @@ class _Reader:
             base = self.argument()
             return divide(self._applied(r"\ln"), applied(r"\ln", base))
         if name in FUNCTIONS or name == r"\log":
+            self.imaginary |= name == r"\cis"
             self.ambiguous |= name == r"\log"
             return self._applied(name)
         raise Unreadable(name)

@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple
 
 from evenflow.errors import UserError
 from evenflow.rewards.math.equality import same
+from evenflow.rewards.math.equations import same_named
 from evenflow.rewards.math.expressions import DEPTH
 from evenflow.rewards.math.extraction import LONGEST, extract
-from evenflow.rewards.math.normalisation import normalise
+from evenflow.rewards.math.normalisation import named, normalise
 from evenflow.rewards.math.presets import PRESETS, boxed_right, dapo_right
 from evenflow.rewards.math.sets import without_builder
 from evenflow.rewards.math.workers import TIMEOUT, Workers, shared
@@ -133,7 +134,10 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
         return Verdict("wrong", "no answer")
     if len(said) > max(LONGEST, 2 * len(gold)):
         return Verdict("wrong", "too long for an answer")
-    return _compare(_gold(gold), normalise(said), workers)
+    gold = _gold(gold)
+    if "=" in gold and "=" in said and (found := _compare_equations(gold, said)):
+        return found
+    return _compare(normalise(gold), normalise(said), workers)
 
 
 def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:
@@ -156,6 +160,17 @@ def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:
     return Verdict("right", "the same value") if answer else Verdict("wrong", "another value")
 
 
+def _compare_equations(gold: str, said: str) -> Verdict | None:
+    """A gold that is an equation, x = 3, is not answered by another one, y = 3."""
+    a, b = named(gold), named(said)
+    if max(_depth(a), _depth(b)) > DEPTH:
+        return None
+    answer = same_named(a, b, same)
+    if answer is None:
+        return None
+    return Verdict("right" if answer else "wrong", "the same equation" if answer else "another one")
+
+
 def _depth(text: str) -> int:
     deepest = depth = 0
     for character in text:
@@ -168,4 +183,4 @@ def _depth(text: str) -> int:
 def _gold(gold: str) -> str:
     """A gold may be a whole solution: then its answer counts."""
     marked = "\\boxed" in gold or "\\fbox" in gold or "####" in gold
-    return normalise((extract(gold) if marked else None) or gold)
+    return (extract(gold) if marked else None) or gold

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 SYSTEM = re.compile(
-    r"(?:\\left\s*)?(?:\\\{|\\lbrace)?\s*"
+    r"(?:[A-Za-z](?:_\{?\w\}?)?(?:\([a-z]\))?\s*=\s*)?(?:\\left\s*)?(?:\\\{|\\lbrace)?\s*"
     r"\\begin\{(?P<kind>cases|dcases|aligned|alignedat|align\*?|array|gathered|split)\}"
     r"(?P<columns>\{[lcr|0-9\s]*\})?(?P<inside>(?:(?!\\begin\{).)*?)\\end\{(?P=kind)\}"
     r"(?:\s*\\right\s*(?:\.|\\\}))?",
@@ -19,6 +19,20 @@ ROW = re.compile(
 FURTHER = re.compile(rf"\s*{RELATED}")
 ROW_ENDS = re.compile(r"\\\\(?:\s*\[[^\[\]]*\])?")
 
+# Of a function by cases: "2n & n > 1", "2n, if n > 1", "2n (n > 1)"
+PIECE = re.compile(
+    r"(?P<value>[^&]*?)\s*(?:,?\s*&|,|(?P<open>\())\s*(?P<condition>[^&]*?)(?(open)\))", re.DOTALL
+)
+RELATION = re.compile(rf"{RELATED}|\\in(?![A-Za-z])")
+IF = re.compile(
+    r"\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?:if|when|for|where|as)\s*\}|\b(?:if|when|for|where)\b"
+)
+OTHERWISE = re.compile(
+    r"\\(?:text|mbox|textrm|mathrm)\s*\{\s*(?:otherwise|else|elsewhere)\.?\s*\}|\b(?:otherwise|else|elsewhere)\b"
+)
+PIECES = re.compile(r"\\begin\{cases\}(?P<inside>[^&]+&.*)\\end\{cases\}", re.DOTALL)
+SEPARATED = r"\\"
+
 HAT = r"\\(?:hat|vec|widehat|overrightarrow|mathbf|boldsymbol|bm|textbf|mathbb)"
 HATTED = re.compile(rf"{HAT}(?![a-z])")
 UNIT_VECTOR = re.compile(
@@ -31,10 +45,34 @@ AXES = "ijk"
 def in_one_line(text: str) -> str:
     """A system in rows as the list of its rows, ``2\\mathbf{i}-\\mathbf{j}`` as ``(2,-1)``."""
     if r"\begin" in text and (found := SYSTEM.fullmatch(text.strip())):
-        return _rows(found["inside"]) or text
+        return _in_pieces(found["inside"]) or _rows(found["inside"]) or text
     if HATTED.search(text):
         return _components(text) or text
     return text
+
+
+def _in_pieces(inside: str) -> str | None:
+    """A function by cases, ``\\begin{cases}value & condition…``: commas and "if" are gone."""
+    pieces = []
+    for row in ROW_ENDS.split(inside):
+        said = row.strip(" \t\n.,;")
+        if not said:
+            continue
+        found = PIECE.fullmatch(said)
+        if not found or RELATION.search(found["value"]):
+            return None
+        condition = OTHERWISE.sub("otherwise", IF.sub(" ", found["condition"])).strip(" ,.")
+        if condition != "otherwise" and not (RELATION.search(condition, 1)):
+            return None
+        pieces.append(f"{found['value'].strip(' ,;')} & {condition}")
+    return rf"\begin{{cases}}{SEPARATED.join(pieces)}\end{{cases}}" if pieces else None
+
+
+def pieces_of(text: str) -> list[tuple[str, str]] | None:
+    """The values and conditions of normalised text that is a function by cases."""
+    found = PIECES.fullmatch(text)
+    rows = [row.partition("&") for row in found["inside"].split(SEPARATED)] if found else []
+    return [(value, condition) for value, _, condition in rows] or None
 
 
 def _rows(inside: str) -> str | None:

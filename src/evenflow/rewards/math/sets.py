@@ -13,16 +13,21 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from evenflow.rewards.math.expressions import Unreadable, read
+from evenflow.rewards.math.members import members
 from evenflow.rewards.math.values import same_values
 
 REALS = r"\mathbb{R}"
-EMPTY = re.compile(r"\\emptyset|\\varnothing|\\\{\\\}|emptyset|nosolutions?|norealsolutions?|none")
-ALL_REALS = re.compile(r"\\mathbb\{?R\}?|[Aa]llreal(?:number)?s?(?:x)?|R")
+EMPTY = re.compile(
+    r"\\emptyset|\\varnothing|\\\{\\\}"
+    r"|(?i:emptyset|(?:there(?:is|are))?no(?:real)?solutions?(?:exists?)?|none)"
+)
+ALL_REALS = re.compile(r"\\mathbb\{?R\}?|(?i:allreal(?:number)?s?)x?|R")
 # \{x \mid …\}, \{x \in R : …\}; normalisation has taken the x off "x \in".
 BUILDER = re.compile(
     r"(?:\\\{)?\(?(?:[a-zA-Z]|\\[a-z]+|(?P<within>\\mathbb\{?[A-Z]\}?))\)?"
     r"(?:\\mid|\\vert|\\colon|[|:]|suchthat)(?P<condition>.+?)(?:\\\})?"
 )
+EITHER_SIGN = re.compile(r"(?P<name>[A-Za-z])\\neq\\pm(?P<size>[^,;]+)")
 RELATION = re.compile(r"\\leq|\\geq|\\neq|<|>|=")
 FLIPPED = {"<": ">", ">": "<", r"\leq": r"\geq", r"\geq": r"\leq", r"\neq": r"\neq", "=": "="}
 NAME = re.compile(r"(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|mu|phi|omega))\s?(?:\([a-z]\)|_\w)?")
@@ -84,6 +89,28 @@ def same_sets(gold: str, said: str, split: Split) -> bool:
     )
 
 
+def between(text: str, split: Split) -> tuple[str, str, str, list[str]] | None:
+    """The brackets, the name and the ends of an interval whose ends have names in them, written as
+    one or as an inequality: ``(-a,a)``, ``-a<x<a``, ``x\\geq 2a``. None where it is none."""
+    if text[:1] in tuple("([") and text[-1:] in tuple(")]"):
+        ends = split(text[1:-1], (",",))
+        ends = [end.removeprefix("+") for end in ends]
+        return (text[0], text[-1], "", ends) if len(ends) == 2 else None
+    signs, sides = RELATION.findall(text), [side.strip() for side in RELATION.split(text)]
+    if signs and set(signs) <= {">", r"\geq"}:
+        signs, sides = [FLIPPED[sign] for sign in reversed(signs)], sides[::-1]
+    if len(signs) not in (1, 2) or not set(signs) <= {"<", r"\leq"} or not all(sides):
+        return None
+    if len(signs) == 1:
+        upper = NAME.fullmatch(sides[0]) and sides[1] not in tuple("xyzt")
+        sides = [r"-\infty", *sides] if upper else [*sides, r"\infty"]
+        signs = ["<", *signs] if upper else [*signs, "<"]
+    if not NAME.fullmatch(sides[1]):
+        return None
+    opened, closed = ("[" if signs[0] != "<" else "("), ("]" if signs[1] != "<" else ")")
+    return opened, closed, sides[1], [sides[0], sides[2]]
+
+
 def without_builder(text: str) -> str:
     """The condition in ``\\{x \\mid …\\}`` on real numbers; any other text as it is."""
     found = BUILDER.fullmatch(text)
@@ -101,6 +128,7 @@ class _Reader:
 
     def union(self, text: str) -> list[Interval]:
         text = re.sub(r"^[A-Z]=", "", text.strip())  # S = …
+        text = EITHER_SIGN.sub(r"\g<name>\\neq\g<size>,\g<name>\\neq-(\g<size>)", text)
         parts = self.split(text, (r"\cup",))
         builder = BUILDER.fullmatch(text) if len(parts) == 1 else None
         if builder and text.startswith(r"\{") == text.endswith(r"\}"):
@@ -124,6 +152,8 @@ class _Reader:
             found = self.union(parts[0])
             for part in parts[1:]:
                 found = _intersection(found, self.union(part))
+            if not found and len(self.split(text, (",",))) == len(parts):  # x > 4, x < 1: either
+                return [interval for part in parts for interval in self.union(part)]
             return found
         return self.simple(text)
 
@@ -132,7 +162,7 @@ class _Reader:
         try:
             return self.union(text)
         except NoSet:
-            return [self.point(member) for member in self.split(text, (",",))]
+            return [self.point(member) for member in members(text)]
 
     def interval(self, text: str) -> list[Interval] | None:
         """``(a,b]`` or ``\\{a,b\\}``."""

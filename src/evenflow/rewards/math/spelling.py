@@ -18,6 +18,8 @@ SIGNS = str.maketrans(
         "٫": ".", "٬": ",", "’": "'", "÷": "/", "∕": "/", "⁄": "/",
         "π": r"\pi ", "∞": r"\infty ", "°": r"^\circ ", "º": r"^\circ ",
         "≤": r"\leq ", "⩽": r"\leq ", "≦": r"\leq ", "≥": r"\geq ", "⩾": r"\geq ", "≧": r"\geq ",
+        **dict.fromkeys("或", " or "), **dict.fromkeys("和与及且", " and "),
+        "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
         "≠": r"\neq ", "≈": r"\approx ", "≃": r"\approx ", "±": r"\pm ", "∓": r"\mp ",
         "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "∖": r"\setminus ",
         "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}",

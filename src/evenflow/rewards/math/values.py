@@ -161,7 +161,7 @@ def points(names: tuple[str, ...]) -> list[dict[str, Value]]:
     """Where expressions in these names are compared: rationals, so that polynomials are exact.
 
     Near 1, where most functions have values; all negative, for ``\\sqrt{x^2}`` is x elsewhere; of
-    either sign and up to hundreds, for ``|x-50|`` has one sign before 50; and whole, for factorials.
+    either sign and up to 200, for ``|x-50|`` has one sign before 50; and whole, for factorials.
     """
     draw = random.Random(20)
     found: list[dict[str, Value]] = []

@@ -23,7 +23,7 @@ NO_LETTER = r"(?!\\(?:textbf|textit|mathbf|mathit|operatorname)\*?\s*\{\s*[A-Za-
 # A clause of a list, a number's word, a base, and a time of day, are no units.
 KEPT = (
     r"(?!\s*(?:,|;|(?:and|or|thousand|million|billion|trillion|hundred|dozen)\b|k\s*\}"
-    rf"|{CHANGED}"
+    rf"|{CHANGED}|(?:where|is|are|for\s+(?:all|any|every|each|some))\b"
     r"|\(?\s*(?:in\s+)?(?:base|binary|octal|hex(?:adecimal)?)\b"
     rf"|[apAP]\.?\s?[mM]\b|\\pi|(?!{LETTER})[A-Za-z]\s*\}}))"
 )
@@ -57,6 +57,8 @@ UNITS = [
     re.compile(
         rf"(?<=[0-9}}])\s*(?:{SYMBOLS}{BELOW}|{SYMBOL}{POWER}\s+{SYMBOL}\s*\^\s*\{{?-[0-9]\}}?){END}"
     ),
+    # 2/3 of the pizza
+    re.compile(rf"{VALUE}\s+of\s+(?:the|an?|all|his|her|their|its|our|your|my)\s+[A-Za-z]+{END}"),
     # 5 apples, 60 miles per hour, 3 square feet
     re.compile(
         rf"{VALUE}\s+{COUNTED}(?:[A-Za-z]{{3,}}|{SYMBOL}(?=\s+per\b))\.?(?:\s+[A-Za-z]+\.?|\s*/\s*[A-Za-z]{{2,}})*{POWER}{END}"
