@@ -21,6 +21,11 @@ OPENING = re.compile(
 IN_PROSE = re.compile(
     r"[^`\n]*[^`\s][ \t]*(?P<ticks>`{3,})[ \t]*(?P<info>py(?:thon)?3?)\s*\Z", re.I
 )
+# What closes with the fence: a tag, a model's special token, a box; or a sentence.
+AFTER = re.compile(
+    r"(`{3}|~{3})(?:\s*(?:</[\w-]{1,30}>|<\|[\w-]{1,40}\|>|\}))+$"
+    r"|(?<![^\s`~])(`{3,}|~{3,})[ \t]+[A-Za-z][\w',.]*[ \t]+\S.*$"
+)
 LANGUAGE = re.compile(r"\{?\s*\.?([\w+#-]+)")
 PYTHON = re.compile(r"(?:i|c)?py(?:thon|py)?[\d.-]*")
 QUOTED = re.compile(r" {0,3}> ?")
@@ -66,7 +71,7 @@ class _Fence:
 
     def before_closing(self, line: str) -> str | None:
         """What stands before a closing fence at the line's end; None if there is no such fence."""
-        line = line.rstrip()
+        line = AFTER.sub(lambda m: m[1] or m[2], line.rstrip())
         before = line.rstrip(self.mark[0])
         return before if len(line) - len(before) >= len(self.mark) else None
 

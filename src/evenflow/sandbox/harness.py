@@ -12,6 +12,7 @@ Runs inside the sandboxed process: the standard library only.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import site
 import sys
@@ -88,11 +89,16 @@ def namespace(name: str) -> dict[str, Any]:
     return vars(module)
 
 
+def compiled(code: str, name: str) -> types.CodeType:
+    """As a file of its own: what this one imports from `__future__` is no part of it."""
+    return compile(code, name, "exec", dont_inherit=True)
+
+
 def script(job: dict[str, Any], report: int) -> None:
     """A program that reads standard input and writes standard output."""
     space = namespace("__main__")
     space["__file__"] = "answer.py"
-    exec(compile(job["code"], "answer.py", "exec"), space)
+    exec(compiled(job["code"], "answer.py"), space)
 
 
 def resolve(space: dict[str, Any], name: str) -> Any:
@@ -107,7 +113,7 @@ def resolve(space: dict[str, Any], name: str) -> Any:
 def calls(job: dict[str, Any], report: int) -> None:
     """Call a function on one input after another; the first exception ends it."""
     space = namespace("answer")
-    exec(compile(job["code"], "answer.py", "exec"), space)
+    exec(compiled(job["code"], "answer.py"), space)
     function = resolve(space, job["entry_point"])
     for line in job["calls"]:
         write(report, plain.encode(function(*plain.decode(line.encode()))))
@@ -116,14 +122,19 @@ def calls(job: dict[str, Any], report: int) -> None:
 def record(job: dict[str, Any], report: int) -> None:
     """Run ``check(candidate)`` with a reference solution and report what it is called with."""
     space = namespace("answer")
-    exec(compile(job["code"], "answer.py", "exec"), space)
+    exec(compiled(job["code"], "answer.py"), space)
     function = resolve(space, job["entry_point"])
 
-    def candidate(*arguments: Any) -> Any:
+    def candidate(*arguments: Any, **named: Any) -> Any:
+        if named:  # an answer may call them otherwise: by their places
+            bound = inspect.signature(function).bind(*arguments, **named)
+            if bound.kwargs:
+                raise TypeError("the check names an argument that has no place")
+            arguments = bound.args
         write(report, plain.encode(list(arguments)))
         return function(*arguments)
 
-    exec(compile(job["check"], "check.py", "exec"), space)
+    exec(compiled(job["check"], "check.py"), space)
     space["check"](candidate)
 
 

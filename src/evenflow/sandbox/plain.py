@@ -20,6 +20,10 @@ NUMBERS = {bool, int, float}
 BIG = 10**300  # below Python's limit of digits in text
 
 
+OTHER = b'{"other":'
+"""What a line has where a value of it is no plain data; in a string its quotes are escaped."""
+
+
 class Other:
     """A value that is no plain data; equal to nothing, not even to itself."""
 
@@ -105,5 +109,12 @@ def decode(line: bytes) -> Any:
     """The value of a line; ValueError for anything that `encode` does not write."""
     try:
         return untagged(json.loads(line))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"not plain data: {type(error).__name__}") from None

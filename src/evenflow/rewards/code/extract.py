@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from textwrap import dedent
 
 from evenflow.rewards.code.names import (
+    ASSIGNMENT,
     LINE,
+    PRINTS,
     READS,
     completed,
     definitions,
+    is_stub,
     masked,
     runs_on_input,
     tidied,
@@ -32,7 +36,11 @@ ELEMENT = re.compile(
 )
 TAG = re.compile(r"</?(?:span|br|pre|div|font|em|strong)\b[^<>]{0,200}>", re.IGNORECASE)
 """Of the markup that there may be in an element of code; ``a<b and c>d`` is none."""
-ANSWER = re.compile(r"<answer>\n?(?P<code>.*?)(?:</answer>|\Z)", re.IGNORECASE | re.DOTALL)
+ANSWER = re.compile(
+    r"(?:<(?:answer|solution|python)>|\[(?:PYTHON|BEGIN)\])\n?(?P<code>.*?)"
+    r"(?:</(?:answer|solution|python)>|\[(?:/PYTHON|DONE|END)\]|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
 MARKDOWN = ("markdown", "md")
 INLINE = re.compile(r"(?<!`)(`{1,3})(?!`)(?:py(?:thon)?3? +)?(?P<code>[^`\n]+)\1(?!`)")
 CODE = re.compile(r"\w ?\(|=|^\s*(?:import|return|print)\b", re.MULTILINE)
@@ -44,9 +52,11 @@ STARTS = re.compile(
     r"(?:async def|def|class)\s+\w+\s*[(:]|import [\w., ]+$|from [\w.]+ import |@\w+"
     r"|\w+(?:,\s*\w+)*\s*=\s*(?:\w+\(|\[|sys\.)|print\(|for \w.* in .*:$"
 )
+BLOCK = re.compile(r"(?:if|for|while|with|try|else|elif)\b.*:\s*(?:#.*)?$")
 # A sentence, a heading or a list of Markdown: what no statement begins with.
 PROSE = re.compile(
-    r"[A-Z][\w'’]*(?:[,.;:!?]? [\w'’`*\-]+){2}|[A-Z]\w+(?: \w+){0,3}:\s*$"
+    r"(?!\w+(?:, ?\*?\w+)* ?=)[A-Z][\w'’]*(?:[,.;:!?]? [\w'’`*\-]+){2}|[A-Z][a-z]+ [a-z]+[.!]\s*$"
+    r"|\*\*\w|-{3,}\s*$|[A-Z]\w+(?: \w+){0,3}:\s*$"
     r"|#{2,} \w|[-*] \w|[0-9]+\. |>{1,3} "
 )
 STUB_ENDS = re.compile(
@@ -72,16 +82,11 @@ def extract(text: str, entry_point: str | None = None) -> str:
     blocks = [block for block in _blocks(said) if block.content.strip()]
     python = [flush(block.content, name) for block in blocks if block.is_python]
     unnamed = [flush(block.content, name) for block in blocks if not block.language]
-    for programs in (python, unnamed):
-        fit = [
-            at
-            for at, code in enumerate(programs)
-            if (name in definitions(code) if name else runs_on_input(code))
-        ]
-        # A usage may import it: "from solution import add".
-        own = [at for at in fit if name and name in definitions(programs[at], imported=False)]
+    body = bool(name) and any(code[:1].isspace() for code in (*python, *unnamed))
+    for whole, programs in itertools.product((True, False), (python, unnamed)):
+        fit = [at for at, code in enumerate(programs) if _answers(code, name, whole, body)]
         if fit:
-            last = (own or fit)[-1]
+            last = fit[-1]
             return completed(programs[last], [*programs[last + 1 :], *programs[:last]])
     if python or unnamed:
         programs = python or unnamed
@@ -95,10 +100,21 @@ def extract(text: str, entry_point: str | None = None) -> str:
     return flush(blocks[-1].content if blocks else _inline(said, name), name)
 
 
+def _answers(code: str, name: str | None, whole: bool, body: bool) -> bool:
+    """Whether a block is a program for the tests. `whole`: one that defines the name itself (a
+    usage may import it), with a body; or one that prints. `body`: there is a block that is the
+    body of a stub."""
+    if name is None:
+        return runs_on_input(code) and (not whole or PRINTS.search(masked(code)) is not None)
+    if whole:
+        return name in definitions(code, imported=False) and not is_stub(code, name)
+    return name in definitions(code) and not (body and is_stub(code, name))
+
+
 def _blocks(said: str) -> list[Block]:
     """The blocks of a text; its first lines are one, too, where they are code. Elements of HTML if
     there are no others."""
-    if CODE_FIRST.match(said):
+    if CODE_FIRST.match(said) or _opened_before(said):
         first, *others = fenced(said, code_first=True)
         quote = ""
         for line in LINE.findall(first.content):
@@ -139,9 +155,32 @@ def _between_prose(said: str, name: str | None) -> str:
     """A program without a fence: from a line that begins one, up to a sentence; empty if none."""
     lines = LINE.findall(said)
     start = next((at for at, line in enumerate(lines) if STARTS.match(line)), len(lines))
+    above = [at for at in range(start) if not _goes_with_code(lines[at])]
+    start = above[-1] + 1 if above else 0  # constants above the first function
     code = _up_to_prose("".join(lines[start:]))
     fit = name in definitions(code) if name else runs_on_input(code)
     return code if fit else ""
+
+
+def _goes_with_code(line: str) -> bool:
+    """Whether a line may stand above a program's first definition, and is no sentence."""
+    if not line.strip() or line[0] in " \t#)]}":
+        return not PROSE.match(line)
+    return bool(ASSIGNMENT.match(line) or BLOCK.match(line)) and not PROSE.match(line)
+
+
+def _opened_before(said: str) -> bool:
+    """Whether a text begins within a block, whose fence stood before it: of its fences, an odd
+    number, the first names no language, and what is before it is a program's."""
+    lines = LINE.findall(said)
+    fences = [(at, found) for at, line in enumerate(lines) if (found := opening(line))]
+    if len(fences) % 2 == 0 or fences[0][1].language:
+        return False
+    before = lines[: fences[0][0]]
+    first = next((line for line in before if line.strip()), "")
+    began = ASSIGNMENT.match(first) or BLOCK.match(first) or STARTS.match(first)
+    began = began or first.startswith(("#", '"""', "'''"))
+    return bool(began) and not PROSE.match(first) and CODE.search("".join(before)) is not None
 
 
 def _up_to_prose(code: str) -> str:

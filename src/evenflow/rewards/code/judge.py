@@ -67,8 +67,8 @@ def by_calls(code: str, problem: Problem, expected: Expected, sandbox: Sandbox) 
     """Calls of a function, all in one process."""
     assert problem.entry_point is not None
     count = len(expected.outputs)
-    # What is equal is encoded alike, give or take how numbers are written.
-    report = 2 * sum(map(len, expected.outputs)) + SLACK
+    # What is equal is encoded alike, but for how numbers are written, and tuples for lists.
+    report = 4 * sum(map(len, expected.outputs)) + SLACK
     limits = limits_for(expected, SLACK, report)
     result = sandbox.calls(code, problem.entry_point, expected.inputs, limits)
     if reason := unknown(result):

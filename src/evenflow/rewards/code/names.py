@@ -33,9 +33,20 @@ ASSIGNMENT = re.compile(r"(?P<names>\w+(?:[ \t]*[,=][ \t]*\w+)*)[ \t]*(?::[^=\n]
 CALL = re.compile(r"(\w+)[ \t]*\(")
 HARMLESS = {"float", "set", "dict", "list", "tuple", "range", "frozenset", "defaultdict", "deque"}
 READS = re.compile(
-    r"\binput\s*\(|\bstdin\b|\bopen\s*\(\s*(?:0\b|['\"]/dev/stdin)|\bread\s*\(\s*0\s*,"
+    r"\binput\s*\(|=\s*input\b|\bstdin\b(?!\s*=[^=])|\bopen\s*\(\s*(?:0\b|['\"]/dev/stdin)|\bread\s*\(\s*0\s*,"
 )
 BUILT_IN = set(dir(builtins))
+FORMATTED = re.compile(r"[fF][rR]?$|[rR][fF]$")
+BOUND = re.compile(
+    r"^[ \t]*(?P<names>[\w*]+(?:[ \t]*[,=][ \t]*[\w*]+)*)[ \t]*(?::[^=\n]+)?=(?!=)"
+    r"|\bfor\b(?P<targets>[^:\n]*?)\bin\b|\bas[ \t]+(?P<alias>\w+)|(?P<walrus>\w+)[ \t]*:="
+    r"|\bdef[ \t]+\w+[ \t]*\((?P<parameters>[^()]*(?:\([^()]*\)[^()]*)*)\)"
+    r"|\blambda\b(?P<of>[^:\n]*):",
+    re.MULTILINE,
+)
+PARAMETER = re.compile(r"(?:^|,)\s*\**(\w+)")
+HEADER = re.compile(r"\s*(?:@|(?:async[ \t]+)?(?:def|class)\b[^\n]*:\s*(?:\.\.\.|pass)?\s*$)")
+PRINTS = re.compile(r"\bprint\b|\bwrite(?:lines)?\s*\(|\bstdout\b")
 
 
 def tidied(code: str) -> str:
@@ -90,8 +101,22 @@ def definitions(code: str, imported: bool = True) -> set[str]:
 
 
 def used(code: str) -> set[str]:
-    """The names that stand in a program; those in strings, too, for f-strings use them."""
-    return set(NAME.findall(code)) - BUILT_IN
+    """The names that stand in a program, and in its f-strings, and that nothing in it binds."""
+    plain = LITERALS.sub(
+        lambda m: (
+            m[0]
+            if FORMATTED.search(code[max(0, m.start() - 2) : m.start()])
+            else re.sub(r"[^\n]", " ", m[0])
+        ),
+        code,
+    )
+    bound: set[str] = set()
+    for found in BOUND.finditer(masked(code)):
+        for key in ("names", "targets", "alias", "walrus"):
+            bound.update(re.findall(r"\w+", found[key] or ""))
+        for key in ("parameters", "of"):
+            bound.update(PARAMETER.findall(found[key] or ""))
+    return set(NAME.findall(plain)) - BUILT_IN - bound
 
 
 def does_nothing_else(statement: str) -> bool:
@@ -102,9 +127,20 @@ def does_nothing_else(statement: str) -> bool:
     return bool(ASSIGNMENT.match(plain)) and set(CALL.findall(plain)) <= HARMLESS
 
 
+def is_stub(code: str, name: str) -> bool:
+    """Whether a name's definition in a program has no body: a header, a docstring, ``...``."""
+    for statement in statements(code):
+        if name in defined(statement) and DEFINITION.match(masked(statement)):
+            lines = (line.strip() for line in masked(statement).splitlines() if line.strip())
+            return all(line in ("...", "pass") or HEADER.match(line) for line in lines)
+    return False
+
+
 def runs_on_input(code: str) -> bool:
     """Whether it is a program that reads standard input, and not only functions that would."""
-    return READS.search(code) is not None and any(
+    plain = masked(code)
+    reads = any(not plain[found.start()].isspace() for found in READS.finditer(code))
+    return reads and any(
         masked(statement).strip() and not does_nothing_else(statement)
         for statement in statements(code)
     )
@@ -115,9 +151,13 @@ def completed(code: str, others: Sequence[str]) -> str:
     known = definitions(code)
     wanted = used(code) - known
     taken: list[str] = []
+    there = known.union(*map(definitions, others))
     for block in reversed(others):
         for statement in reversed(statements(block)):
             names = defined(statement) & wanted
+            runs_now = not re.match(r"(?:async|def|class|import|from)\b", statement)
+            if runs_now and used(statement) - there - names:
+                continue  # of an explanation: it would not run here
             if names and does_nothing_else(statement):
                 taken.insert(0, statement if statement.endswith("\n") else f"{statement}\n")
                 known |= names

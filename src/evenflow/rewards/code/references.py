@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from evenflow.rewards.code.extract import joined
 from evenflow.rewards.code.problems import TIME_LIMIT, Problem
-from evenflow.sandbox import Limits, Result, Sandbox
+from evenflow.sandbox import Limits, Result, Sandbox, plain
 
 KEPT, LARGEST = 256 << 20, 64 << 20  # bytes kept in memory: of all problems, of one
 REFERENCE_TIME = 60  # seconds
@@ -99,6 +99,8 @@ def compute(problem: Problem, sandbox: Sandbox) -> Expected:
         return Expected((), (), 0, f"the reference solution: {trouble}")
     if len(outputs) != len(inputs):
         return Expected((), (), 0, "the reference solution did not answer every input")
+    if any(plain.OTHER in line for line in outputs):
+        return Expected((), (), 0, "the reference solution returns what is no plain data")
     limit = problem.time_limit or FASTEST + TIMES * result.cpu
     return Expected(inputs, outputs, math.ceil(limit))
 
