@@ -86,6 +86,10 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()  # of a comparison
     with pytest.raises(UserError, match="name one of the runs in its folder runs"):
         load_tokenizer(str(tmp_path))
+    for name in ("config.yaml", "provenance.json"):  # of a run that has just begun
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="has no checkpoint yet; it writes one every"):
+        load_tokenizer(str(tmp_path))
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])

@@ -55,6 +55,15 @@ def test_a_whole_checkpoint(save: Save, tmp_path: Path) -> None:
     assert (folder / "parts/partition_head.safetensors").is_file()
 
 
+def test_who_reads_the_configuration_reads_the_weights(save: Save) -> None:
+    """A server of another user loads them; safetensors writes for the owner alone."""
+    folder = save(3)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.rglob("*.*")}
+    weights = [mode for name, mode in modes.items() if name.endswith(".safetensors")]
+    assert len(weights) == 2
+    assert set(weights) == {modes["config.json"]}
+
+
 FILES = [
     "manifest.json",
     "model.safetensors",

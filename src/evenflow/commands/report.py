@@ -16,7 +16,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.description = (
         "Write one HTML file that opens offline and fetches nothing: scores before and after, "
         "curves of all runs, pass@k, diversity, log Z, importance weights, time, settings, and the "
-        "answers of two runs side by side, grouped by solution. Every training run ends with one."
+        "answers of two runs side by side, grouped by solution. `evenflow train` ends with one."
     )
     parser.add_argument(
         "runs",

@@ -35,6 +35,11 @@ def require_files(folder: str) -> None:
     lost the tokens that end its turns."""
     path = Path(folder)
     if path.is_dir() and not any(path.glob("*config.json")) and not any(path.glob("tokenizer*")):
+        if (path / "config.yaml").is_file() and (path / "provenance.json").is_file():
+            raise UserError(
+                f"model.path: the run {folder} has no checkpoint yet; it writes one every "
+                "checkpoint.every steps, and at its end"
+            )
         hint = "; name one of the runs in its folder runs" if (path / "runs").is_dir() else ""
         raise UserError(f"model.path: there is no model in {folder}: it has no config.json{hint}")
     for name in ("config.json", "generation_config.json", "tokenizer_config.json"):

@@ -20,7 +20,7 @@ from evenflow.errors import CannotLoad, UserError
 from evenflow.installation import how_to_install
 from evenflow.policy.checks import require_weights
 from evenflow.run.console import console
-from evenflow.run.files import system_errors
+from evenflow.run.files import share_weights, system_errors
 
 MAGIC = b"GGUF"
 PART = re.compile(r"-\d{5}-of-(\d{5})$")
@@ -61,6 +61,7 @@ def unpacked(file: Path) -> Path:
         try:
             dequantise(file, scratch)
             scratch.chmod(0o755)
+            share_weights(scratch)
             if not folder.is_dir():
                 scratch.rename(folder)
         finally:

@@ -138,6 +138,13 @@ def keep_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[s
     return rows
 
 
+def share_weights(folder: Path) -> None:
+    """Let those read a folder's weights who read the folder: safetensors writes them for their
+    owner alone, and a server of another user could not load them."""
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(folder.stat().st_mode & 0o666)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace a file by this value as JSON; NaN becomes null, half a character a question mark."""
     text = json.dumps(finite(value), indent=1, ensure_ascii=False)

@@ -19,7 +19,7 @@ from evenflow.errors import UserError
 from evenflow.installation import is_installed
 from evenflow.plugins import HEAD
 from evenflow.run.console import console
-from evenflow.run.files import write_json, writing
+from evenflow.run.files import share_weights, write_json, writing
 
 STEP, ACTOR, MERGED = "global_step_", "actor", "merged"
 FSDP, PLAIN = "fsdp_config.json", "huggingface"
@@ -111,6 +111,7 @@ def without_head(model: Path) -> None:
         scratch = path.with_name(f".{path.name}.tmp")
         save_file(weights, scratch, about)
         scratch.replace(path)
+    share_weights(model)
     index = model / "model.safetensors.index.json"
     if index.is_file():
         listed = json.loads(index.read_text(encoding="utf-8"))

@@ -22,7 +22,7 @@ from evenflow.errors import UserError
 from evenflow.policy.loading import save_parts
 from evenflow.policy.policy import Policy
 from evenflow.run.checkpoints import MANIFEST, PREFIX, STATE, age, checkpoints, fingerprint
-from evenflow.run.files import system_errors, write_atomic, writing
+from evenflow.run.files import share_weights, system_errors, write_atomic, writing
 from evenflow.training.card import CARD
 
 
@@ -52,6 +52,7 @@ def save(
                 save_model(policy.model, tokenizer, scratch)
                 with system_errors():
                     save_parts(policy, scratch, reference=reference)
+                    share_weights(scratch)
             if state is not None:
                 save_state(state, scratch)
             listed = {
@@ -85,6 +86,7 @@ def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Pat
     with system_errors():
         model.save_pretrained(folder, **options)  # pyright: ignore[reportCallIssue]
         tokenizer.save_pretrained(folder)
+        share_weights(folder)
 
 
 def try_save(run: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:

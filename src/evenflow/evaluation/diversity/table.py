@@ -29,7 +29,7 @@ def show(results: Sequence[dict[str, Any]]) -> None:
     """
     alone = len(results) == 1
     table = Table(title="diversity", title_justify="left")
-    table.add_column("")
+    table.add_column("", min_width=14)
     for name in names([Path(result["answers"]) for result in results]):
         table.add_column(escape(writable(name)), justify="right", no_wrap=True)
     if alone:

@@ -17,7 +17,7 @@ from evenflow.rollout.vllm.handover import (
     uses_adapter,
     whole_model,
 )
-from evenflow.run.files import writing
+from evenflow.run.files import share_weights, writing
 
 HEAD_FILE = "lm_head.safetensors"
 ONE_FILE = 10**18
@@ -57,6 +57,7 @@ def write(policy: Policy, label: str, parent: Path) -> Weights:
                 model = whole_model(policy)
                 model.save_pretrained(scratch, max_shard_size=ONE_FILE)
                 _write_tied_head(model, scratch)
+            share_weights(scratch)
             scratch.rename(target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
