@@ -40,9 +40,9 @@ MODULO = re.compile(r"(?P<value>.+?)\\pmod\{(?P<modulus>[^{}]+)\}")
 EULER = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z0-9])")
 DECIMAL = re.compile(r"-?(?P<whole>[0-9]+)\.(?P<part>[0-9]+)")
 POINTS = [
-    *[(1, 3, "+")] * 3,
-    *[(1, 3, "-"), (1, 3, "±"), (1, 3, "±"), (3, 12, "±"), (3, 12, "±"), (30, 200, "±")],
-    *[(30, 200, "±"), (5, 20, None), (5, 20, None), (5, 20, None)],
+    *[(0.6, 2.9, "+")] * 3,
+    *[(0.6, 2.9, "-"), (0.6, 2.9, "±"), (0.6, 2.9, "±"), (0.1, 0.9, "+"), (0.1, 0.9, "±")],
+    *[(3, 12, "±"), (3, 12, "±"), (30, 200, "±"), (30, 200, "±"), *[(5, 20, None)] * 3],
 ]
 """The range of a point's values, and their signs; None: whole numbers."""
 
@@ -166,7 +166,7 @@ def points(names: tuple[str, ...]) -> list[dict[str, Value]]:
     draw = random.Random(20)
     found: list[dict[str, Value]] = []
     for low, high, signs in POINTS:
-        sizes = [Fraction(draw.randrange(1000 * low, 1000 * high), 997) for _ in names]
+        sizes = [Fraction(draw.randrange(int(1000 * low), int(1000 * high)), 997) for _ in names]
         if signs is None:
             sizes = [Fraction(int(size)) for size in sizes]
         turned = [
