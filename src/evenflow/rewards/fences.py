@@ -24,7 +24,7 @@ IN_PROSE = re.compile(
 # What closes with the fence: a tag, a model's special token, a box; or a sentence.
 AFTER = re.compile(
     r"(`{3}|~{3})(?:\s*(?:</[\w-]{1,30}>|<\|[\w-]{1,40}\|>|\}))+$"
-    r"|(?<![^\s`~])(`{3,}|~{3,})[ \t]+[A-Za-z][\w',.]*[ \t]+\S.*$"
+    r"|(?<!\S)(`{3,}|~{3,})[ \t]+[A-Za-z][\w',.]*[ \t]+\S.*$"
 )
 LANGUAGE = re.compile(r"\{?\s*\.?([\w+#-]+)")
 PYTHON = re.compile(r"(?:i|c)?py(?:thon|py)?[\d.-]*")
