@@ -96,7 +96,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, ScalarNode):
                 if (key.tag, key.value) in seen:
                     raise ConstructorError(
-                        None, None, f"{key.value!r} stands there twice", node.start_mark
+                        None, None, f"{key.value!r} stands there twice", key.start_mark
                     )
                 seen.add((key.tag, key.value))
         return node

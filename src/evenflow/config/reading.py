@@ -109,7 +109,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = parse_yaml(read_text(path))
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+        said = " ".join(str(error).split()).replace(' in "<unicode string>",', ",")
+        raise UserError(f"{path}: not a YAML file: {said}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: a recipe is a mapping of field: value")
     return values

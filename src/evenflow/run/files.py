@@ -32,6 +32,10 @@ def writing(what: Path) -> Iterator[None]:
                 f"{what}: the disk is full; free some space, or choose another place (output=… or "
                 "--out); what is finished is untouched"
             ) from error
+        if isinstance(error, FileExistsError):
+            raise UserError(
+                f"{what}: is a file, not a folder; choose another place (output=…)"
+            ) from error
         raise UserError(
             f"{what}: cannot write there ({error.strerror or error}); choose another place "
             "(output=… or --out); what is finished is untouched"
