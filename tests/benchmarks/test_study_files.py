@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
         ("frontiers/countdown_long", 122880),
         ("frontiers/programs_long", 122880),
         ("frontiers/rates", 40960),
+        ("frontiers/larger", 122880),
         ("ablations/programs", 15360),
         ("gsm8k", 25600),
     ],
