@@ -55,7 +55,7 @@ def collect(study: str) -> Frontiers:
 
 
 def field(*studies: Frontiers, seed: int = 0) -> str:
-    """A row a curve, of one seed: at equal accuracy within the first's range, and how far it goes."""
+    """A row a curve, of one seed: at equal accuracy in the first's range, and how far it goes."""
     shared = studies[0].shared("effective_solutions")
     if shared is None:
         raise SystemExit("no accuracy above the base model's is reached by all curves")
