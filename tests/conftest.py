@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from evenflow.config import ArchitectureConfig, TrainConfig, load
+from evenflow.sandbox import Sandbox, SandboxError
 from evenflow.tasks.countdown import Countdown
 from evenflow.training.pretrain import build_model, word_tokenizer
 
@@ -111,3 +112,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real data here: {SHARED} (set EVENFLOW_SHARED) does not exist")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Sandbox:
+    """The test is skipped where Landlock and seccomp do not hold."""
+    try:
+        return Sandbox()
+    except SandboxError as error:
+        pytest.skip(str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evenflow.rewards.code import code, judge, parse
-from evenflow.sandbox import Sandbox, SandboxError
+from evenflow.sandbox import Sandbox
 
 TESTS = {"entry_point": "double", "inputs": [[1], [21], [0]], "outputs": [2, 42, 0]}
 FLOATS = {"entry_point": "double", "inputs": [[0.5], [1.5]], "outputs": [1.0, 3.0]}
@@ -119,14 +119,6 @@ def double(x):
     import time; time.sleep(9)
 """,
 }
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Sandbox:
-    try:
-        return Sandbox()
-    except SandboxError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("name", CHEATS)

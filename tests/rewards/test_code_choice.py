@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evenflow.rewards.code import extract, judge, parse
-from evenflow.sandbox import Sandbox, SandboxError
+from evenflow.sandbox import Sandbox
 
 F = "```"
 ADD = "def add(a, b):\n    return a + b\n"
@@ -170,14 +170,6 @@ ANSWERS: dict[str, tuple[str | None, str]] = {
         ),
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Sandbox:
-    try:
-        return Sandbox()
-    except SandboxError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize("name", ANSWERS)

@@ -28,14 +28,6 @@ SUM = {"inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]}
 ADDS = "print(sum(map(int, input().split())))"
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Sandbox:
-    try:
-        return Sandbox()
-    except SandboxError as error:
-        pytest.skip(str(error))
-
-
 # --- extraction ------------------------------------------------------------------------------
 
 

@@ -82,6 +82,9 @@ def test_clauses(text: str, value: str, clause: str) -> None:
         (r"k\pi\where{k:Z}", r"2n\pi\where{n:Z}", False),
         (r"k\pi\where{k:Z}", r"k\pi+1\where{k:Z}", False),
         (r"k\pi\where{k:N}", r"k\pi+\pi\where{k:N}", False),  # begins one later
+        (r"k\pi\where{k:Z}", r"k\pi\where{k:N}", False),
+        (r"k\pi\where{k:N}", r"k\pi\where{k:Z}", False),
+        (r"k\pi\where{k:Z}", r"k\pi", True),
         (r"\frac{1}{x}\where{x\neq0}", r"\frac{1}{x}\where{x>0}", False),
         (r"\frac{1}{x}", r"\frac{1}{x}\where{x\neq0}", True),
         (r"\frac{1}{x}", r"\frac{2}{x}\where{x\neq0}", False),

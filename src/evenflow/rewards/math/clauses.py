@@ -112,7 +112,8 @@ def same_with_clauses(gold: str, said: str, same: Same) -> bool | None:
     """Two answers of which one has a clause: values first, with one name for the parameter.
 
     Where it runs over all integers, ``\\frac{\\pi}{4}+k\\pi`` is ``\\frac{5\\pi}{4}-n\\pi``. A
-    relation that the gold does not have says what goes without saying.
+    relation that the gold does not have says what goes without saying; all integers are not the
+    natural ones.
     """
     (a, ours), (b, theirs) = parted(gold), parted(said)
     relations = [":" not in clause for clause in (ours, theirs) if clause]
@@ -121,15 +122,14 @@ def same_with_clauses(gold: str, said: str, same: Same) -> bool | None:
         if ours and theirs and all(relations):
             return answer and same(ours, theirs)
         return answer if not ours else answer and None
-    (x, _, _), (y, _, _) = ours.partition(":"), theirs.partition(":")
+    (x, _, kind), (y, _, other) = ours.partition(":"), theirs.partition(":")
+    if {kind, other} == {"Z", "N"}:
+        return False  # one goes on in both directions
     b = renamed(b, y, x) if x and y and x not in names_in(b) else alike_named(a, b)
     answer = same(a, b)
-    name, kind = (ours or theirs).split(":")
-    if answer or kind != "Z":
+    if answer or "Z" not in (kind, other):
         return answer
-    name = ours.partition(":")[0] or next(iter(names_in(a) & names_in(b) & {name}), "")
-    shifted = name and _same_families(a, b, name)
-    return True if shifted else answer
+    return True if _same_families(a, b, x or y) else answer
 
 
 def _same_families(gold: str, said: str, name: str) -> bool:
