@@ -88,7 +88,7 @@ def test_more_bad_input(tmp_path, capsys):
     for arguments, says in [
         (["none.jsonl", "--kind", "math", "--out", str(tmp_path / "out")], "none.jsonl: cannot be"),
         ([file, "--kind", "math", "--out", file], "is the input"),
-        ([file, "--kind", "math", "--out", file + "/out"], "cannot write there"),
+        ([file, "--kind", "math", "--out", file + "/out"], "is a file, not a folder"),
         ([file, "--kind", "math", "--out", str(tmp_path / "o"), "--preset", "x"], "no preset 'x'"),
         ([file, "--kind", "code", "--out", str(tmp_path / "o"), "--preset", "dapo"], "for --kind"),
     ]:

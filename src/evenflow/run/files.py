@@ -32,13 +32,12 @@ def writing(what: Path) -> Iterator[None]:
                 f"{what}: the disk is full; free some space, or choose another place (output=… or "
                 "--out); what is finished is untouched"
             ) from error
+        reason = error.strerror or error
         if isinstance(error, FileExistsError):
-            raise UserError(
-                f"{what}: is a file, not a folder; choose another place (output=…)"
-            ) from error
+            reason = f"{error.filename or what} is a file, not a folder"
         raise UserError(
-            f"{what}: cannot write there ({error.strerror or error}); choose another place "
-            "(output=… or --out); what is finished is untouched"
+            f"{what}: cannot write there ({reason}); choose another place (output=… or --out); "
+            "what is finished is untouched"
         ) from error
 
 
