@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -54,29 +55,45 @@ def collect(study: str) -> Frontiers:
     return load(path)
 
 
-def field(*studies: Frontiers, seed: int = 0) -> str:
-    """A row a curve, of one seed: at equal accuracy in the first's range, and how far it goes."""
+def field(*studies: Frontiers, seeds: Sequence[int] = (0,)) -> str:
+    """A row a curve, means over these seeds: effective solutions at equal accuracy in the first's
+    range, what it has more there than the first's baseline, seed by seed, and how far it goes."""
     shared = studies[0].shared("effective_solutions")
     if shared is None:
         raise SystemExit("no accuracy above the base model's is reached by all curves")
     accuracies = stops(shared)
     late = accuracies[2]
     heads = [f"at {100 * accuracy:.1f} %" for accuracy in accuracies]
-    heads += [f"{SHOWN[key]}, {100 * late:.1f} %" for key in ("distinct@16", "pass@16")]
-    lines = [["algorithm", "values", *heads, "highest accuracy"]]
+    heads += [f"Δ {words}, {100 * late:.1f} %" for words in SHOWN.values()]
+    lines = [["algorithm", "values", "seeds", *heads, "highest accuracy"]]
     lines.append(["---"] + ["---:"] * (len(lines[0]) - 1))
-    for found in studies:
+    baseline, *_ = kept = [of_seeds(found, seeds) for found in studies]
+    for found in kept:
         for label, points in found.points.items():
-            cells = [found.at(label, "effective_solutions", each).get(seed) for each in accuracies]
-            cells += [found.at(label, "distinct@16", late).get(seed)]
-            shown = ["–" if cell is None else f"{cell:.2f}" for cell in cells]
-            passed = found.at(label, "pass@16", late).get(seed)
-            shown += ["–" if passed is None else f"{100 * passed:.1f}"]
-            own = [point for point in points if point.seed == seed]
-            values = len({point.variant for point in own})
-            highest = max(point.accuracy for point in own)
-            lines.append([code(label), str(values), *shown, f"{100 * highest:.1f} %"])
+            ends = {s: max(p.accuracy for p in points if p.seed == s) for s in found.seeds(label)}
+            cells = []
+            for accuracy in accuracies:
+                there = found.at(label, "effective_solutions", accuracy)
+                cells.append(f"{fmean(there.values()):.2f}" if len(there) == len(ends) else "–")
+            for key in SHOWN:
+                there = found.at(label, key, late)
+                more = paired(there, baseline.at(baseline.baseline, key, late))
+                itself = found is baseline and label == baseline.baseline
+                told = len(there) == len(ends) and not itself
+                cells.append(written(more, COLUMNS[key].difference, COLUMNS[key]) if told else "–")
+            values = len({point.variant for point in points})
+            highest = f"{100 * fmean(ends.values()):.1f} %"
+            lines.append([code(label), str(values), str(len(ends)), *cells, highest])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def of_seeds(found: Frontiers, seeds: Sequence[int]) -> Frontiers:
+    """The points of these seeds."""
+    points = {
+        label: [point for point in points if point.seed in seeds]
+        for label, points in found.points.items()
+    }
+    return replace(found, points={label: own for label, own in points.items() if own})
 
 
 def others(own: str = "best") -> str:
@@ -193,6 +210,7 @@ def draw() -> None:
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "frontiers"  # the same picture, the same bytes
     import matplotlib.pyplot as plt
 
     figure, rows = plt.subplots(
@@ -248,7 +266,7 @@ if __name__ == "__main__":
     studies = {name: collect(name) for task in TASKS for name in (f"{task}_long", task)}
     for name, found in studies.items():
         put(name, to_markdown(of_every_seed(found)).partition("\n")[2].strip())
-    put("field", field(studies["programs"], collect("field")))
+    put("field", field(studies["programs"], collect("field"), seeds=(0, 1, 2)))
     put("larger", field(collect("larger")))
     put("others", others())
     put("limits", limits())

@@ -39,25 +39,30 @@ def test_a_study_adds_its_runs_and_takes_the_place_of_their_like(
     assert found.points["tba"][0].variant == "tba:a=1,2"
 
 
-def test_the_field_is_held_against_one_seed_of_the_study(
+def test_the_field_is_held_against_the_same_seeds_of_the_study(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
     frontiers = importlib.import_module("frontiers")
-    (tmp_path / "study.csv").write_text(OLD)
-    (tmp_path / "field.csv").write_text(
-        NEW.splitlines()[0]
-        + "\nbase model,,,0,0.3,2.5,2,0.9,1\nrtb,rtb:b=1,0,20,0.34,2.4,1.8,0.88,1\n"
-    )
-    load = frontiers.load
-    rows = frontiers.field(load(tmp_path / "study.csv"), load(tmp_path / "field.csv")).splitlines()
-    # tba ends at 40 %, so the stops are 32.5, 35, 37.5 and 40 %; grpo is halfway from 2.5 to 2.2
-    # effective solutions at the second; rtb reaches the first alone, at 2.5 − 0.1·2.5/4.
-    assert [cell.strip() for cell in rows[0].split("|")[3:7]] == [
-        "at 32.5 %",
-        "at 35.0 %",
-        "at 37.5 %",
-        "at 40.0 %",
+    header, base = OLD.splitlines()[:2]
+    # The second seed of grpo has 0.1 effective solutions more at 40 %, the third is not asked for.
+    more = ["grpo,grpo:k=1,1,20,0.5,2.1,2,0.9,1", "grpo,grpo:k=1,2,20,0.4,9,9,0.9,1"]
+    (tmp_path / "study.csv").write_text("\n".join([*OLD.splitlines(), *more]))
+    of_field = ["rtb,rtb:b=1,0,20,0.34,2.4,1.8,0.88,1", "ppo,ppo,0,20,0.5,2.1,2,0.92,1"]
+    of_field += ["ppo,ppo,1,20,0.5,1.9,2,0.9,1"]
+    (tmp_path / "field.csv").write_text("\n".join([header, base, *of_field]))
+    studies = [frontiers.load(tmp_path / f"{name}.csv") for name in ("study", "field")]
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in frontiers.field(*studies, seeds=(0, 1)).splitlines()
     ]
-    assert rows[2] == "| `grpo` | 1 | 2.42 | 2.35 | 2.28 | 2.20 | 2.00 | 90.0 | 50.0 % |"
-    assert rows[4] == "| `rtb` | 1 | 2.44 | – | – | – | – | – | 34.0 % |"
+    # tba ends at 40 %, so the stops are 32.5, 35, 37.5 and 40 %. At the second grpo has 2.35
+    # (halfway from 2.5 to 2.2) with one seed and 2.4 (a quarter from 2.5 to 2.1) with the other;
+    # rtb reaches the first alone, at 2.5 − 0.1·2.5/4.
+    assert rows[0][3:7] == ["at 32.5 %", "at 35.0 %", "at 37.5 %", "at 40.0 %"]
+    grpo = ["2.44", "2.38", "2.31", "2.25", "–", "–", "–"]
+    assert rows[2] == ["`grpo`", "2", "2", *grpo, "50.0 %"]
+    assert rows[4] == ["`rtb`", "1", "1", "2.44", *["–"] * 6, "34.0 %"]
+    # At 37.5 % ppo has 2.35 and 2.275, grpo 2.275 and 2.35: ± 12.71 · 0.075 · √2 / √2.
+    differences = ["+0.00 ± 0.95", "+0.00 ± 0.00", "+0.4 ± 4.8"]
+    assert rows[5][2:10] == ["2", "2.44", "2.38", "2.31", "2.25", *differences]

@@ -32,7 +32,7 @@ class Column:
         return f"{100 * value:.1f}" if self.percent else f"{value:,.{self.digits}f}"
 
     def difference(self, value: float) -> str:
-        return f"{100 * value:+.1f}" if self.percent else f"{value:+,.{self.digits}f}"
+        return f"{100 * value:+z.1f}" if self.percent else f"{value:+z,.{self.digits}f}"
 
 
 SCORES = [
