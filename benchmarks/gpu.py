@@ -30,7 +30,7 @@ from gpu_parts.sampling import sampling
 from transformers.utils import logging
 
 from evenflow.run.folder import choose_device
-from evenflow.training.facts import device_name
+from evenflow.run.provenance import device_name
 
 SECTIONS = {"ceilings": ceilings, "sampling": sampling, "update": update, "step": step}
 

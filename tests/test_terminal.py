@@ -15,13 +15,19 @@ from evenflow import commands, releases
 from evenflow.cli import main
 from evenflow.errors import CannotLoad
 from evenflow.run.console import Terminal, console, show_rows
-from evenflow.terminal import printable
+from evenflow.terminal import counted, printable
 
 
 def test_control_characters_are_spelled_out() -> None:
     assert printable("a\x1b[31m\tb\n\r\x07\x9b\u202e\udcffβ") == (
         "a\\x1b[31m\tb\n\\r\\x07\\x9b\\u202e\\udcffβ"
     )
+
+
+def test_things_are_counted_as_people_do() -> None:
+    assert [counted(n, "step") for n in (0, 1, 2, 1200)] == [
+        "0 steps", "1 step", "2 steps", "1,200 steps",
+    ]  # fmt: skip
 
 
 def test_the_console_prints_no_command_of_the_data() -> None:

@@ -63,6 +63,6 @@ def test_the_field_is_held_against_the_same_seeds_of_the_study(
     grpo = ["2.44", "2.38", "2.31", "2.25", "–", "–", "–"]
     assert rows[2] == ["`grpo`", "2", "2", *grpo, "50.0 %"]
     assert rows[4] == ["`rtb`", "1", "1", "2.44", *["–"] * 6, "34.0 %"]
-    # At 37.5 % ppo has 2.35 and 2.275, grpo 2.275 and 2.35: ± 12.71 · 0.075; of pass@16 92 and 90, 90.
+    # At 37.5 % ppo has 2.35 and 2.275, grpo 2.275 and 2.35: ± 12.71 · 0.075; pass@16 92 and 90.
     differences = ["+0.00 ± 0.95", "+0.00 ± 0.00", "+1.0 ± 12.7"]
     assert rows[5][2:10] == ["2", "2.44", "2.38", "2.31", "2.25", *differences]

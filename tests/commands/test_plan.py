@@ -120,7 +120,7 @@ def test_more_tokens_than_the_model_has_positions_are_named(
 def test_what_the_questions_are_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(capsys, COUNTDOWN, "data.train_questions=50", "--device=cpu")
     assert "(of 50 questions)" in lines["a step"]
-    assert lines["device"] == "1 CPU cores: 0.06 TFLOP/s, 0.01 TB/s (an ordinary one)"
+    assert lines["device"] == "1 CPU core: 0.06 TFLOP/s, 0.01 TB/s (an ordinary one)"
 
 
 def test_measured_ceilings_take_the_place_of_a_data_sheet(

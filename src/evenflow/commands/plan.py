@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from evenflow.commands.words import add_words, file_and_settings
 from evenflow.errors import UserError
+from evenflow.terminal import counted
 
 if TYPE_CHECKING:
     from evenflow.config import TrainConfig
@@ -88,7 +89,7 @@ def chosen(options: Namespace, config: TrainConfig) -> Device:
     device = device_of(options.device)
     if options.device == "cpu" and config.threads:
         device = replace(
-            device, title=f"{config.threads} CPU cores", gemm=device.gemm * config.threads
+            device, title=counted(config.threads, "CPU core"), gemm=device.gemm * config.threads
         )
     if options.gemm is not None:
         device = replace(device, gemm=options.gemm * 1e12, source="as given")
@@ -144,7 +145,7 @@ def sharded(
     for name, parts in (("always", each.stays), ("learning", each.learning)):
         listed = ", ".join(f"{part} {size / GIB:.2f}" for part, size in parts.items())
         yield name, f"{sum(parts.values()) / GIB:.2f} GiB on each of {gpus} GPUs ({listed})"
-    split = f"its weights over {each.tensor_parallel} GPU{'s' * (each.tensor_parallel > 1)}"
+    split = f"its weights over {counted(each.tensor_parallel, 'GPU')}"
     yield "sampling", f"{each.sampling / GIB:.2f} GiB for vLLM (rollout.gpu_share), {split}"
     room = f"{each.room / GIB:.1f} GiB to be had"
     yield "fits", f"yes, {room}" if each.remedy is None else f"no, {room}: {each.remedy}"

@@ -12,6 +12,7 @@ from evenflow.report.scored import interval_of, of_answers
 from evenflow.report.series import phases
 from evenflow.report.sets import question_sets, scored, set_title
 from evenflow.run.console import duration
+from evenflow.terminal import counted
 
 SCORES = {
     # score: heading, whether it is a share
@@ -68,8 +69,8 @@ def run_facts(run: Run) -> list[str]:
     facts = [
         run.algorithm,
         f"seed {seed}" if seed is not None else "",
-        "" if steps is None else f"{steps} step{'' if steps == 1 else 's'}",
-        f"{int(answers):,} answers" if is_number(answers) else "",
+        "" if steps is None else counted(steps, "step"),
+        counted(int(answers), "answer") if is_number(answers) else "",
         duration(sum(phases(run).values())) if phases(run) else "",
         "" if run.ended else "not ended",
         f"scores of step {run.evaluated}" if run.evaluated is not None else "",
@@ -81,9 +82,9 @@ def run_facts(run: Run) -> list[str]:
 def questions_text(run: Run) -> str:
     """How many held-out questions the scores are means over; "" where nobody knows."""
     if run.questions:
-        return f"{run.questions:,} question{'' if run.questions == 1 else 's'}"
+        return counted(run.questions, "question")
     some = run.config.get("evaluation.questions", run.config.get("evaluation_questions"))
-    return f"at most {some:,} questions" if is_number(some) else ""
+    return f"at most {counted(int(some), 'question')}" if is_number(some) else ""
 
 
 def score_cell(run: Run, name: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evenflow.run.files import write_json
+from evenflow.terminal import counted
 
 PROVENANCE = "provenance.json"
 PACKAGES = ("evenflow", "torch", "transformers", "vllm")
@@ -38,7 +39,7 @@ def provenance(
         "command": command(),
         "commit": commit(),
         "versions": versions(),
-        "device": device_text(device),
+        "device": device_name(device),
         "host": f"{socket.gethostname()}, {platform.system()} {platform.machine()}",
         "started": now(),
         "inputs": dict(inputs or {}),
@@ -96,13 +97,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def device_text(device: Any) -> str:
-    """The device, a torch.device, by its maker's name."""
+def device_name(device: Any) -> str:
+    """The device, a torch.device, by its maker's name; a CPU with PyTorch's threads."""
     import torch  # seconds, which readers of the file have no use for
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()} CPU, {torch.get_num_threads()} threads"
+    maker = platform.processor() or platform.machine()
+    return f"{maker} CPU, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def peak_memory(device: Any) -> dict[str, int]:

@@ -9,6 +9,7 @@ import torch
 
 from evenflow.errors import UserError
 from evenflow.machine import memory
+from evenflow.run.provenance import device_name
 
 GIB = 2**30
 OF_PEAK = 0.78
@@ -80,9 +81,8 @@ def measured_here(within: float = 0.4, gpu: bool | None = None) -> Device:
     a = torch.randn(side, side, device=device, dtype=torch.bfloat16 if half == 2 else None)
     x = torch.zeros((2**30 if gpu else 2**26) // 4, device=device)
     y = torch.empty_like(x)
-    title = f"CPU, {torch.get_num_threads()} threads"
     return Device(
-        title=torch.cuda.get_device_name(device) if gpu else title,
+        title=device_name(device),
         gemm=2 * side**3 / _fastest(lambda: a @ a, gpu, within),
         copy=2 * x.nbytes / _fastest(lambda: y.copy_(x), gpu, within),
         memory=torch.cuda.mem_get_info(device)[1] if gpu else memory(),

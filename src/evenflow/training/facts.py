@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from evenflow.config import GIVEN, TrainConfig
@@ -15,6 +14,7 @@ from evenflow.objectives import Choices, preset
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import ids_of, stop_ids
 from evenflow.rollout.stopping import chat_ends
+from evenflow.run.provenance import device_name
 from evenflow.training.build import Questions
 from evenflow.training.settle import memory_estimate
 
@@ -98,13 +98,6 @@ def ends_text(
         if end not in named
     ]
     return f"at {', '.join(names.values())}{''.join(added)}"
-
-
-def device_name(device: torch.device) -> str:
-    """The device in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def memory_text(config: TrainConfig, policy: Policy, questions: Questions) -> str:

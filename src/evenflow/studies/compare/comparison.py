@@ -42,6 +42,7 @@ from evenflow.studies.compare.tables import (
     trials_table,
 )
 from evenflow.tasks import get_task
+from evenflow.terminal import counted
 
 
 class Comparison:
@@ -166,10 +167,11 @@ class Comparison:
         """What is going to happen."""
         request, run = self.request, self.runs[0]
         console.print(
-            f"{len(request.variants)} algorithms × {len(request.study.seeds)} seeds, "
+            f"{counted(len(request.variants), 'algorithm')} × "
+            f"{counted(len(request.study.seeds), 'seed')}, "
             f"{run.config.train.answers:,} sampled answers each, {request.jobs} at a time, "
             f"in {request.folder}"
-            + (f", after {len(self.trials)} trials of the search" if self.trials else ""),
+            + (f", after {counted(len(self.trials), 'trial')} of the search" * bool(self.trials)),
             markup=False,
         )
 
