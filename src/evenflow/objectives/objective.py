@@ -195,14 +195,19 @@ def problems_of_right(asking: str, right_reward: float, setting: Setting) -> Ite
 
 
 class Choices(BaseModel):
-    """An objective whose fields are choices: frozen, strict about names, every number finite.
+    """An objective whose fields are choices: frozen, strict about names and types, every number
+    finite.
 
     To the trainer it is an `Objective` that needs nothing and remembers nothing, but for its loss;
     to recipes it has nothing to say. Each part is there to be replaced.
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
     # --- to the trainer: see Objective -----------------------------------------------------------
