@@ -62,6 +62,20 @@ def _named(grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return grid
 
 
+def _curves(value: Any) -> Any:
+    """True or false, or {label: {field: values}}; of none by name all have their own dials."""
+    named = isinstance(value, dict) and all(
+        isinstance(dial, dict) and all(isinstance(values, list) for values in dial.values())
+        for dial in value.values()
+    )
+    if not named and not isinstance(value, bool):
+        raise ValueError(
+            "true, or the dial of some algorithms with its values, e.g. "
+            "frontier='{grpo: {entropy_bonus: [0, 0.001]}}'"
+        )
+    return value or value == {}
+
+
 def _different(seeds: list[int]) -> list[int]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"{seeds}: name different whole numbers, e.g. seeds=0,1,2")
@@ -93,7 +107,7 @@ class CompareConfig(Section):
     )
     """Settings to tune first, for every algorithm alike: {train.learning_rate: [1e-4, 2e-4]}, in
     short train.learning_rate=1e-4,2e-4. Several make a grid."""
-    frontier: bool | dict[str, dict[str, list[Any]]] = False
+    frontier: Annotated[bool | dict[str, dict[str, list[Any]]], BeforeValidator(_curves)] = False
     """Curves in place of points: every algorithm with each value of its dial (β, the weight of its
     KL), held-out scores along training, and what is kept of diversity at equal accuracy. Or which
     dial, for some of them: {grpo: {entropy_bonus: [0, 0.001, 0.01]}}."""

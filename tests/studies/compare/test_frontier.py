@@ -81,11 +81,28 @@ def test_at_equal_accuracy_seeds_are_compared_in_pairs() -> None:
     assert "30.0 % (the base model) to 50.0 %" in text
 
 
+def test_a_curve_that_does_not_rise_is_named_and_does_not_end_the_others() -> None:
+    """One seed of it may have risen."""
+    plain = to_markdown(frontiers())
+    found = frontiers()
+    found.points["worse"] = [
+        Point("worse", 0, 1, 0.2, {"effective_solutions": 3.5}),
+        Point("worse", 1, 1, 0.35, {"effective_solutions": 3.5}),
+    ]
+    left = "Left out: `worse`, of which with some seed no policy is more accurate than the base "
+    text = to_markdown(found)
+    assert left in text
+    assert text.replace(f"{left}model.\n\n", "") == plain
+    found.baseline = "worse"
+    assert "| `better` | 2 |" in to_markdown(found)
+    assert "Paired" not in to_markdown(found)
+
+
 def test_no_curve_above_the_base_model_is_said() -> None:
     found = frontiers()
-    found.points["worse"] = [Point("worse", 0, 1, 0.2, {"effective_solutions": 3.5})]
+    found.points = {"worse": [Point("worse", 0, 1, 0.2, {"effective_solutions": 3.5})]}
     assert found.shared("effective_solutions") is None
-    assert "No accuracy above the base model's" in to_markdown(found)
+    assert "No curve reaches an accuracy above the base model's" in to_markdown(found)
 
 
 def test_of_few_sampled_answers_the_most_are_looked_at() -> None:
@@ -116,6 +133,12 @@ def test_a_seed_of_which_runs_lack_is_named() -> None:
     found = frontiers()
     found.partial = [("better", 1, 1, 2)]
     assert "`better`, seed 1: a curve of 1 of its 2 runs so far." in to_markdown(found)
+
+
+def test_runs_of_which_the_end_alone_is_known_are_named() -> None:
+    found = frontiers()
+    found.ends = [("better:x=1", 1)]
+    assert "other questions: `better:x=1` (seed 1)." in to_markdown(found)
 
 
 def test_a_label_that_markdown_would_read_is_quoted() -> None:
@@ -188,6 +211,85 @@ def test_a_run_that_failed_and_scores_that_are_no_numbers(
     steps = [row["step"] for row in left if row["variant"] == "tba:inverse_temperature=2"]
     assert steps == ["2"]
     assert "so far" not in (tmp_path / "cmp/comparison.md").read_text()
+
+
+def test_points_of_other_questions_are_no_part_of_a_curve(
+    words: list[str], tmp_path: Path, calls: Calls
+) -> None:
+    """A finished study, measured again on others: what was scored along training is left out."""
+    started = calls()
+    assert main(["compare", *words]) == 0
+    started.clear()
+    assert main(["compare", *words, "evaluation.skip=4"]) == 0
+    assert {state for _, state in started} == {"measuring"}
+    rows = list(csv.DictReader((tmp_path / "cmp/frontier.csv").open()))[1:]
+    assert [row["step"] for row in rows] == ["2"] * 4
+    text = (tmp_path / "cmp/comparison.md").read_text()
+    assert "other questions: `tba:inverse_temperature=2` (seed 0), " in text
+    # More of the answers shown, or seldomer, is the same measurement.
+    assert main(["compare", *words, "evaluation.samples=1"]) == 0
+    assert "other questions:" not in (tmp_path / "cmp/comparison.md").read_text()
+
+
+def test_runs_that_were_points_before_have_no_way_to_show(
+    words: list[str], tmp_path: Path, calls: Calls
+) -> None:
+    calls()
+    points = [word for word in words if not word.startswith(("frontier", "algorithms", "baseline"))]
+    labels = "tba:inverse_temperature=2,tba:inverse_temperature=4"
+    assert main(["compare", *points, f"algorithms={labels}"]) == 0
+    curve = "frontier={tba: {inverse_temperature: [2, 4]}}"
+    assert main(["compare", *points, "algorithms=tba", curve]) == 0
+    assert "The end alone" in (tmp_path / "cmp/comparison.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "row"),
+    [
+        ("grpo", "grpo:kl_coefficient=0.04"),
+        ("tba", "tba:inverse_temperature=2"),
+        ("tba:inverse_temperature=4", "tba:inverse_temperature=4"),
+    ],
+)
+def test_points_are_held_against_the_presets_own_value_or_what_is_named(
+    small: str, baseline: str, row: str
+) -> None:
+    curves = "frontier={tba: {inverse_temperature: [2, 4]}, grpo: {kl_coefficient: [0, 0.04]}}"
+    request = parse([small, "algorithms=tba,grpo", curves, f"baseline={baseline}"])
+    assert (request.baseline, request.point) == (row.partition(":")[0], row)
+
+
+@pytest.mark.parametrize("dials", ["true", "{}", "{tba: {}}"])
+def test_without_values_a_dial_has_the_presets(small: str, dials: str) -> None:
+    request = parse([small, "algorithms=tba", f"frontier={dials}"])
+    assert len(request.variants) == 4
+    assert request.study.frontier
+
+
+@pytest.mark.parametrize(
+    ("dial", "sentence"),
+    [
+        ("{inverse_temperature: [5, 5.00]}", "5.0 stands there twice"),
+        ("{inverse_temperature: [5, '5']}", "must be a valid number, not '5'"),
+        ("{inverse_temperature: [true, 6]}", "must be a valid number, not True"),
+        ("{cap: [1, 2]}", "of tba objective.cap: "),
+        ("{objective: [{}, {inverse_temperature: 20}]}", "two values make the run tba:objective="),
+        ("{head: [{}, {layers: 1}]}", "of tba head.layers: only log_z: head"),
+    ],
+)
+def test_a_dial_that_turns_nothing_is_refused(small: str, dial: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        Comparison(parse([small, "algorithms=tba", f"frontier={{tba: {dial}}}"]))
+
+
+@pytest.mark.parametrize(
+    "dials",
+    ["curve", "1", "null", "{tba: null}", "{tba: [1, 2]}", "{tba: {inverse_temperature: 3}}"],
+)
+def test_what_is_no_map_of_dials_is_shown_the_form(small: str, dials: str) -> None:
+    with pytest.raises(UserError, match=r"^frontier: .*e\.g\. frontier='\{grpo: ") as caught:
+        parse([small, "algorithms=tba", f"frontier={dials}"])
+    assert "\n" not in str(caught.value)
 
 
 def test_one_sampled_answer_makes_no_curve(words: list[str], tmp_path: Path) -> None:

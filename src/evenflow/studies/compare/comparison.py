@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from evenflow.config import Change, TrainConfig
+from evenflow.config import Change, EvaluationConfig, TrainConfig, read_yaml
 from evenflow.data import load_rows
 from evenflow.errors import UserError
 from evenflow.inputs import is_number
@@ -178,8 +178,7 @@ class Comparison:
     def write(self, runs: Sequence[Run]) -> None:
         """comparison.md, comparison.csv and pass_at_k.csv, of the runs that are measured."""
         request = self.request
-        baseline = next(v.label for v in request.variants if v.curve == request.baseline)
-        results = Results([variant.label for variant in request.variants], baseline)
+        results = Results([variant.label for variant in request.variants], request.point)
         base = read_result(request.folder / "base", self.specification)
         if base is None:
             return
@@ -231,12 +230,9 @@ def frontiers_of(
         there[run.variant.curve, run.seed] += 1
         points = found.points.setdefault(run.variant.curve, [])
         last = read_summary(run.folder)["steps"]
-        rows = read_jsonl(run.folder / "metrics.jsonl")
-        scored = {
-            row["step"]: {k.removeprefix("test/"): row[k] for k in row if k.startswith("test/")}
-            for row in rows
-            if 0 < row["step"] < last
-        }
+        scored = along_training(run.folder, last, specification)
+        if not any(scored.values()) and last > 1:
+            found.ends.append((run.variant.label, run.seed))
         for step, scores in (scored | {last: scores_at_end(measured)}).items():
             known = {key: value for key, value in scores.items() if is_number(value)}
             if "accuracy" in known:  # none where no answer could be judged
@@ -244,6 +240,27 @@ def frontiers_of(
                 points.append(Point(label, run.seed, step, accuracy, known))
     found.partial = [(*k, there[k], count) for k, count in wanted.items() if 0 < there[k] < count]
     return found
+
+
+def along_training(
+    folder: Path, last: int, specification: dict[str, Any]
+) -> dict[int, dict[str, Any]]:
+    """Step → held-out scores before the last one; none of a run that was evaluated by other
+    settings than it is measured by."""
+    config = read_yaml(folder / "config.yaml") if (folder / "config.yaml").is_file() else {}
+    own = EvaluationConfig.model_validate(config.get("evaluation", {}))
+    if alike(own) != alike(EvaluationConfig.model_validate(specification["evaluation"])):
+        return {}
+    return {
+        row["step"]: {k.removeprefix("test/"): row[k] for k in row if k.startswith("test/")}
+        for row in read_jsonl(folder / "metrics.jsonl")
+        if 0 < row["step"] < last
+    }
+
+
+def alike(evaluation: EvaluationConfig) -> dict[str, Any]:
+    """What two evaluations must share for their scores to be of one kind."""
+    return evaluation.model_dump(exclude={"every", "samples"})
 
 
 def scores_at_end(measured: dict[str, Any]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evenflow.evaluation.statistics import Estimate, estimate, paired
 from evenflow.studies.compare.tables import COLUMNS, Column, code, number, written
@@ -73,6 +73,8 @@ class Frontiers:
     points: dict[str, list[Point]] = field(default_factory=dict)
     partial: list[tuple[str, int, int, int]] = field(default_factory=list)
     """(label, seed, runs that are measured, runs that there should be) where some lack."""
+    ends: list[tuple[str, int]] = field(default_factory=list)
+    """(variant, seed) of the runs of which the end alone is known."""
 
     def measures(self) -> tuple[str, ...]:
         """What some policy has of MEASURES; of few sampled answers the pass@k of the most."""
@@ -94,14 +96,21 @@ class Frontiers:
     def seeds(self, label: str) -> list[int]:
         return sorted({point.seed for point in self.points.get(label, [])})
 
+    def reached(self, label: str, measure: str) -> float | None:
+        """The highest accuracy that a curve reaches with every seed."""
+        curves = [self.curve(label, seed, measure) for seed in self.seeds(label)]
+        return min((curve[-1][0] for curve in curves if curve), default=None)
+
+    def risen(self, measure: str) -> Frontiers:
+        """The curves that come above the base model's accuracy with every seed."""
+        ends = {label: self.reached(label, measure) for label in self.points}
+        low = self.base["accuracy"]
+        kept = {k: v for k, v in self.points.items() if (end := ends[k]) is None or end > low}
+        return replace(self, points=kept)
+
     def shared(self, measure: str) -> Pair | None:
         """From the base model's accuracy to the highest that every curve of every seed reaches."""
-        ends = [
-            curve[-1][0]
-            for label in self.points
-            for seed in self.seeds(label)
-            if (curve := self.curve(label, seed, measure))
-        ]
+        ends = [e for label in self.points if (e := self.reached(label, measure)) is not None]
         low = self.base["accuracy"]
         return (low, min(ends)) if ends and min(ends) > low else None
 
@@ -135,14 +144,18 @@ def to_markdown(frontiers: Frontiers) -> str:
     """For each measure its values at equal accuracy, and the paired differences to the baseline."""
     parts, measures = [], frontiers.measures()
     for measure in measures:
-        shared = frontiers.shared(measure)
+        risen = frontiers.risen(measure)
+        shared = risen.shared(measure)
         if shared is None:
             continue
         column, (low, high) = COLUMNS[measure], shared
-        parts.append(
-            f"### {column.heading} at equal accuracy\n\n{values(frontiers, column, shared)}"
-        )
-        rows = differences(frontiers, column, shared)
+        parts.append(f"### {column.heading} at equal accuracy\n\n{values(risen, column, shared)}")
+        if left := [code(label) for label in frontiers.points if label not in risen.points]:
+            parts.append(
+                f"Left out: {', '.join(left)}, of which with some seed no policy is more accurate "
+                "than the base model."
+            )
+        rows = differences(risen, column, shared)
         if rows:
             of = code(frontiers.baseline)
             parts.append(f"Paired differences to {of}, seed by seed:\n\n{rows}")
@@ -153,9 +166,15 @@ def to_markdown(frontiers: Frontiers) -> str:
     if not measures:
         parts.append("Nothing is known but accuracy; raise evaluation.num_generations.")
     elif not parts:
-        parts.append("No accuracy above the base model's is reached by all curves.")
+        parts.append("No curve reaches an accuracy above the base model's with every seed.")
     for label, seed, there, wanted in frontiers.partial:
         parts.append(f"{code(label)}, seed {seed}: a curve of {there} of its {wanted} runs so far.")
+    if frontiers.ends:
+        listed = ", ".join(f"{code(label)} (seed {seed})" for label, seed in frontiers.ends)
+        parts.append(
+            "The end alone, as along training nothing was measured, or other questions: "
+            f"{listed}. A new folder (output=…) measures all alike."
+        )
     return "## Frontiers\n\n" + "\n\n".join(parts) + "\n"
 
 
@@ -172,9 +191,9 @@ def values(frontiers: Frontiers, column: Column, shared: Pair) -> str:
 
 
 def differences(frontiers: Frontiers, column: Column, shared: Pair) -> str:
-    """A row a curve but the baseline's; empty where there is no other."""
+    """A row a curve but the baseline's; empty where there is no other, or no baseline."""
     own, rows = frontiers.baseline, dict[str, list[Estimate | None]]()
-    for label in frontiers.points:
+    for label in frontiers.points if own in frontiers.points else ():
         if label != own:
             rows[label] = [
                 paired(frontiers.at(label, column.key, a), frontiers.at(own, column.key, a))

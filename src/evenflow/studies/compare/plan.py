@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from evenflow.config import Change, CompareConfig, TrainConfig, dump, read_yaml, resolve
+from evenflow.config.effect import without_effect
 from evenflow.errors import UserError
 from evenflow.machine import cores
+from evenflow.objectives import Objective
 from evenflow.run.files import flat, write_atomic
 from evenflow.studies.compare.measure import TEST
 from evenflow.studies.compare.tables import COLUMNS
@@ -20,6 +22,7 @@ from evenflow.studies.compare.variants import (
     build_variants,
     check_search,
     dotted,
+    is_preset,
     with_dials,
 )
 from evenflow.tasks import get_task
@@ -43,18 +46,29 @@ class Request:
         algorithms = build_variants(study.algorithms)
         self.variants = with_dials(algorithms, study.frontier)
         self.jobs = study.jobs or cores()
-        labels = [variant.label for variant in algorithms]
-        self.baseline = labels[0] if study.baseline is None else study.baseline
-        if self.baseline not in labels:
-            raise UserError(
-                f"baseline: {study.baseline!r} is none of the algorithms ({', '.join(labels)})"
-            )
+        self.baseline, self.point = find_baseline(study.baseline, algorithms, self.variants)
         allowed = [key for key, column in COLUMNS.items() if column.higher_is_better]
         if study.search_by not in (None, *allowed):
             raise UserError(
                 f"search_by: {study.search_by!r} cannot be searched by; choose {', '.join(allowed)}"
             )
         check_search(study.search, self.variants)
+
+
+def find_baseline(
+    named: str | None, algorithms: Sequence[Variant], points: Sequence[Variant]
+) -> tuple[str, str]:
+    """The labels of the curve and of the row that the others are held against: of a curve the
+    point that is named, else that with the preset's own value, else the first."""
+    labels = [variant.label for variant in algorithms]
+    for point in points:
+        if point.label == named and named not in labels:
+            return point.curve, point.label
+    curve = labels[0] if named is None else named
+    if curve not in labels:
+        raise UserError(f"baseline: {named!r} is none of the algorithms ({', '.join(labels)})")
+    own = [point for point in points if point.curve == curve]
+    return curve, next((point for point in own if is_preset(point)), own[0]).label
 
 
 @dataclass(frozen=True)
@@ -145,6 +159,18 @@ def build_runs(request: Request, chosen: Mapping[str, Sequence[Change]]) -> list
         (variant, variant_config(request, variant, answers, chosen.get(variant.label, ())))
         for variant in request.variants
     ]
+    met: list[tuple[str, TrainConfig, Objective]] = []
+    for variant, config in configs:
+        run = variant.curve, config.model_copy(update={"objective": {}}), config.build_objective()
+        if run in met:
+            raise UserError(f"frontier: of {variant.curve} two values make the run {variant.label}")
+        met.append(run)
+        if idle := [
+            why
+            for why in without_effect(config)
+            if why.startswith((f"{variant.dial}:", f"{variant.dial}."))
+        ]:
+            raise UserError(f"frontier: of {variant.curve} {idle[0]}; turn another dial")
     return [
         build_run(variant, config, seed, f"seed {seed}", runs / f"{variant.slug}-seed{seed}")
         for seed in request.study.seeds

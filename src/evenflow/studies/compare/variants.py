@@ -47,6 +47,8 @@ class Variant:
     """Of the recipe."""
     curve: str
     """The label of the algorithm whose curve it is a point of; without curves its own."""
+    dial: str = ""
+    """The field of the recipe that is turned along the curve."""
 
     @property
     def slug(self) -> str:
@@ -119,12 +121,21 @@ def with_dials(
             raise UserError(
                 f"frontier: {write_value(twice[0])} stands there twice among the values of {name}"
             )
-        if settles(variant, recipe_key(name, variant.algorithm, "frontier")):
+        key = recipe_key(name, variant.algorithm, "frontier")
+        if settles(variant, key):
             raise UserError(f"frontier: {name} is set by {variant.label}; leave one of them out")
         for value in values:
             point = build_variant(f"{variant.label}:{name}={write_value(value)}")
-            found.append(replace(point, curve=variant.label))
+            found.append(replace(point, curve=variant.label, dial=key))
     return found
+
+
+def is_preset(variant: Variant) -> bool:
+    """Whether a point's dial stands where the preset has it."""
+    own = getattr(
+        preset(variant.algorithm).objective, variant.dial.removeprefix("objective."), None
+    )
+    return own is not None and own == dict(variant.changes).get(variant.dial)
 
 
 def settles(variant: Variant, key: str) -> bool:
