@@ -104,7 +104,7 @@ def test_majority_of_256_answers_takes_no_time() -> None:
     began = time.process_time()
     votes = Tally(256, 128, (8,) * 16, (8,) * 16)
     assert [majority(votes, k) for k in ladder(256)] == pytest.approx([0.5] * 9, abs=1e-12)
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 4
 
 
 def test_votes_are_by_class_and_unknown_answers_have_none() -> None:

@@ -187,7 +187,7 @@ def test_krippendorff_of_many_scores_takes_no_time():
     """8,000 questions: 20 seconds, if each score met each other."""
     began = time.process_time()
     assert krippendorff([[1, 2, 3]] * 8000) == pytest.approx(1 - 2 / (4 / 3 * 24000 / 23999))
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 5
 
 
 def test_krippendorff_on_paper():

@@ -74,7 +74,7 @@ def test_an_answer_that_says_one_thing_again_and_again_is_judged_at_once(text):
     start = time.process_time()
     assert verdict(f"The answer is {text}", "5").verdict == "wrong"
     assert verdict(rf"\boxed{{{text}}}", "5").verdict == "wrong"
-    assert time.process_time() - start < 20
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("gold", [float("nan"), float("inf"), -float("inf")])
