@@ -19,9 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+from evenflow.evaluation.columns import COLUMNS, written
+from evenflow.evaluation.frontier import Frontiers, read_csv, stops
 from evenflow.evaluation.statistics import paired
-from evenflow.studies.compare.frontier import MEASURES, Frontiers, Point, at, stops, to_markdown
-from evenflow.studies.compare.tables import COLUMNS, code, written
+from evenflow.studies.compare.frontier import to_markdown
+from evenflow.studies.compare.tables import code
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -43,7 +45,6 @@ NAMES = {
     ),
 }
 """Labels that are too long for a table."""
-STEPS = 80
 
 
 def collect(study: str) -> Frontiers:
@@ -52,7 +53,7 @@ def collect(study: str) -> Frontiers:
     path = RESULTS / f"frontiers_{study}.csv"
     if new.is_file():
         path.write_text(merged(path.read_text() if path.is_file() else "", new.read_text()))
-    return load(path)
+    return read_csv(path)
 
 
 def field(*studies: Frontiers, seeds: Sequence[int] = (0,)) -> str:
@@ -103,7 +104,7 @@ def others(own: str = "best") -> str:
     lines = [["task", "against", "values", "seeds", "at", *(each.heading for each in shown)]]
     lines.append(["---"] * 2 + ["---:"] * (len(lines[0]) - 2))
     for task in TASKS:
-        found = load(RESULTS / f"frontiers_{task}_long.csv")
+        found = read_csv(RESULTS / f"frontiers_{task}_long.csv")
         for label, points in found.points.items():
             if label in (own, found.baseline):
                 continue
@@ -166,7 +167,7 @@ def limits() -> str:
     for task in TASKS:
         last = {(row["teacher"], row["steps"], row["seed"]): row for row in taught(task)}
         for (teacher, steps, _), row in last.items():
-            found = load(RESULTS / f"frontiers_{task}{'_long' if steps == LONG else ''}.csv")
+            found = read_csv(RESULTS / f"frontiers_{task}{'_long' if steps == LONG else ''}.csv")
             accuracy = float(row["accuracy"])
             there: dict[str, float] = {}
             for label in found.points if accuracy >= found.base["accuracy"] else ():
@@ -181,20 +182,6 @@ def limits() -> str:
                 f"| {float(row['distinct@16']):.2f} | {100 * float(row['pass@16']):.1f} % |"
             )
     return "\n".join(lines)
-
-
-def load(path: Path) -> Frontiers:
-    """The points of a frontier.csv."""
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    scores = [{key: float(row[key]) for key in MEASURES if row[key]} for row in rows]
-    accuracy = [float(row["accuracy"]) for row in rows]
-    curves = list(dict.fromkeys(row["curve"] for row in rows[1:]))
-    found = Frontiers(curves[0], {"accuracy": accuracy[0], **scores[0]})
-    for row, right, more in list(zip(rows, accuracy, scores, strict=True))[1:]:
-        point = Point(row["variant"], int(row["seed"]), int(row["step"]), right, more)
-        found.points.setdefault(row["curve"], []).append(point)
-    return found
 
 
 def of_every_seed(found: Frontiers) -> Frontiers:
@@ -217,7 +204,7 @@ def draw() -> None:
         len(TASKS), len(SHOWN), figsize=(12, 3.9 * len(TASKS)), layout="constrained"
     )
     for panels, task in zip(rows, TASKS, strict=True):
-        found = of_every_seed(load(RESULTS / f"frontiers_{task}_long.csv"))
+        found = of_every_seed(read_csv(RESULTS / f"frontiers_{task}_long.csv"))
         rows_of = [row for row in taught(task) if row["steps"] == LONG]
         for panel, (measure, words) in zip(panels, SHOWN.items(), strict=True):
             factor = 100 if measure.startswith("pass") else 1
@@ -237,15 +224,13 @@ def draw() -> None:
 
 def line(panel, found: Frontiers, label: str, measure: str, factor: float, color: str) -> None:
     """One curve with its band, as far as every seed reaches."""
-    curves = [found.curve(label, seed, measure) for seed in found.seeds(label)]
-    low, high = found.base["accuracy"], min(curve[-1][0] for curve in curves)
-    along = [low + (high - low) * i / STEPS for i in range(STEPS + 1)]
-    values = [[factor * (at(curve, x) or 0.0) for curve in curves] for x in along]
-    x = [100 * each for each in along]
-    panel.plot(x, [fmean(v) for v in values], color=color, label=NAMES.get(label, label))
-    panel.fill_between(
-        x, [min(v) for v in values], [max(v) for v in values], color=color, alpha=0.15, lw=0
+    x, mean, low, high = zip(*found.band(label, measure), strict=True)
+    x, mean, low, high = (
+        [by * value for value in values]
+        for by, values in zip((100, factor, factor, factor), (x, mean, low, high), strict=True)
     )
+    panel.plot(x, mean, color=color, label=NAMES.get(label, label))
+    panel.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
 
 
 def teach(panel, rows: list[dict[str, str]], measure: str, factor: float) -> None:

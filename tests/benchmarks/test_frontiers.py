@@ -33,7 +33,7 @@ def test_a_study_adds_its_runs_and_takes_the_place_of_their_like(
     lines = NEW.splitlines()
     assert text.splitlines() == [*lines[:4], OLD.splitlines()[4], lines[4]]
     (tmp_path / "points.csv").write_text(text)
-    found = frontiers.load(tmp_path / "points.csv")
+    found = frontiers.read_csv(tmp_path / "points.csv")
     assert found.baseline == "grpo"
     assert found.seeds("grpo") == [0, 1]
     assert found.points["tba"][0].variant == "tba:a=1,2"
@@ -51,7 +51,7 @@ def test_the_field_is_held_against_the_same_seeds_of_the_study(
     of_field = ["rtb,rtb:b=1,0,20,0.34,2.4,1.8,0.88,1", "ppo,ppo,0,20,0.5,2.1,2,0.92,1"]
     of_field += ["ppo,ppo,1,20,0.5,1.9,2,0.9,1"]
     (tmp_path / "field.csv").write_text("\n".join([header, base, *of_field]))
-    studies = [frontiers.load(tmp_path / f"{name}.csv") for name in ("study", "field")]
+    studies = [frontiers.read_csv(tmp_path / f"{name}.csv") for name in ("study", "field")]
     rows = [
         [cell.strip() for cell in row.strip("|").split("|")]
         for row in frontiers.field(*studies, seeds=(0, 1)).splitlines()

@@ -12,17 +12,10 @@ import pytest
 from evenflow.cli import main
 from evenflow.commands.compare import parse
 from evenflow.errors import UserError
+from evenflow.evaluation.frontier import Frontiers, Point, at, mean_over, pareto
 from evenflow.objectives import PRESETS
 from evenflow.studies.compare.comparison import Comparison
-from evenflow.studies.compare.frontier import (
-    Frontiers,
-    Point,
-    at,
-    mean_over,
-    pareto,
-    to_csv,
-    to_markdown,
-)
+from evenflow.studies.compare.frontier import to_csv, to_markdown
 
 Calls = Callable[..., list[tuple[str, str]]]
 STEPS = [(0.3, 2.5), (0.4, 2.0), (0.45, 1.9), (0.5, 1.0)]

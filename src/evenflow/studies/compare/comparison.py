@@ -15,12 +15,12 @@ import torch
 from evenflow.config import Change, EvaluationConfig, TrainConfig, read_yaml
 from evenflow.data import load_rows
 from evenflow.errors import UserError
+from evenflow.evaluation.frontier import Frontiers, Point
 from evenflow.inputs import is_number
 from evenflow.run.console import console
 from evenflow.run.files import read_jsonl, write_atomic, writing
 from evenflow.run.lock import only_one
 from evenflow.studies.compare import frontier
-from evenflow.studies.compare.frontier import Frontiers, Point
 from evenflow.studies.compare.measure import TEST
 from evenflow.studies.compare.plan import (
     Request,

@@ -12,11 +12,11 @@ from typing import Any
 from evenflow.config import Change, CompareConfig, TrainConfig, dump, read_yaml, resolve
 from evenflow.config.effect import without_effect
 from evenflow.errors import UserError
+from evenflow.evaluation.columns import COLUMNS
 from evenflow.machine import cores
 from evenflow.objectives import Objective
 from evenflow.run.files import flat, write_atomic
 from evenflow.studies.compare.measure import TEST
-from evenflow.studies.compare.tables import COLUMNS
 from evenflow.studies.compare.variants import (
     Variant,
     build_variants,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from evenflow.evaluation.columns import COLUMNS, Column, written
 from evenflow.evaluation.exact import KS, exact_pass_at_k
 from evenflow.evaluation.statistics import Estimate, estimate, estimate_of_share, paired
 from evenflow.studies.compare.measure import TEST
@@ -16,40 +17,6 @@ from evenflow.yaml_text import write_value
 BASE = "base model"
 COSTS = ("answers", "sampled_tokens", "gradient_steps", "cpu_seconds")
 
-
-@dataclass(frozen=True)
-class Column:
-    """A measure: its name in the CSV, its heading, and how it is written."""
-
-    key: str
-    heading: str
-    percent: bool = False
-    digits: int = 2
-    higher_is_better: bool = False
-    """Whether a search may go by it."""
-
-    def write(self, value: float) -> str:
-        return f"{100 * value:.1f}" if self.percent else f"{value:,.{self.digits}f}"
-
-    def difference(self, value: float) -> str:
-        return f"{100 * value:+z.1f}" if self.percent else f"{value:+z,.{self.digits}f}"
-
-
-SCORES = [
-    Column("accuracy", "accuracy, exact (%)", percent=True, higher_is_better=True),
-    Column("accuracy_sampled", "accuracy, sampled (%)", percent=True, higher_is_better=True),
-    Column("distinct@16", "distinct@16", higher_is_better=True),
-    Column("effective_solutions", "effective solutions", higher_is_better=True),
-    *(Column(f"pass@{k}", f"pass@{k} (%)", percent=True, higher_is_better=True) for k in KS),
-    Column("entropy", "entropy (nats)"),
-    Column("kl_reference", "KL to the reference (nats)", digits=3),
-    Column("residual", "residual"),
-    Column("answers", "sampled answers", digits=0),
-    Column("sampled_tokens", "sampled tokens", digits=0),
-    Column("gradient_steps", "gradient steps", digits=0),
-    Column("cpu_seconds", "CPU seconds", digits=0),
-]
-COLUMNS = {column.key: column for column in SCORES}
 
 SECTIONS = {
     "Accuracy and diversity": (
@@ -242,20 +209,6 @@ def code(text: str) -> str:
     """A label or a value in a cell, which a bar would end and a backtick the code in it."""
     written = f"`` {text} ``" if "`" in text else f"`{text}`"
     return written.replace("|", "\\|")
-
-
-def written(found: Estimate | None, write: Callable[[float], str], column: Column) -> str:
-    """``39.9 ± 1.8``; without ± where there is one seed, and ``98.0 (93.1 – 100.0)`` where a share
-    ± its half would be no share."""
-    if found is None:
-        return ""
-    if found.half is None:
-        return write(found.mean)
-    low, high = found.mean - found.half, found.mean + found.half
-    share = column.percent and write == column.write  # a difference may be below 0
-    if share and not 0 <= low <= high <= 1:
-        return f"{write(found.mean)} ({write(max(0.0, low))} – {write(min(1.0, high))})"
-    return f"{write(found.mean)} ± {column.write(found.half)}"
 
 
 def trials_table(by: str, rows: Sequence[tuple[str, Mapping[str, Any], float | None, bool]]) -> str:
