@@ -46,7 +46,7 @@ def expanded(folder: Path) -> Iterator[Path]:
         return
     inside = folder / "runs"
     runs = sorted(inside.iterdir()) if inside.is_dir() else []
-    runs = [run for run in runs if run.is_dir() and holds(run, TRAINING)]
+    runs = [r for r in runs if r.is_dir() and not r.is_symlink() and holds(r, TRAINING)]
     if not runs:
         raise UserError(
             f"{folder}: is neither a run nor an evaluation (it has none of "

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from evenflow.report import maths, tables
 from evenflow.report.cases import case_study
+from evenflow.report.equal import comparisons
 from evenflow.report.frontier import frontiers
 from evenflow.report.origins import provenance_table
 from evenflow.report.reading import Run, read_runs
@@ -30,7 +31,7 @@ STYLES = ("uplot/uPlot.min.css", "page.css")
 LIBRARY = "uplot/uPlot.iife.min.js"
 SCRIPTS = (
     *("state.js", "plot.js", "save.js", "charts.js", "means.js", "curves.js", "frontier.js"),
-    *("cases.js", "page.js"),
+    *("equal.js", "cases.js", "page.js"),
 )
 """They share one scope, in this order."""
 AXES = {"step": "steps", "answers": "answers", "minutes": "time"}
@@ -50,7 +51,7 @@ def make_page(folders: Sequence[Path], watched: float | None = None) -> str:
     formulas = maths.holds_formulas(cases)
     every = variants(runs)
     colour = {run: place for place, variant in enumerate(every) for run in variant.runs}
-    charts = frontiers(runs, every)
+    charts, compared = frontiers(runs, every), comparisons(folders)
     data: dict[str, Any] = {
         "runs": [
             {"name": run.name, "axes": axes(run), "colour": colour[index]}
@@ -58,6 +59,7 @@ def make_page(folders: Sequence[Path], watched: float | None = None) -> str:
         ],
         "variants": [{"label": v.label, "runs": v.runs} for v in every],
         "frontiers": charts,
+        "comparisons": compared,
         "sections": sections,
         "passCurves": curves,
         "histograms": histograms,
@@ -71,6 +73,7 @@ def make_page(folders: Sequence[Path], watched: float | None = None) -> str:
         runs=[{"name": run.name, "colour": colour[index]} for index, run in enumerate(runs)],
         seeds=[variant for variant in every if len(variant.runs) > 1],
         has_frontiers=bool(charts),
+        comparisons=compared,
         origins=origins,
         origin_columns=tables.columns_of(origins),
         watched=watched,

@@ -18,6 +18,8 @@ from evenflow.inputs import is_text, json_rows
 LOG = logging.getLogger(__name__)
 PAGE = "report.html"
 """A run's page, in its folder."""
+CURVES = "frontier.csv"
+"""Every policy that a comparison of curves has measured, in its folder."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -65,7 +65,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll)
 document.getElementById("differing")?.addEventListener("change", (event) => {
   document.querySelector("table.settings").classList.toggle("differing", event.target.checked);
 });
-for (const start of [contents, drawFrontiers, drawSections, drawPassCurves, drawHistogram, caseStudy, redrawAll]) {
+for (const start of [contents, drawComparisons, drawFrontiers, drawSections, drawPassCurves, drawHistogram, caseStudy, redrawAll]) {
   try {
     start();
   } catch (error) {

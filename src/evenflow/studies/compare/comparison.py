@@ -18,7 +18,7 @@ from evenflow.errors import UserError
 from evenflow.evaluation.frontier import Frontiers, Point
 from evenflow.inputs import is_number
 from evenflow.run.console import console
-from evenflow.run.files import read_jsonl, write_atomic, writing
+from evenflow.run.files import CURVES, read_jsonl, write_atomic, writing
 from evenflow.run.lock import only_one
 from evenflow.studies.compare import frontier
 from evenflow.studies.compare.measure import TEST
@@ -191,7 +191,7 @@ class Comparison:
         if request.study.frontier:
             frontiers = frontiers_of(request.baseline, base, runs, self.specification)
             curves = frontier.to_markdown(frontiers) + "\n"
-            write_atomic(request.folder / "frontier.csv", frontier.to_csv(frontiers))
+            write_atomic(request.folder / CURVES, frontier.to_csv(frontiers))
         tables = to_markdown(results, self.search_table)
         text = f"{self.heading(runs)}\n{curves}{tables}"
         write_atomic(request.folder / "comparison.md", text)
