@@ -14,6 +14,7 @@ from evenflow.cli import main
 from evenflow.errors import UserError
 from evenflow.policy.gguf import cache
 from evenflow.policy.loading import load_model, load_tokenizer, resolve
+from evenflow.policy.shape import empty_model
 
 gguf = pytest.importorskip("gguf")
 BYTES = list(bytes_to_unicode().values())
@@ -162,13 +163,56 @@ def test_what_cannot_be_read_is_a_sentence_and_leaves_nothing(
     strange = write(tmp_path / "strange.gguf", original, architecture="orrery")
     with pytest.raises(UserError, match=r"Transformers cannot read strange\.gguf: .*orrery"):
         resolve(str(strange))
-    short = tmp_path / "short.gguf"
-    short.write_bytes(write(tmp_path / "whole.gguf", original).read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"Transformers cannot read short\.gguf"):
-        resolve(str(short))
+    with pytest.raises(UserError, match=r"t5 is no causal language model$"):
+        resolve(str(write(tmp_path / "encoder.gguf", original, architecture="t5")))
     with pytest.raises(UserError, match="there is no file"):
         resolve(str(tmp_path / "none.gguf"))
     assert not cache().exists() or list(cache().iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", [2, 4, 8, 20, 100, 5000, 0.5, -10])
+def test_a_file_that_is_cut_short_is_named_as_that(
+    original: Any, tmp_path: Path, kept: float
+) -> None:
+    path = write(tmp_path / "model.gguf", original)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept) if 0 < kept < 1 else int(kept)])
+    with pytest.raises(UserError, match=r"model\.gguf is cut short or damaged: its [\d,]+ bytes"):
+        resolve(str(path))
+
+
+@pytest.mark.parametrize(
+    ("at", "put", "says"),
+    [
+        (4, b"\x63", "cannot read model.gguf: .*version 99"),
+        (4, b"\0\0\0\3", "cut short or damaged"),
+        (8, b"\xff" * 8, "cut short or damaged"),
+        (16, b"\xff" * 7 + b"\x7f", "cut short or damaged"),
+        (0, b"FUGG", "is no GGUF file"),
+    ],
+)
+def test_a_damaged_header_is_a_sentence(
+    original: Any, tmp_path: Path, at: int, put: bytes, says: str
+) -> None:
+    path = write(tmp_path / "model.gguf", original)
+    whole = bytearray(path.read_bytes())
+    whole[at : at + len(put)] = put
+    path.write_bytes(bytes(whole))
+    with pytest.raises(UserError, match=says) as caught:
+        resolve(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_model_by_its_name(original: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty.gguf").touch()
+    with pytest.raises(UserError, match=r"empty\.gguf is empty"):
+        resolve(str(tmp_path / "empty.gguf"))
+    path = write(tmp_path / "model.gguf", original).rename(tmp_path / "model")
+    with pytest.raises(UserError, match=r"is no folder; .* ends in \.gguf"):
+        resolve(str(path))
+    (tmp_path / "folder.gguf").mkdir()
+    with pytest.raises(UserError, match=r"^model\.path: there is no model in"):
+        empty_model(str(tmp_path / "folder.gguf"))
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,10 @@ def unpacked(file: Path) -> Path:
     folder = cache() / f"{file.stem}-{name}"
     if folder.is_dir():
         return folder
+    if not at.st_size:
+        raise CannotLoad(f"model.path: {file.name} is empty")
     with file.open("rb") as opened:
-        if opened.read(4) != MAGIC:
+        if opened.read(4) != MAGIC[: at.st_size]:
             raise CannotLoad(f"model.path: {file.name} is no GGUF file; its first bytes say so")
     if importlib.util.find_spec("gguf") is None:
         raise UserError(f"model.path: a GGUF file needs a package: {how_to_install('gguf')}")
@@ -90,15 +92,13 @@ def caching(folder: Path) -> Iterator[None]:
 
 def dequantise(file: Path, folder: Path) -> None:
     """Write model and tokenizer as Transformers keeps them."""
-    from gguf import GGUFReader
-
     # Alone: Transformers would take a tokenizer that lies beside the file before the file's own.
     alone = folder / "alone"
     alone.mkdir()
     (alone / file.name).symlink_to(file)
     where: Any = {"pretrained_model_name_or_path": str(alone), "gguf_file": file.name}
+    opened = open_whole(file)
     try:
-        opened = GGUFReader(file)
         refuse_part(file, opened)
         tokenizer = AutoTokenizer.from_pretrained(**where)
         say_end(tokenizer, opened)
@@ -122,16 +122,40 @@ def dequantise(file: Path, folder: Path) -> None:
     except UserError:
         raise
     except Exception as error:  # whatever a file of any origin makes of three readers
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if "Unrecognized configuration class" in str(error):
+            architecture = opened.fields["general.architecture"].contents()
+            raise CannotLoad(
+                f"model.path: {file.name}: {architecture} is no causal language model"
+            ) from error
         raise CannotLoad(
-            f"model.path: Transformers cannot read {file.name}: {reason}; where the model's own "
-            "folder is to be had, name that"
+            f"model.path: Transformers cannot read {file.name}: {brief(error)}; where the model's "
+            "own folder is to be had, name that"
         ) from error
     shutil.rmtree(alone)
     config.dtype = dtype
     with system_errors():
         model.to(dtype).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def open_whole(file: Path) -> Any:
+    """The header of a file, and where its weights lie; UserError where it does not hold them."""
+    from gguf import GGUFReader
+
+    try:
+        return GGUFReader(file)
+    except Exception as error:
+        if "version" in str(error):
+            raise CannotLoad(f"model.path: cannot read {file.name}: {brief(error)}") from error
+        raise CannotLoad(
+            f"model.path: {file.name} is cut short or damaged: its {file.stat().st_size:,} bytes "
+            "do not hold what its header says; get it again"
+        ) from error
+
+
+def brief(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def refuse_part(file: Path, opened: Any) -> None:

@@ -57,6 +57,10 @@ def resolve(path: str) -> str:
             return str(folder.resolve())
         if is_gguf(folder):
             return str(unpacked(folder))
+        if folder.exists():
+            raise UserError(
+                f"model.path: {path} is no folder; a model is one, or a file that ends in .gguf"
+            )
         # "org/name" is looked up on the hub, unless it lies in a folder that is here.
         local = path.startswith((".", "/", "~", "runs/")) or folder.parent.is_dir()
     except OSError as error:
