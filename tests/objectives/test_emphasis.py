@@ -160,3 +160,21 @@ def test_right_answers_have_a_prior_weight_of_their_own() -> None:
     ref = given["ref_logprobs"].sum(1)
     torch.testing.assert_close(prior, torch.where(RIGHT, 0.25 * ref, ref))
     assert Balance(reference_weight=0, right_reference_weight=0.5).needs.reference
+
+
+@pytest.mark.parametrize("log_z", ["group", "leave-one-out"])
+def test_its_gradient_is_that_of_another_reference(log_z: str) -> None:
+    """γ_right is a reference whose right answers have γ_right times their log-prob."""
+    given = batch()
+    own = Balance(**TB | {"log_z": log_z, "right_reference_weight": 0.25})
+    scaled = torch.where(RIGHT[:, None], 0.25 * given["ref_logprobs"], given["ref_logprobs"])
+    found = []
+    for choices, ref in ((own, given["ref_logprobs"]), (Balance(**TB | {"log_z": log_z}), scaled)):
+        now = (given["old_logprobs"] - 0.3).requires_grad_()
+        loss, _ = balance_loss(now, **given | {"choices": choices, "ref_logprobs": ref})
+        found.append(torch.autograd.grad(loss, now)[0])
+    torch.testing.assert_close(*found)
+    plain = batch() | {"choices": Balance(**TB | {"log_z": log_z})}
+    now = (given["old_logprobs"] - 0.3).requires_grad_()
+    unlike = torch.autograd.grad(balance_loss(now, **plain)[0], now)[0]
+    assert (unlike - found[0]).abs().max() > 0.01

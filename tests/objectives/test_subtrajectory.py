@@ -106,6 +106,38 @@ def test_flows_on_the_groups_log_z_by_hand() -> None:
     assert found.flatten().tolist() == pytest.approx([0, 0, 0, slope])
 
 
+@pytest.mark.parametrize("decay", [0.4, 1.0])
+def test_a_token_learns_from_the_stretches_that_hold_it(decay: float) -> None:
+    """∂/∂log π_t = Σ_{i ≤ t < j} λ^{j−i}·2·(B_i − B_j)·s / Σ λ^{j−i}, answer by answer."""
+    torch.manual_seed(0)
+    lengths, gamma = [1, 3, 4], 0.7
+    mask = torch.arange(4) < torch.tensor(lengths)[:, None]
+    shape = {"size": (3, 4), "dtype": torch.float64}
+    now = torch.randn(**shape).requires_grad_()
+    flows, ref = torch.randn(**shape), torch.randn(**shape)
+    rewards = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)
+    choices = CHOICES.model_copy(update={"flow_decay": decay, "reference_weight": gamma})
+    loss, _ = balance_loss(
+        now,
+        mask,
+        rewards,
+        torch.zeros(3).long(),
+        ref_logprobs=ref,
+        flows=flows,
+        choices=choices,
+    )
+    expected = torch.zeros_like(now)
+    for row, length in enumerate(lengths):
+        steps = (now - gamma * ref)[row].tolist()
+        b = [flows[row, i].item() - sum(steps[:i]) for i in range(length)]
+        b.append(BETA * rewards[row].item() - sum(steps[:length]))
+        pairs = [(i, j) for i in range(length) for j in range(i + 1, length + 1)]
+        total = sum(decay ** (j - i) for i, j in pairs)
+        for i, j in pairs:
+            expected[row, i:j] += decay ** (j - i) * 2 * (b[i] - b[j]) / total / len(lengths)
+    torch.testing.assert_close(torch.autograd.grad(loss, now)[0], expected)
+
+
 @pytest.mark.parametrize("decay", [0.3, 0.9, 1.0])
 def test_it_is_the_weighted_mean_over_all_pairs(decay: float) -> None:
     generator = torch.Generator().manual_seed(0)

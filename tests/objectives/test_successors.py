@@ -130,6 +130,24 @@ def test_ucpo_by_hand() -> None:
     assert sum(found[:2]) == pytest.approx(sum(plain[:2]))
 
 
+def test_ucpo_takes_from_the_likely_right_answers_and_gives_to_the_rare() -> None:
+    """The group's sum stays, the rarest is first in every case, and wrong answers, a single right
+    one or ones alike learn what GRPO teaches them."""
+    old = [[-0.1], [-1.0], [-6.0], [-0.1], [-6.0]]
+    rewards = [1.0, 1.0, 1.0, 0.0, 0.0]
+    found = advantages(SURROGATES["ucpo"], rewards, old)
+    plain = advantages(SURROGATES["grpo"], rewards, old)
+    assert found[2] > plain[0] > found[1] > found[0] > 0
+    assert found[3:] == plain[3:]
+    assert sum(found) == pytest.approx(sum(plain))
+    for few in ([1.0, 0.0, 0.0, 0.0, 0.0], [0.0] * 5):
+        assert advantages(SURROGATES["ucpo"], few, old) == pytest.approx(
+            advantages(SURROGATES["grpo"], few, old)
+        )
+    alike = [[-2.0]] * 5
+    assert advantages(SURROGATES["ucpo"], rewards, alike) == pytest.approx(plain)
+
+
 def test_gflowrl_by_hand() -> None:
     """One token an answer; r = 1, 0; log π_old − log π_ref = 0 and 1; β 8, s = 1.
 
