@@ -115,7 +115,11 @@ REFUSED = {
     "objective.scale=constant": "objective.scale: constant needs scale_length",
     "objective.advantage=group": "objective.advantage: not with algorithm=flowrl; only grpo",
     # combinations
-    "algorithm=ppoo": "algorithm: there is no preset 'ppoo'; there are flowrl, ",
+    "algorithm=ppoo": "algorithm: there is no preset 'ppoo'; did you mean ppo or pkpo? there are ",
+    "algorithm=GRPO": "algorithm: there is no preset 'GRPO'; did you mean grpo or gspo? there",
+    "algorithm=xyz": "algorithm: there is no preset 'xyz'; there are flowrl, ",
+    "objective.inverse_temperature=true": "must be a valid number, not True",
+    "objective.inverse_temperature='5'": "must be a valid number, not '5'",
     "rollout.top_p=0.9": "rollout.top_p, rollout.top_k: filtered sampling is refused",
     "rollout.top_k=5": "rollout.top_p, rollout.top_k: filtered sampling is refused",
     "train.mini_batch_questions=5": "train.mini_batch_questions: 5 does not divide rollout.quest",

@@ -89,6 +89,7 @@ def test_more_bad_input(tmp_path, capsys):
         (["none.jsonl", "--kind", "math", "--out", str(tmp_path / "out")], "none.jsonl: cannot be"),
         ([file, "--kind", "math", "--out", file], "is the input"),
         ([file, "--kind", "math", "--out", file + "/out"], "is a file, not a folder"),
+        ([file, "--kind", "math", "--out", str(tmp_path)], "is a folder; name a file in it"),
         ([file, "--kind", "math", "--out", str(tmp_path / "o"), "--preset", "x"], "no preset 'x'"),
         ([file, "--kind", "code", "--out", str(tmp_path / "o"), "--preset", "dapo"], "for --kind"),
     ]:
@@ -117,7 +118,8 @@ def test_what_is_no_file_is_not_replaced(name, tmp_path, capsys):
     (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.iterdir())
     assert main(["grade", file, "--kind", "math", "--out", str(tmp_path / name)]) == 2
-    assert "is not a regular file; name another (output=… or --out)" in capsys.readouterr().err
+    refused = "is a folder" if name == "folder" else "is not a regular file"
+    assert f"{refused}; name " in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "to_null").is_symlink()
 

@@ -8,6 +8,7 @@ from surrogate_rows import SURROGATES
 from tiny_policy import MASK, every_group, gradient, log_prob, random_logits, token_logprobs
 from torch import Tensor
 
+from evenflow.errors import UserError
 from evenflow.objectives import PRESETS, Answers, Balance, Surrogate, balance_loss, surrogate_loss
 from evenflow.objectives.groups import gain_of_best
 
@@ -117,6 +118,13 @@ def test_ds_grpo_spreads_right_answers_out() -> None:
     )
     assert rare > likely > 0
     assert wrong == other < 0
+
+
+def test_maxrl_refuses_rewards_below_0() -> None:
+    """With ±1 a group would have to be more than half right to teach anything."""
+    with pytest.raises(UserError, match="a reward is below 0; give rewards of 0 and more"):
+        advantages(SURROGATES["maxrl"], [1.0, -1.0], [[-1.0], [-1.0]])
+    assert advantages(SURROGATES["maxrl"], [0.0, 0.0], [[-1.0], [-1.0]]) == [0, 0]
 
 
 def test_ucpo_by_hand() -> None:

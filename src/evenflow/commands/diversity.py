@@ -50,12 +50,12 @@ def run(options: Namespace) -> None:
     from evenflow.run.files import file_at, writable, write_json
 
     words, settings = split_words(options.words)
-    files = [Path(word) for word in words]
+    files = [expanded(word) for word in words]
     if not files:
         raise UserError("diversity needs a file of answers, e.g. runs/latest/samples.jsonl")
     config = load(DiversityConfig, None, settings)
     places = outputs(files, None if config.output is None else expanded(config.output))
-    cache = None if config.judge.cache is None else file_at(Path(config.judge.cache))
+    cache = None if config.judge.cache is None else file_at(expanded(config.judge.cache))
     canonical = canonical_by(config)
     contents = [questions_of(path, config, canonical) for path in files]
     judge = judge_of(config.judge)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evenflow.commands.words import add_words, file_and_settings
 from evenflow.errors import UserError
+from evenflow.inputs import expanded
 
 if TYPE_CHECKING:
     from evenflow.config import TrainConfig
@@ -37,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog, parser.formatter_class = EPILOG, RawDescriptionHelpFormatter
     add_words(parser, "if any, a recipe or settings of a benchmark (YAML file)", "eval")
     parser.add_argument(
-        "--regrade", metavar="FOLDER", type=Path, help="grade the answers saved there again"
+        "--regrade", metavar="FOLDER", type=expanded, help="grade the answers saved there again"
     )
 
 

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from evenflow.errors import UserError
+from evenflow.inputs import expanded
 
 HELP = "write a checkpoint as a plain model, a LoRA adapter merged in"
 
@@ -13,7 +14,7 @@ HELP = "write a checkpoint as a plain model, a LoRA adapter merged in"
 def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow export` takes."""
     parser.add_argument("model", help="a run or a checkpoint")
-    parser.add_argument("folder", type=Path, help="where to write; must not exist")
+    parser.add_argument("folder", type=expanded, help="where to write; must not exist")
     parser.add_argument(
         "--dtype",
         choices=["auto", "float32", "bfloat16", "float16"],

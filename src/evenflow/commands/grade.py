@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from evenflow.errors import UserError
-from evenflow.inputs import json_rows
+from evenflow.inputs import expanded, json_rows
 from evenflow.run.files import appearing, file_at, json_line, writing
+from evenflow.terminal import counted
 
 HELP = "verdicts on a file of responses: math or code"
 
@@ -32,14 +33,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow grade` takes."""
     parser.add_argument(
         "file",
-        type=Path,
+        type=expanded,
         help="lines of JSON with `response`, for math also `gold`, and `opened_thought` (the mark) "
         "where the prompt opened one",
     )
     parser.add_argument("--kind", choices=sorted(KINDS), required=True, help="of the questions")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=expanded,
         required=True,
         help="where to write every line with `verdict` (right, wrong, unknown) and `reason`",
     )
@@ -80,7 +81,7 @@ def run(options: Namespace) -> None:
             if total >= LONG:
                 display.update(number, {name: str(counts[name]) for name in VERDICTS})
     shares = ", ".join(f"{name} {counts[name]} ({counts[name] / total:.1%})" for name in VERDICTS)
-    console.print(f"{total} responses: {shares}")
+    console.print(f"{counted(total, 'response')}: {shares}")
     console.print(f"written to {options.out}", markup=False)
 
 

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from evenflow.errors import UserError
+from evenflow.inputs import expanded
 
 HELP = "the recipes that are shipped, by name; copies of them"
 EPILOG = """\
@@ -26,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="copy")
     copy = actions.add_parser("copy", help="write a copy to change")
     copy.add_argument("name", help="a recipe's name")
-    copy.add_argument("to", nargs="?", type=Path, help="a file or folder (default: NAME.yaml)")
+    copy.add_argument("to", nargs="?", type=expanded, help="a file or folder (default: NAME.yaml)")
 
 
 def run(options: Namespace) -> None:

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 from evenflow.errors import UserError
+from evenflow.inputs import expanded
 from evenflow.run.files import PAGE
 
 HELP = "one HTML page of runs and evaluations, side by side, to open offline"
@@ -21,14 +22,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "runs",
         nargs="+",
-        type=Path,
+        type=expanded,
         metavar="RUN",
         help="folder of a training run, finished or not, of an evaluation, or of a comparison, "
         "which stands for its runs; several are shown side by side",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=expanded,
         metavar="FILE",
         help=f"where to write; default: {PAGE} in the run's folder, of several runs in the "
         "current one",

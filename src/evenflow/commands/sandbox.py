@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from evenflow.errors import UserError
-from evenflow.inputs import opened, read_text
+from evenflow.inputs import expanded, opened, read_text
 from evenflow.sandbox.limits import MIB, TIERS, Limits, Result
 
 HELP = "what holds untrusted code here; run a file in it"
@@ -17,8 +16,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """What `evenflow sandbox` takes."""
     usual = Limits()
     parser.add_argument("action", nargs="?", choices=["run"], help="default: say what holds here")
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE.py", help="what to run")
-    parser.add_argument("--stdin", type=Path, metavar="FILE", help="its standard input")
+    parser.add_argument("file", nargs="?", type=expanded, metavar="FILE.py", help="what to run")
+    parser.add_argument("--stdin", type=expanded, metavar="FILE", help="its standard input")
     parser.add_argument(
         "--require", choices=TIERS, default="landlock", help="refuse weaker (default landlock)"
     )

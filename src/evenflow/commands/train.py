@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evenflow.commands.words import add_words, file_and_settings
 from evenflow.errors import UserError
+from evenflow.inputs import expanded
 from evenflow.run.files import flat
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog, parser.formatter_class = EPILOG, RawDescriptionHelpFormatter
     add_words(parser, "a recipe (a YAML file, or a name that `evenflow recipes` lists)", "train")
     parser.add_argument(
-        "--resume", metavar="RUN", type=Path, help="go on with a run's newest checkpoint"
+        "--resume", metavar="RUN", type=expanded, help="go on with a run's newest checkpoint"
     )
     parser.add_argument(
         "--changed-inputs",

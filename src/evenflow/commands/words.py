@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
+from evenflow.inputs import expanded
 from evenflow.installation import recipe_file
 
 SETTING = re.compile(r"[\w.]+=", re.ASCII)
@@ -38,5 +39,5 @@ def file_and_settings(words: Sequence[str]) -> tuple[str | None, list[str]]:
     files, settings = split_words(words)
     if not files:
         return None, settings
-    found = recipe_file(files[0])
+    found = recipe_file(str(expanded(files[0])))
     return (files[0] if Path(files[0]) == found else str(found)), [*files[1:], *settings]

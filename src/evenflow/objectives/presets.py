@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from typing import Any, cast
 
@@ -234,8 +235,10 @@ def preset(name: str) -> Preset:
         return PRESETS[name]
     module, _, family = name.partition(":")
     if not (module and family.isidentifier()):
+        close = get_close_matches(name.lower(), PRESETS, n=2)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise UserError(
-            f"algorithm: there is no preset {name!r}; there are {', '.join(PRESETS)}, and "
+            f"algorithm: there is no preset {name!r}; {hint}there are {', '.join(PRESETS)}, and "
             "my_module:MyObjective"
         )
     kind = load_object(name, "algorithm")

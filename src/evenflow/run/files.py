@@ -65,6 +65,8 @@ def file_at(path: Path) -> Path:
     with writing(path):
         target = Path(os.path.realpath(path))  # of links in a circle one of them
         other = target.is_symlink() or (path.exists() and not path.is_file())
+        if target.is_dir():
+            raise UserError(f"{path}: is a folder; name a file in it (output=… or --out)")
     if other or str(path) == "-" or _names_a_descriptor(path):
         raise UserError(f"{path}: is not a regular file; name another (output=… or --out)")
     return target

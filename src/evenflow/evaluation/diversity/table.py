@@ -20,14 +20,17 @@ MEANING = {
     "for-diversity": "different right answers, of questions with one",
     "judge": "variety of approaches, 1 to 5",
 }
+WIDE = 72
+"""Columns of a terminal from which there is room for it."""
 
 
 def show(results: Sequence[dict[str, Any]]) -> None:
     """A row a measure, a column a file; then what a reader should not overlook.
 
-    The meaning of the measures stands beside a single file: several leave no room for it.
+    The meaning of the measures stands beside a single file: several, and a narrow terminal, leave
+    no room for it.
     """
-    alone = len(results) == 1
+    alone = len(results) == 1 and console.width >= WIDE
     table = Table(title="diversity", title_justify="left")
     table.add_column("", min_width=14)
     for name in names([Path(result["answers"]) for result in results]):
