@@ -92,7 +92,7 @@ def tensors() -> dict[str, Tensor]:
     found = {
         "mask": torch.arange(T) < lengths[:, None],
         "groups": torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2]),  # as where one is unknown
-        "rewards": torch.tensor([0.2, 1, 1, 1.5, 0, 0, 1, 0.9, 1, 0.3, 2, -1]).double(),
+        "rewards": torch.tensor([0.2, 1, 1, 1.5, 0, 0, 1, 0.9, 1, 0.3, 2, 0.1]).double(),
         "logprobs": -random(N, T).abs(),
         "ref_logprobs": -random(N, T).abs(),
         "values": random(N, T),
