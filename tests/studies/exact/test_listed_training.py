@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +14,11 @@ from evenflow.studies.exact.experiments import (
     ALGORITHMS,
     CHOICES,
     algorithm_runs,
+    all_runs,
     fixed_point_runs,
 )
 from evenflow.studies.exact.problems import Problem
+from evenflow.studies.exact.runner import path_of
 from evenflow.studies.exact.training import (
     Listed,
     Run,
@@ -163,6 +166,11 @@ def test_the_study_has_a_formula_for_each_of_its_runs() -> None:
         point = choices.fixed_point(log_ref, SINGLE.rewards[0], SINGLE.lengths, size)
         assert point is not None
         assert point.log_pi.exp().sum().item() == pytest.approx(1)
+
+
+def test_every_run_has_a_file_of_its_own() -> None:
+    runs = all_runs([0, 1], full=True)
+    assert len({path_of(run, Path()) for run in runs}) == len(runs)
 
 
 def test_rloo_of_the_study_is_the_bridge() -> None:

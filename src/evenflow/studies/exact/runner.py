@@ -36,7 +36,7 @@ def as_plain(value: Any) -> Any:
 def path_of(run: Run, folder: Path) -> Path:
     """A file for each run, with a name that can be read."""
     names = [run.study, run.problem.name, run.label, f"seed {run.seed}"]
-    words = [re.sub(r"[^\w.±−]+", "-", name).strip("-") for name in names]
+    words = [re.sub(r"[^\w.±−√]+", "-", name).strip("-") for name in names]
     return folder / ("--".join(words) + ".json")
 
 
