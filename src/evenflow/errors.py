@@ -1,4 +1,4 @@
-"""The exceptions that are meant for the person at the keyboard."""
+"""The exceptions that are meant for the person at the keyboard, and others on one line."""
 
 
 class UserError(Exception):
@@ -11,3 +11,8 @@ class UserError(Exception):
 
 class CannotLoad(UserError):
     """A model, a tokenizer or an adapter that its library could not load."""
+
+
+def brief(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

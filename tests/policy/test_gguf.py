@@ -163,9 +163,7 @@ def test_what_cannot_be_read_is_a_sentence_and_leaves_nothing(
     strange = write(tmp_path / "strange.gguf", original, architecture="orrery")
     with pytest.raises(UserError, match=r"Transformers cannot read strange\.gguf: .*orrery"):
         resolve(str(strange))
-    with pytest.raises(
-        UserError, match=r"t5 is no causal language model$|cannot read encoder\.gguf"
-    ):
+    with pytest.raises(UserError, match=r"t5 is no causal language model$"):
         resolve(str(write(tmp_path / "encoder.gguf", original, architecture="t5")))
     with pytest.raises(UserError, match="there is no file"):
         resolve(str(tmp_path / "none.gguf"))

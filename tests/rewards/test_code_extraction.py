@@ -278,4 +278,4 @@ def test_long_answers_take_no_time() -> None:
 def test_quotes_that_do_not_close_take_no_time(piece: str) -> None:
     start = time.process_time()
     extract(piece * (40_000 // len(piece)), "f")
-    assert time.process_time() - start < 20
+    assert time.process_time() - start < 5

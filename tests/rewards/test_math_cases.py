@@ -74,7 +74,7 @@ def test_an_answer_that_says_one_thing_again_and_again_is_judged_at_once(text):
     start = time.process_time()
     assert verdict(f"The answer is {text}", "5").verdict == "wrong"
     assert verdict(rf"\boxed{{{text}}}", "5").verdict == "wrong"
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize("gold", [float("nan"), float("inf"), -float("inf")])
@@ -115,4 +115,4 @@ def test_hostile_responses_take_no_long_time(response, monkeypatch):
         with contextlib.suppress(AttributeError):  # nobody answered
             verdict(response, gold)
     final_number(response)
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 2.0

@@ -108,6 +108,4 @@ def test_extract(text, answer):
 def test_long_responses_take_no_long_time(text):
     began = time.process_time()
     extract(text)
-    assert (
-        time.process_time() - began < 10
-    )  # a tenth of a second; minutes where it grows with the square
+    assert time.process_time() - began < 1.0

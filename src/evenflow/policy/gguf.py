@@ -14,9 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+)
 
-from evenflow.errors import CannotLoad, UserError
+from evenflow.errors import CannotLoad, UserError, brief
 from evenflow.installation import how_to_install
 from evenflow.policy.checks import require_weights
 from evenflow.run.console import console
@@ -100,6 +105,11 @@ def dequantise(file: Path, folder: Path) -> None:
     opened = open_whole(file)
     try:
         refuse_part(file, opened)
+        kind = AutoConfig.from_pretrained(**where)
+        if type(kind) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            raise CannotLoad(
+                f"model.path: {file.name}: {kind.model_type} is no causal language model"
+            )
         tokenizer = AutoTokenizer.from_pretrained(**where)
         say_end(tokenizer, opened)
         load: Any = AutoModelForCausalLM.from_pretrained
@@ -122,11 +132,6 @@ def dequantise(file: Path, folder: Path) -> None:
     except UserError:
         raise
     except Exception as error:  # whatever a file of any origin makes of three readers
-        if "Unrecognized configuration class" in str(error):
-            architecture = opened.fields["general.architecture"].contents()
-            raise CannotLoad(
-                f"model.path: {file.name}: {architecture} is no causal language model"
-            ) from error
         raise CannotLoad(
             f"model.path: Transformers cannot read {file.name}: {brief(error)}; where the model's "
             "own folder is to be had, name that"
@@ -151,11 +156,6 @@ def open_whole(file: Path) -> Any:
             f"model.path: {file.name} is cut short or damaged: its {file.stat().st_size:,} bytes "
             "do not hold what its header says; get it again"
         ) from error
-
-
-def brief(error: Exception) -> str:
-    """What an error says, on one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def refuse_part(file: Path, opened: Any) -> None:

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from evenflow.config import LoraConfig
-from evenflow.errors import CannotLoad, UserError
+from evenflow.errors import CannotLoad, UserError, brief
 from evenflow.policy.adapters import base_of, is_adapter
 from evenflow.policy.checks import require_files
 from evenflow.policy.loading import resolve
@@ -78,8 +78,7 @@ def empty_model(path: str) -> nn.Module:
     except UserError:
         raise
     except Exception as error:  # configurations that make no sense raise all kinds of errors
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise CannotLoad(f"model.path: cannot read the model {path}: {reason}") from error
+        raise CannotLoad(f"model.path: cannot read the model {path}: {brief(error)}") from error
 
 
 def adapter_size(model: nn.Module, lora: LoraConfig) -> int:

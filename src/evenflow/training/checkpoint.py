@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from evenflow.errors import UserError
+from evenflow.errors import UserError, brief
 from evenflow.policy.loading import save_parts
 from evenflow.policy.policy import Policy
 from evenflow.run.checkpoints import MANIFEST, PREFIX, STATE, age, checkpoints, fingerprint
@@ -104,9 +104,8 @@ def try_save(run: Path, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
             except OSError:
                 raise
             except Exception as error:  # JSON's, the Rust library's, those of a tokenizer's own
-                reason = " ".join(str(error).split())[:300] or type(error).__name__
                 raise UserError(
-                    f"model.path: a checkpoint of this model could not be saved: {reason}"
+                    f"model.path: a checkpoint of this model could not be saved: {brief(error)}"
                 ) from error
     finally:
         shutil.rmtree(trial, ignore_errors=True)

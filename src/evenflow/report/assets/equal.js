@@ -1,24 +1,11 @@
 // Curves of a comparison: the mean of seeds, and the band from the lowest to the highest.
 function drawComparisons() {
   for (const target of document.querySelectorAll("[data-comparison]")) {
-    const study = data.comparisons[Number(target.dataset.comparison)];
-    const place = make("figure", { class: "wide frontier" });
-    target.append(place);
-    const title = `Curves of ${study.title}`;
-    const holder = figure(place, title, "", [], "plot");
-    let measure = study.measures[0];
-    const work = () => comparison(holder, measure, title);
-    const radios = study.measures.map((each) => {
-      const change = () => {
-        measure = each;
-        attempt(holder, work);
-      };
-      const input = { type: "radio", name: `comparison-${target.dataset.comparison}`, value: each.key, checked: each === measure, onchange: change };
-      return make("label", {}, make("input", input), make("span", {}, each.name));
-    });
-    holder.before(make("fieldset", { class: "choice" }, make("legend", {}, "Measure"), ...radios));
-    redraw(holder, work);
-    new ResizeObserver(() => holder.clientWidth !== holder.drawnAt && attempt(holder, work)).observe(holder);
+    const place = target.dataset.comparison;
+    const { title: study, measures } = data.comparisons[Number(place)];
+    const title = `Curves of ${study}`;
+    const draw = (holder, key) => comparison(holder, measures.find((each) => each.key === key), title);
+    switchedPlot(target, title, [], `comparison-${place}`, "Measure", measures.map((each) => [each.key, each.name]), draw);
   }
 }
 

@@ -1,27 +1,31 @@
 // Accuracy against diversity: a curve a run over its evaluations, the mean of seeds, dials dotted.
 function drawFrontiers() {
   const target = document.getElementById("frontiers");
-  if (!target) return;
-  for (const chart of data.frontiers) {
-    const place = make("figure", { class: "wide frontier" });
-    target.append(place);
+  for (const [i, chart] of target ? data.frontiers.entries() : []) {
     const title = `Accuracy and diversity on ${chart.title}`;
-    const holder = figure(place, title, "", frontierKeys(chart), "plot");
-    let measure = chart.measures[0][0];
-    const name = `frontier-${data.frontiers.indexOf(chart)}`;
-    const radios = chart.measures.map(([value, words]) => {
-      const change = () => {
-        measure = value;
-        attempt(holder, work);
-      };
-      const input = { type: "radio", name, value, checked: value === measure, onchange: change };
-      return make("label", {}, make("input", input), make("span", {}, words));
-    });
-    holder.before(make("fieldset", { class: "choice" }, make("legend", {}, "Diversity"), ...radios));
-    const work = () => frontier(holder, chart, measure, title);
-    redraw(holder, work);
-    new ResizeObserver(() => holder.clientWidth !== holder.drawnAt && attempt(holder, work)).observe(holder);
+    const draw = (holder, measure) => frontier(holder, chart, measure, title);
+    switchedPlot(target, title, frontierKeys(chart), `frontier-${i}`, "Diversity", chart.measures, draw);
   }
+}
+
+/** A plot below a switch of its measures, [[key, words]]: `draw(holder, key)`, and again where the width changes. */
+function switchedPlot(target, title, keys, name, legend, measures, draw) {
+  const place = make("figure", { class: "wide frontier" });
+  target.append(place);
+  const holder = figure(place, title, "", keys, "plot");
+  let measure = measures[0][0];
+  const work = () => draw(holder, measure);
+  const radios = measures.map(([value, words]) => {
+    const change = () => {
+      measure = value;
+      attempt(holder, work);
+    };
+    const input = { type: "radio", name, value, checked: value === measure, onchange: change };
+    return make("label", {}, make("input", input), make("span", {}, words));
+  });
+  holder.before(make("fieldset", { class: "choice" }, make("legend", {}, legend), ...radios));
+  redraw(holder, work);
+  new ResizeObserver(() => holder.clientWidth !== holder.drawnAt && attempt(holder, work)).observe(holder);
 }
 
 function frontierKeys(chart) {
