@@ -5,13 +5,12 @@ Imports nothing that is slow: a name that there is not is said at once.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import os
 import re
 from pathlib import Path
 
-from evenflow.errors import UserError
+from evenflow.errors import UserError, did_you_mean
 
 PACKAGE = Path(__file__).parent
 CLONE = PACKAGE.parents[1] if (PACKAGE.parents[1] / "pyproject.toml").is_file() else None
@@ -37,8 +36,7 @@ def recipe_file(name: str | Path) -> Path:
 
 def no_such_recipe(name: str | Path) -> UserError:
     """What to say of a name that no shipped recipe has."""
-    close = difflib.get_close_matches(Path(name).stem, recipes(), n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    hint = did_you_mean(Path(name).stem, recipes())
     return UserError(
         f"{name}: there is no such recipe; {hint}`evenflow recipes` lists those that are shipped"
     )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, cast
 
-from evenflow.errors import UserError
+from evenflow.errors import UserError, did_you_mean
 from evenflow.imports import load_object, raised, require_methods
 from evenflow.objectives.balance import Balance
 from evenflow.objectives.objective import METHODS, Choices, Needs
@@ -235,8 +234,7 @@ def preset(name: str) -> Preset:
         return PRESETS[name]
     module, _, family = name.partition(":")
     if not (module and family.isidentifier()):
-        close = get_close_matches(name.lower(), PRESETS, n=2)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        hint = did_you_mean(name.lower(), PRESETS, most=2)
         raise UserError(
             f"algorithm: there is no preset {name!r}; {hint}there are {', '.join(PRESETS)}, and "
             "my_module:MyObjective"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from evenflow.config import BenchmarkConfig
 from evenflow.data import JSON_NAMES, Prompt, Row, build_prompts, load_rows
-from evenflow.errors import UserError
+from evenflow.errors import UserError, did_you_mean
 from evenflow.evaluation.benchmarks.registry import (
     BENCHMARKS,
     NAME,
@@ -93,11 +92,8 @@ def find(config: BenchmarkConfig) -> tuple[str, Benchmark, str | None]:
     if is_file(asked):
         return Path(asked).name.split(".")[0], of_file(config.grader), config.data or asked
     known = [*BENCHMARKS, *TASKS]
-    close = difflib.get_close_matches(asked, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)};"
-    raise UserError(
-        f"benchmark: there is no {asked!r}; {hint} your own questions are a .jsonl file"
-    )
+    hint = did_you_mean(asked, known) or f"there are {', '.join(known)}; "
+    raise UserError(f"benchmark: there is no {asked!r}; {hint}your own questions are a .jsonl file")
 
 
 def is_file(source: str) -> bool:
