@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 import torch
+from tests.rollout.vllm.conftest import move, prompts, worst_gap
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from evenflow.config import LoraConfig, TrainConfig, load
-from evenflow.data import Prompt
 from evenflow.errors import UserError
 from evenflow.policy.adapters import new_adapter
 from evenflow.policy.loading import load_model, load_tokenizer, resolve
@@ -134,27 +134,6 @@ def policy_of(untied: Path) -> Any:
     return lambda name: Policy(load_model(paths[name], torch.float32))
 
 
-def prompts(count: int) -> list[Prompt]:
-    return [Prompt(str(i), f"question {i}", (5, 6, 4 + i % 8), {}) for i in range(count)]
-
-
-@torch.no_grad()
-def move(policy: Policy, by: float = 0.05) -> None:
-    generator = torch.Generator().manual_seed(7)
-    for parameter in policy.model.parameters():
-        if parameter.requires_grad:
-            parameter.add_(by * torch.randn(parameter.shape, generator=generator))
-
-
-def worst_gap(policy: Policy, groups: list[Group]) -> float:
-    worst = 0.0
-    for group in groups:
-        own = policy.score([group.prompt.ids] * len(group), group.answers).tolist()
-        for ours, theirs in zip(own, group.logprobs, strict=True):
-            worst = max(worst, *(abs(a - b) for a, b in zip(ours, theirs, strict=False)))
-    return worst
-
-
 def answers(engine: ServerEngine, count: int = 6, sampling: Sampling = SAMPLING) -> list[Group]:
     return list(sample(engine, prompts(count), 4, sampling, seed=1))
 
@@ -168,7 +147,7 @@ def test_log_probs_are_the_policys_before_and_after_an_update(
         engine.update(policy, version)
         groups = answers(engine)
         assert worst_gap(policy, groups) < 1e-4
-        move(policy)
+        move(policy, 0.05)
         assert worst_gap(policy, groups) > 0.1
     assert engine.limits([]).positions == 128
 
@@ -217,7 +196,7 @@ def test_an_adapter_is_renewed_and_the_reference_is_the_base(
         engine.update(adapted, version)
         groups = answers(engine)
         assert worst_gap(adapted, groups) < 1e-4
-        move(adapted)
+        move(adapted, 0.05)
     with adapted.as_reference() as model:
         reference = Policy(model)
         engine.update(reference, -1)

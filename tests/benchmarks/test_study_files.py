@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
     [
         ("frontiers/countdown", 40960),
         ("frontiers/programs", 40960),
-        ("frontiers/field", 40960),
+        ("frontiers/field_countdown", 40960),
+        ("frontiers/field_programs", 40960),
         ("frontiers/countdown_long", 122880),
         ("frontiers/programs_long", 122880),
         ("frontiers/rates", 40960),
