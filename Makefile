@@ -43,10 +43,16 @@ test-lowest: ## the tests with the lowest releases that pyproject.toml allows
 	$(MAKE) test VENV=$(VENV)-lowest CONSTRAINTS=constraints/lowest.txt
 
 # Without constraints, but for PyTorch: any but this release would bring gigabytes of CUDA here.
-test-newest: ## the tests, and two steps of training, with the newest releases there are
-	$(MAKE) test VENV=$(VENV)-newest CONSTRAINTS=constraints/newest.txt
-	$(VENV)-newest/bin/evenflow train recipes/countdown.yaml train.steps=2 \
-		output=$(VENV)-newest/run
+test-newest: $(CREATED) ## the tests, and two steps of training, with the newest releases there are
+	@newer=$$($(BIN)/python constraints/resolve.py --newer $(basename $(notdir $(CONSTRAINTS)))) || exit; \
+	if [ -z "$$newer" ]; then \
+		echo "Nothing is newer than what make test installs."; \
+	else \
+		echo "Newer than what make test installs:" $$newer; \
+		$(MAKE) test VENV=$(VENV)-newest CONSTRAINTS=constraints/newest.txt && \
+		$(VENV)-newest/bin/evenflow train recipes/countdown.yaml train.steps=2 \
+			output=$(VENV)-newest/run; \
+	fi
 
 test-browser: $(DEVELOPED) ## the tests of the page in chromium (apt-get install chromium chromium-driver)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/report/test_page_browser.py

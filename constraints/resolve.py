@@ -2,7 +2,8 @@
 
 ``make constraints`` runs it with the Python of the environments (its versions are those of Linux
 on x86-64 and this Python). pip resolves each set without installing it; what it finds on that day
-stays until the command is run again. Name files to write only those: ``resolve.py cpu lowest``.
+stays until the command is run again. Name files to write only those: ``resolve.py cpu lowest``;
+``resolve.py --newer cpu`` writes nothing, and prints what a file would say today and does not.
 
 - ``cpu.txt``, ``cuda.txt``: what ``make train``, ``make test`` and the gate install; they differ in
   PyTorch's build and in the CUDA libraries that it brings.
@@ -31,8 +32,8 @@ TORCH = "2.13.0"
 PYTHON = ".".join(map(str, sys.version_info[:2]))
 
 
-def resolve(requirements: list[str]) -> dict[str, str]:
-    """The version of each package that pip would install for these requirements."""
+def resolve(requirements: list[str]) -> list[str]:
+    """The release of each package that pip would install for these requirements."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.json"
         subprocess.run(
@@ -46,7 +47,9 @@ def resolve(requirements: list[str]) -> dict[str, str]:
         found = [each["metadata"] for each in json.loads(report.read_text())["install"]]
     own = project()["name"]
     # A local label ("2.13.0+cpu") names a build of the same release, which not every index has.
-    return {each["name"]: each["version"].split("+")[0] for each in found if each["name"] != own}
+    return [
+        f"{each['name']}=={each['version'].split('+')[0]}" for each in found if each["name"] != own
+    ]
 
 
 def project() -> dict:
@@ -67,11 +70,10 @@ def lowest() -> list[str]:
     return [*floors, *tools]
 
 
-def write(name: str, requirements: list[str]) -> None:
+def write(name: str) -> None:
     """One file of constraints."""
     print(f"{name}.txt …", flush=True)
-    versions = resolve(requirements)
-    lines = [f"{package}=={version}" for package, version in versions.items()]
+    lines = resolve(requirements(name))
     (HERE / f"{name}.txt").write_text(
         f"# Made by `make constraints` on {time.strftime('%Y-%m-%d')} with Python {PYTHON}.\n"
         + "\n".join(sorted(lines, key=str.lower))
@@ -79,7 +81,8 @@ def write(name: str, requirements: list[str]) -> None:
     )
 
 
-def main(names: list[str]) -> None:
+def requirements(name: str) -> list[str]:
+    """What a file's environment is to hold."""
     # hatchling builds the package itself. "===" asks for exactly the release without a label.
     everything = ["-e", ".[dev]", "hatchling"]
     sets = {
@@ -88,8 +91,21 @@ def main(names: list[str]) -> None:
         "lowest": [*lowest(), "hatchling"],
         "trl": [f"torch=={TORCH}", "-r", "tests_trl/requirements.txt", "-e", ".", "hatchling"],
     }
-    for name in names or sets:
-        write(name, sets[name])
+    return sets[name]
+
+
+def newer(name: str) -> list[str]:
+    """What a file would say today and does not."""
+    known = (HERE / f"{name}.txt").read_text().splitlines()
+    return [release for release in resolve(requirements(name)) if release not in known]
+
+
+def main(names: list[str]) -> None:
+    if names[:1] == ["--newer"]:
+        print(*newer(names[1]), sep="\n")
+        return
+    for name in names or ("cpu", "cuda", "lowest", "trl"):
+        write(name)
 
 
 if __name__ == "__main__":
