@@ -14,14 +14,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 from evenflow.evaluation.columns import COLUMNS, written
-from evenflow.evaluation.frontier import Frontiers, read_csv, stops
-from evenflow.evaluation.statistics import paired
+from evenflow.evaluation.frontier import Frontiers, Point, read_csv, stops
+from evenflow.evaluation.statistics import estimate, paired
 from evenflow.studies.compare.frontier import to_markdown
 from evenflow.studies.compare.tables import code
 
@@ -29,8 +29,9 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
 PAGE = RESULTS / "frontiers.md"
 TASKS = ("countdown", "programs")
-LONG = "480"
-"""Steps of the studies whose names end in _long; 160 of the others."""
+SHORT, LONG = "160", "480"
+"""Steps; LONG those of the studies whose names end in _long."""
+DIALS = {"kl_coefficient": "KL", "inverse_temperature": "β"}
 SHOWN = {
     "effective_solutions": "effective solutions",
     "distinct@16": "distinct right answers of 16",
@@ -126,6 +127,28 @@ def others(own: str = "best") -> str:
                 ]
                 first = [task, code(label), str(values), str(len(seeds))]
                 lines.append([*first, f"{100 * accuracy:.1f} %", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def ends(studies: Mapping[str, Frontiers]) -> str:
+    """A row a value of a dial: where its runs end, means over seeds."""
+    shown = [COLUMNS[key] for key in ("accuracy", *SHOWN)]
+    lines = [["task", "steps", "algorithm", "dial", "seeds", *(each.heading for each in shown)]]
+    lines.append(["---"] * 3 + ["---:"] * (len(lines[0]) - 3))
+    for study, found in studies.items():
+        task, _, long = study.partition("_")
+        for label, points in found.points.items():
+            last: dict[float, dict[int, Point]] = {}
+            for point in sorted(points, key=lambda point: point.step):
+                dial, _, value = point.variant.removeprefix(label).lstrip(":").partition("=")
+                last.setdefault(float(value), {})[point.seed] = point
+            for value, of_seed in sorted(last.items()):
+                scores = [{"accuracy": p.accuracy, **p.scores} for p in of_seed.values()]
+                cells = [
+                    written(estimate([each[c.key] for each in scores]), c.write, c) for c in shown
+                ]
+                first = [task, LONG if long else SHORT, code(label), f"{DIALS[dial]} {value:g}"]
+                lines.append([*first, str(len(of_seed)), *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -255,5 +278,6 @@ if __name__ == "__main__":
         put(f"field_{task}", field(studies[task], collect(f"field_{task}"), seeds=seeds))
     put("larger", field(collect("larger")))
     put("others", others())
+    put("ends", ends(studies))
     put("limits", limits())
     draw()

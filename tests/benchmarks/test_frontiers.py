@@ -66,3 +66,25 @@ def test_the_field_is_held_against_the_same_seeds_of_the_study(
     # At 37.5 % ppo has 2.35 and 2.275, grpo 2.275 and 2.35: ± 12.71 · 0.075; pass@16 92 and 90.
     differences = ["+0.00 ± 0.95", "+0.00 ± 0.00", "+1.0 ± 12.7"]
     assert rows[5][2:10] == ["2", "2.44", "2.38", "2.31", "2.25", *differences]
+
+
+def test_where_runs_end_is_their_last_step_and_values_ascend(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    frontiers = importlib.import_module("frontiers")
+    header, base = OLD.splitlines()[:2]
+    rows = ["rloo,rloo:kl_coefficient=0.5,0,40,0.5,2.0,1.5,0.9,1"]
+    rows += ["rloo,rloo:kl_coefficient=0.5,0,20,0.6,1.0,1.0,0.8,1"]
+    rows += ["rloo,rloo:kl_coefficient=0.5,1,40,0.54,2.2,1.7,0.9,1"]
+    rows += ["rloo,rloo:kl_coefficient=0.08,0,40,0.7,1.2,1,0.8,1"]
+    (tmp_path / "study.csv").write_text("\n".join([header, base, *rows]))
+    found = frontiers.read_csv(tmp_path / "study.csv")
+    table = frontiers.ends({"programs_long": found, "countdown": found}).splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
+    first = ["programs", "480", "`rloo`", "KL 0.08", "1", "70.0", "1.20", "1.00", "80.0"]
+    # Two seeds: ± 12.706 · half of their difference.
+    second = ["52.0 ± 25.4", "2.10 ± 1.27", "1.60 ± 1.27", "90.0 ± 0.0"]
+    assert cells[0] == first
+    assert cells[1] == ["programs", "480", "`rloo`", "KL 0.5", "2", *second]
+    assert [row[:2] for row in cells[2:]] == [["countdown", "160"]] * 2
