@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.training.runs import open_run
 
+from evenflow.cli import main
 from evenflow.commands.eval import evaluate
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
@@ -55,3 +56,11 @@ def test_nothing_to_evaluate_on(recipe: Make, tmp_path: Path) -> None:
     path.write_text('{"prompt": "1>"}\n')
     with pytest.raises(UserError, match=r"data\.test: eval needs held-out questions"):
         evaluate(recipe("data.task=null", f"data.train={path}"))
+
+
+def test_eval_of_a_checkpoint(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, model = str(trained.parent / "recipe.yaml"), f"model.path={trained}/checkpoint-000002"
+    capsys.readouterr()
+    assert main(["eval", recipe, model]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores == pytest.approx(json.loads((trained / "summary.json").read_text())["after"])
