@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 
 from evenflow.rewards.thoughts import spoken
 
@@ -53,7 +54,7 @@ EITHER = re.compile(
 )
 NEXT_SENTENCE = re.compile(r"[.!?]\s|\n\s*\n|\bnot?\b", re.IGNORECASE)
 MOST = 20
-"""Answers side by side that are looked at."""
+"""Answers, or claims of one, that are looked at: the last ones."""
 BETWEEN = 80
 """Characters between two answers of which either is offered."""
 SPAN = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
@@ -107,7 +108,7 @@ def last_tagged(text: str) -> str | None:
     """
     if "<" not in text:
         return None
-    spans: list[tuple[int, int, int]] = []  # begin, end of what is in it, end
+    spans = deque[tuple[int, int, int]](maxlen=MOST)  # begin, end of what is in it, end
     begin = at = None
     for tag in TAG.finditer(text):
         if tag[0][1] != "/":
@@ -127,8 +128,8 @@ def last_box(text: str) -> str | None:
     """
     spans: list[tuple[int, str, int]] = []  # where a box begins, what is in it, where it ends
     cut_off = False
-    boxes = list(BOX.finditer(text))
-    for box in boxes[-MOST:]:
+    boxes = deque(BOX.finditer(text), MOST)
+    for box in boxes:
         if spans and box.start() < spans[-1][2]:
             continue
         begin, inside = box.span()
@@ -194,7 +195,7 @@ def _marked(text: str) -> str | None:
     """What follows the last ``####``, unless it is a heading: words before other text."""
     if "####" not in text:
         return None
-    marks = list(MARK.finditer(text))
+    marks = deque(MARK.finditer(text), MOST)
     for number, mark in enumerate(reversed(marks)):
         said = mark[1].rstrip("# \t").strip()
         last = number == 0 and not text[mark.end() :].strip()
@@ -204,13 +205,13 @@ def _marked(text: str) -> str | None:
 
 
 def _claimed(text: str) -> str | None:
-    claims = list(CLAIM.finditer(text))
-    chosen = list(CHOSEN.finditer(text))
+    claims = deque(CLAIM.finditer(text), MOST)
+    chosen = deque(CHOSEN.finditer(text), 1)
     if chosen and (not claims or claims[-1].start() < chosen[-1].end()):
         return chosen[-1]["letter"]
     if not claims:
         return None
-    answers = [_of_claim(text[claim.end() :].lstrip(" \t\n*")) for claim in claims[-MOST:]]
+    answers = [_of_claim(text[claim.end() :].lstrip(" \t\n*")) for claim in claims]
     return next((each for each in reversed(answers) if not ABOUT.fullmatch(each)), answers[-1])
 
 
