@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -23,11 +24,15 @@ maxrl,maxrl,0,20,0.42,2.25,2,0.9,1
 """
 
 
-def test_a_study_adds_its_runs_and_takes_the_place_of_their_like(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def frontiers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(FOLDER))
-    frontiers = importlib.import_module("frontiers")
+    return importlib.import_module("frontiers")
+
+
+def test_a_study_adds_its_runs_and_takes_the_place_of_their_like(
+    frontiers: ModuleType, tmp_path: Path
+) -> None:
     assert frontiers.merged("", NEW) == NEW
     text = frontiers.merged(OLD, NEW)
     lines = NEW.splitlines()
@@ -40,10 +45,8 @@ def test_a_study_adds_its_runs_and_takes_the_place_of_their_like(
 
 
 def test_the_field_is_held_against_the_same_seeds_of_the_study(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    frontiers: ModuleType, tmp_path: Path
 ) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    frontiers = importlib.import_module("frontiers")
     header, base = OLD.splitlines()[:2]
     # The second seed of grpo has 0.1 effective solutions more at 40 %, the third is not asked for.
     more = ["grpo,grpo:k=1,1,20,0.5,2.1,2,0.9,1", "grpo,grpo:k=1,2,20,0.4,9,9,0.9,1"]
@@ -69,10 +72,8 @@ def test_the_field_is_held_against_the_same_seeds_of_the_study(
 
 
 def test_where_runs_end_is_their_last_step_and_values_ascend(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    frontiers: ModuleType, tmp_path: Path
 ) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    frontiers = importlib.import_module("frontiers")
     header, base = OLD.splitlines()[:2]
     rows = ["rloo,rloo:kl_coefficient=0.5,0,40,0.5,2.0,1.5,0.9,1"]
     rows += ["rloo,rloo:kl_coefficient=0.5,0,20,0.6,1.0,1.0,0.8,1"]

@@ -27,9 +27,6 @@ def test_a_run_that_never_starts_leaves_no_folder(
     assert not folder.exists()
 
 
-# --- help, config ----------------------------------------------------------------------------
-
-
 BAD = {
     "none.yaml": "none.yaml: there is no such recipe",
     "train.stps=1": "train.stps: there is no such field; did you mean train.steps?",
@@ -126,7 +123,7 @@ def test_a_full_disk_is_one_sentence(
     assert checkpoints.verify(checkpoints.latest_whole(run)) is None
 
 
-# --- going on ------------------------------------------------------------------------------------
+# --- going on --------------------------------------------------------------------------------
 
 
 def test_a_new_run_starts_from_an_earlier_ones_last_checkpoint(

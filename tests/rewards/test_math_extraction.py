@@ -107,9 +107,9 @@ def test_extract(text, answer):
     ],
 )
 def test_long_responses_take_no_long_time(text):
-    began = time.thread_time()
+    began = time.process_time()
     extract(text)
-    assert time.thread_time() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 PIECES = [
@@ -124,7 +124,8 @@ PIECES = [
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_what_is_not_looked_at_is_not_kept(piece):
-    """A hundred thousand matches at once are twenty times the memory of the response."""
+    """A hundred thousand matches at once are twenty times the memory of the response, and set off
+    the garbage collector, whose time grows with all that the process holds."""
     text = piece * 100_000
     tracemalloc.start()
     extract(text)

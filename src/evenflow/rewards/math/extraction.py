@@ -195,13 +195,12 @@ def _marked(text: str) -> str | None:
     """What follows the last ``####``, unless it is a heading: words before other text."""
     if "####" not in text:
         return None
-    marks = deque(MARK.finditer(text), MOST)
-    for number, mark in enumerate(reversed(marks)):
+    end, found = len(text.rstrip()), None
+    for mark in MARK.finditer(text):
         said = mark[1].rstrip("# \t").strip()
-        last = number == 0 and not text[mark.end() :].strip()
-        if said and (last or not HEADING.match(said)):
-            return said
-    return None
+        if said and (mark.end() >= end or not HEADING.match(said)):
+            found = said
+    return found
 
 
 def _claimed(text: str) -> str | None:
