@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
+from hashlib import sha256
 
 import ray
 import torch
+from transformers import LogitsProcessor
 from verl.workers.rollout import base
 from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry, TokenOutput
 
@@ -17,9 +20,24 @@ def actor_name(rank: int) -> str:
     return f"{NAME}_{rank}"
 
 
+class Noise(LogitsProcessor):
+    """Gumbel noise from a generator a row: the greedy choice is then a sample, and a row's is the
+    same in any batch."""
+
+    def __init__(self, seeds: list[int], temperature: float) -> None:
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.temperature = temperature
+
+    def __call__(self, input_ids, scores):
+        width = scores.shape[1]
+        waits = [torch.empty(width).exponential_(generator=each) for each in self.generators]
+        return scores / self.temperature - torch.stack(waits).log()
+
+
 @ray.remote
 class Server:
-    """Answers all requests that wait at a time in one batch."""
+    """Answers all requests that wait at a time in one batch. What it samples depends on the
+    weights, their step, the prompt and how often that was asked, not on when it was."""
 
     def __init__(self, path: str, length: int) -> None:
         from transformers import AutoModelForCausalLM
@@ -28,6 +46,7 @@ class Server:
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
         self.length = length
         self.step: int | None = None
+        self.asked: Counter = Counter()
         self.waiting: list = []
         self.task: asyncio.Task | None = None
 
@@ -58,16 +77,16 @@ class Server:
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
         temperature = parameters.get("temperature", 1.0)
-        choice = {"temperature": temperature, "top_k": 0} if temperature else {}
+        noise = [Noise([self.seed(p) for p in prompts], temperature)] if temperature else []
         out = self.model.generate(
             ids,
             attention_mask=mask,
             max_new_tokens=self.length,
-            do_sample=bool(temperature),
+            do_sample=False,
+            logits_processor=noise,
             return_dict_in_generate=True,
             output_logits=True,
             pad_token_id=0,
-            **choice,
         )
         logits = torch.stack(out.logits, 1) / (temperature or 1.0)
         tokens = out.sequences[:, width:]
@@ -86,11 +105,18 @@ class Server:
             )
         return found
 
+    def seed(self, prompt: list[int]) -> int:
+        """Of the next sample for `prompt`."""
+        self.asked[tuple(prompt)] += 1
+        of = (self.step, prompt, self.asked[tuple(prompt)])
+        return int.from_bytes(sha256(repr(of).encode()).digest()[:8])
+
     async def set_weights(self, weights, step) -> None:
         missing = self.model.load_state_dict(weights, strict=False)
         if missing.unexpected_keys:
             raise ValueError(f"sent what the model does not have: {missing.unexpected_keys}")
         self.step = step
+        self.asked.clear()
 
     async def nothing(self, *_, **__) -> None:
         pass

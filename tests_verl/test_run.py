@@ -11,6 +11,7 @@ import pytest
 import verl_run
 
 STEPS, EVERY = 24, 8
+EPOCH = 4  # steps: 32 questions, 8 a step
 
 
 def wait_for(condition, run, folder: Path, seconds: float) -> None:
@@ -61,8 +62,9 @@ def test_a_run_learns_is_killed_and_goes_on_from_its_checkpoint(tmp_path) -> Non
     assert again == pytest.approx(before[stopped + 1]["actor/log_z/used"], rel=1e-2)
     assert abs(again) > 1e-3
 
+    # The same questions at the beginning and at the end, by one seed: 0.31 and 0.57 were measured.
     rewards = [found[step]["reward/mean"] for step in sorted(found)]
-    assert fmean(rewards[-5:]) > fmean(rewards[:5]) + 0.03, rewards
+    assert fmean(rewards[-EPOCH:]) > fmean(rewards[:EPOCH]) + 0.1, rewards
     last = found[STEPS]
     assert last["actor/grad_norm/head"] > 0
     assert abs(last["actor/log_z/used"]) > abs(found[1]["actor/log_z/used"])
