@@ -16,6 +16,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from statistics import fmean
 
@@ -258,13 +259,14 @@ def line(panel, found: Frontiers, label: str, measure: str, factor: float, color
 
 def teach(panel, rows: list[dict[str, str]], measure: str, factor: float) -> None:
     """The teachers' ways."""
-    for teacher in dict.fromkeys(row["teacher"] for row in rows):
+    teachers = dict.fromkeys(row["teacher"] for row in rows)
+    for teacher, style in zip(teachers, cycle(["--", ":"])):
         own = [row for row in rows if row["teacher"] == teacher]
         panel.plot(
             [100 * float(row["accuracy"]) for row in own],
             [factor * float(row[measure]) for row in own],
             "k",
-            linestyle="--",
+            linestyle=style,
             linewidth=1,
             label=f"teacher: {teacher}",
         )
