@@ -259,7 +259,7 @@ def line(panel, found: Frontiers, label: str, measure: str, factor: float, color
 
 def teach(panel, rows: list[dict[str, str]], measure: str, factor: float) -> None:
     """The teachers' ways."""
-    teachers = dict.fromkeys(row["teacher"] for row in rows)
+    teachers = sorted({row["teacher"] for row in rows})
     for teacher, style in zip(teachers, cycle(["--", ":"])):
         own = [row for row in rows if row["teacher"] == teacher]
         panel.plot(
