@@ -18,6 +18,7 @@ import torch
 
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
+from evenflow.rollout import stream
 from evenflow.rollout.embedded.engine import EmbeddedEngine
 from evenflow.rollout.engine import Limits
 from evenflow.rollout.group import Group
@@ -294,6 +295,35 @@ def test_a_budget_that_is_raised_skips_no_batch(
     config = config.model_copy(update={"train": more})
     Trainer(config, saved.parent, resume=saved).run()
     assert taken == [(step, step) for step in range(5)]
+
+
+def test_no_batch_is_lost_that_the_budget_refuses_while_the_next_is_ordered(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fourth batch is refused just as the weights for the fifth are copied."""
+    begun, ordering = [0], threading.Event()
+    collect, snapshot = Stream._collect, stream.snapshot
+
+    def waiting(self: Stream, order: Any, *arguments: Any) -> Any:
+        if order.step == 3:
+            ordering.wait(20)
+        return collect(self, order, *arguments)
+
+    def slow(policy: Any) -> Any:
+        begun[0] += 1
+        if begun[0] == 3:
+            ordering.set()
+            time.sleep(0.3)  # enough for the sampler, where nothing holds it back
+        return snapshot(policy)
+
+    monkeypatch.setattr(Stream, "_collect", waiting)
+    monkeypatch.setattr(stream, "snapshot", slow)
+    config = recipe(*SMALL, "rollout.lag=2", "train.answers=12")
+    saved = train(config)
+    assert ordering.is_set()
+    config = config.model_copy(update={"train": config.train.model_copy(update={"answers": 20})})
+    result = Trainer(config, saved.parent, resume=saved).run()
+    assert result.checkpoint.name == "checkpoint-000005"
 
 
 def test_dynamic_sampling_asks_the_questions_in_the_runs_order(recipe: Make) -> None:

@@ -98,9 +98,9 @@ class Stream:
         """The policy has taken `step` steps and has this version; the run has spent so many
         answers, those of batches that wait left out. Orders the batches that it is to sample."""
         end = min(self.lag + step + 1, self.steps)
-        new = range(max(self.ordered, step), end)
-        weights = snapshot(self.policy) if self.follower and new else None
-        with self.changed:
+        with self.changed:  # of all: the sampler may take orders back (`_deliver`)
+            new = range(max(self.ordered, step), end)
+            weights = snapshot(self.policy) if self.follower and new else None
             self.step, self.version, self.ordered = step, version, end
             while self.ready and self.ready[0].step < step:  # learned from
                 self.ready.popleft()
