@@ -45,6 +45,10 @@ WAYS = [
 ]
 
 
+def with_budget(config: TrainConfig, answers: int) -> TrainConfig:
+    return config.model_copy(update={"train": config.train.model_copy(update={"answers": answers})})
+
+
 @contextmanager
 def groups_learned() -> Iterator[list[list[Group]]]:
     """The groups of every step, as they are made rows of."""
@@ -291,9 +295,7 @@ def test_a_budget_that_is_raised_skips_no_batch(
     monkeypatch.setattr(Stream, "take", noting)
     config = recipe(*SMALL, f"rollout.lag={lag}", "train.answers=12")
     saved = train(config)
-    more = config.train.model_copy(update={"answers": 20})
-    config = config.model_copy(update={"train": more})
-    Trainer(config, saved.parent, resume=saved).run()
+    Trainer(with_budget(config, 20), saved.parent, resume=saved).run()
     assert taken == [(step, step) for step in range(5)]
 
 
@@ -321,8 +323,7 @@ def test_no_batch_is_lost_that_the_budget_refuses_while_the_next_is_ordered(
     config = recipe(*SMALL, "rollout.lag=2", "train.answers=12")
     saved = train(config)
     assert ordering.is_set()
-    config = config.model_copy(update={"train": config.train.model_copy(update={"answers": 20})})
-    result = Trainer(config, saved.parent, resume=saved).run()
+    result = Trainer(with_budget(config, 20), saved.parent, resume=saved).run()
     assert result.checkpoint.name == "checkpoint-000005"
 
 
