@@ -4,8 +4,8 @@ CommonMark (0.31, section 4.5): a fence is a line of three or more backticks or 
 by a line of as many or more of the same, indented by at most three spaces, or by the text's end.
 Here a fence may stand in list items and quotes at any depth; their marks and indentation are taken
 off its lines. Beyond CommonMark: a fence within a triple-quoted string of a program closes nothing,
-one at the end of a program's last line closes, and one of Python opens at the end of a line of
-prose.
+one at the end of a program's last line closes, one of Python opens at the end of a line of prose,
+and a program may begin beside its fence.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ AFTER = re.compile(
 )
 LANGUAGE = re.compile(r"\{?\s*\.?([\w+#-]+)")
 PYTHON = re.compile(r"(?:i|c)?py(?:thon|py)?[\d.-]*")
+# ```python def f(x): …, ```import math
+BESIDE = re.compile(
+    rf"(?:(?i:{PYTHON.pattern})\s+)?(?P<code>(?:(?:async\s+)?def\s+\w+\s*\(|class\s+\w+\s*[(:]"
+    r"|import\s+\w|from\s+[\w.]+\s+import\s|print\s*\().*)"
+)
 QUOTED = re.compile(r" {0,3}> ?")
 COMMENT_OR_STRING = re.compile(
     r"#[^\n]*|('''|\"\"\")|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL
@@ -62,6 +67,8 @@ class _Fence:
     indent: int = 0
     at: int = 0
     """Where it begins in its line."""
+    beside: str = ""
+    """The program's first line, where it stands in the fence's."""
 
     def within(self, line: str) -> str:
         """The line without the marks of the quotes that the block stands in."""
@@ -95,7 +102,8 @@ def fenced(text: str, code_first: bool = False) -> Iterator[Block]:
             place += 1
             continue
         last, glued = _closing(lines, first, fence)
-        content = [fence.within(line) for line in lines[first:last]]
+        content = [" " * fence.indent + fence.beside + "\n"] if fence.beside else []
+        content += [fence.within(line) for line in lines[first:last]]
         if glued is not None:
             content.append(glued + "\n")
         end = min(last + 1, len(lines))
@@ -113,13 +121,15 @@ def opening(line: str) -> _Fence | None:
         found = IN_PROSE.match(line)
         return found and _Fence(found["ticks"], found["info"].lower(), at=found.start("ticks"))
     info = (found["info"] or found["words"] or "").strip()
-    language = LANGUAGE.match(info)
+    beside = BESIDE.match(info)
+    language = LANGUAGE.match(info[: beside.start("code")] if beside else info)
     _, quote, inner = found["lead"].rpartition(">")
     return _Fence(
         found["ticks"] or found["tildes"],
         language[1].lower() if language else "",
         found["lead"].count(">"),
         _columns(inner[1:] if quote and inner.startswith(" ") else inner),
+        beside=beside["code"] if beside else "",
     )
 
 

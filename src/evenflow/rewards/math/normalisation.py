@@ -128,6 +128,11 @@ RULES = [
     ("\\", r"\\(?:SI|qty|num)\s*\{([^{}]*)\}(?:\s*\{[^{}]*\})?", r"\1"),
     ("color", r"\\(?:text)?color\s*\{[^{}]*\}", ""),
     ("\\", rf"^\s*{TEXT}\{{([^{{}}]*)\}}\s*\.?\s*$", r"\1"),
+    (
+        "",
+        rf"^\s*(?:(?:negative|minus)\s+|{TEXT}\{{\s*(?:negative|minus)\s*\}}\s*)(?=[0-9.\\])",
+        "-",
+    ),
     ("approx", r"\s*\(?\bapprox(?:\.|imately)?\)?\s*$", ""),
     ("\\choose", r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
     ("\\choose", r"^([^{}]*)\\choose(?![A-Za-z])([^{}]*)$", r"\\binom{\1}{\2}"),
@@ -156,7 +161,11 @@ BOTH = re.compile(
     rf"^(?P<first>\s*(?P<name>[A-Za-z])\s*(?:[<>]|\\[lg]eq)[^,;]*?)\s*(?:{TEXT}\{{\s*,?\s*and\s*\}}|,?\band\b)\s*"
     r"(?=(?P=name)\s*(?:[<>]|\\[lg]eq))"
 )
-ARTICLE = re.compile(r"^\s*(?:an?|the)\s+(?=[A-Za-z]{3,}\s*$)", re.IGNORECASE)
+# the circle, It is Saturday
+ARTICLE = re.compile(
+    r"^\s*(?:(?:it|that|this)\s+(?:is|was)\s+)?(?:(?:an?|the)\s+)?(?=[A-Za-z]{3,}\s*\.?\s*$)",
+    re.IGNORECASE,
+)
 OR = re.compile(r"(?<=[0-9A-Za-z)}\]])\s*,?\s+or\s+(?=[-0-9A-Za-z(\[\\])")
 CONDITION = re.compile(
     r"[<>]|\\[lgn]eq(?![A-Za-z])|\\mid(?![a-z])|\{\s*[a-zA-Z]\s*[:|]|[\])]\s*,?\s+or\s+[\[(].*\\infty|\\infty.*[\])]\s*,?\s+or\s+[\[(]"

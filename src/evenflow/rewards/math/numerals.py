@@ -1,4 +1,4 @@
-"""Numbers in words: ``twenty-one``, ``one hundred and five``, ``two thirds``."""
+"""Numbers in words: ``twenty-one``, ``one hundred and five``, ``minus two thirds``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ def in_figures(text: str) -> str | None:
     if not WORDS.fullmatch(text):
         return None
     words = re.split(r"[\s-]+", text.lower())
+    if words[0] in ("negative", "minus") and len(words) > 1:
+        value = in_figures(" ".join(words[1:]))
+        return None if value is None or value.startswith("-") else f"-{value}"
     if words[0] in ("a", "an") and len(words) > 1:
         words[0] = "one"
     last = words[-1]

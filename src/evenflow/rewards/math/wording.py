@@ -147,7 +147,7 @@ def _in_figures(found: re.Match[str]) -> str:
 IDLE = (
     r"(?:the|an|final|correct|right|answer|solution|result|value|total|sum|number|count|area|volume"
     r"|length|perimeter|probability|distance|there|here|it|has|have|had|he|she|they|we|get|so|thus"
-    r"|hence|therefore|is|are|was|were|be|equals|equal|to|of|option|choice|about|approximately"
+    r"|hence|therefore|is|are|was|were|be|equals|equal|to|of|option|choice|quadrant|graph|figure|statement|about|approximately"
     r"|approx\.?|roughly|around)"
 )
 DENIED = "not|no|never|less|more|least|most|minus|negative|greater|fewer|below|above|between"
@@ -156,8 +156,8 @@ LEAD = re.compile(
     rf"|{TEXT}\{{(?![^{{}}]*\b(?:{DENIED})\b)[^{{}}0-9]*"
     r"(?:\b(?:is|are|equals|was|were)|[:=])\s*\}"
     rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+\}}"
-    rf"|(?:{IDLE}\b[\s:,]*)+(?=[-0-9(\[\\$]|[A-J](?:\W*$|\s*[).:]))"
-    rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+(?=[-0-9$]|[A-J]\W*$))\s*[:=]?\s*(?=\S)",
+    rf"|(?:{IDLE}\b[\s:,]*)+(?=[-0-9(\[\\$]|[A-J](?:\W*$|\s*[).:])|[IVX]+\W*$)"
+    rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+(?=[-0-9$]|[A-J]\W*$|[IVX]+\W*$))\s*[:=]?\s*(?=\S)",
     re.IGNORECASE,
 )
 
