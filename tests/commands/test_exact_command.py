@@ -137,7 +137,7 @@ def test_means_and_deviations_over_seeds() -> None:
         (["rollouts=-1"], "rollouts: must be greater than 0"),
         (["seeds=-1"], "seeds: must be greater than or equal to 0"),
         (["seeds=0,0"], "seeds: [0, 0]: name different whole numbers"),
-        (["seeds="], "seeds: must be a valid list, not None"),
+        (["seeds="], "seeds: must be a valid list, not empty (null)"),
         (["full=maybe"], "full: must be a valid boolean, not 'maybe'"),
         (["sedes=1"], "sedes: there is no such field; did you mean seeds?"),
         (["tba"], "tba: there is no such recipe"),

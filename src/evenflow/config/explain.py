@@ -32,7 +32,7 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
             unknown = str(problem["loc"][-1])
             lines.append(no_field(prefix + path, unknown, section.model_fields, everywhere))
         elif problem["type"] in OF_PAIRS and (pair := _pair_in(section, names)):
-            lines.append(f"{field}: must be {pair}, not {_cut(repr(problem['input']))}")
+            lines.append(f"{field}: must be {pair}, not {_shown(problem['input'])}")
         elif problem["input"] is None and (pair := PAIR.fullmatch(str(problem["loc"][-1]))):
             lines.append(f"{field}: a space is missing: {pair[1]}: {pair[2]}")
         elif problem["type"] == "missing":
@@ -49,7 +49,9 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
             lines.append(f"{field}: must be a section of fields ({known}), not {given}")
         else:
             message, given = problem["msg"].removeprefix("Input should be "), problem["input"]
-            start, end = f"{field}: must be ", f", not {_cut(repr(given))}"
+            start, end = f"{field}: must be ", f", not {_shown(given)}"
+            if isinstance(given, bool) and "string" in message:
+                end += " (yes, no, on and off are read so, too: put text like that in quotes)"
             if lines and lines[-1] == f"{start}{message}{end}":
                 continue
             if lines and lines[-1].startswith(start) and lines[-1].endswith(end):
@@ -74,6 +76,13 @@ def no_field(
     close = close or [name for name, leaf in leaves.items() if leaf in alike]
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"
     return f"{prefix}{unknown}: there is no such field; {hint}"
+
+
+def _shown(given: Any) -> str:
+    """What was given, as it is written in YAML."""
+    if isinstance(given, bool):
+        return str(given).lower()
+    return "empty (null)" if given is None else _cut(repr(given))
 
 
 def _cut(text: str) -> str:

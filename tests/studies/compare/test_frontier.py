@@ -264,7 +264,7 @@ def test_without_values_a_dial_has_the_presets(small: str, dials: str) -> None:
     [
         ("{inverse_temperature: [5, 5.00]}", "5.0 stands there twice"),
         ("{inverse_temperature: [5, '5']}", "must be a valid number, not '5'"),
-        ("{inverse_temperature: [true, 6]}", "must be a valid number, not True"),
+        ("{inverse_temperature: [true, 6]}", "must be a valid number, not true"),
         ("{cap: [1, 2]}", "of tba objective.cap: "),
         ("{objective: [{}, {inverse_temperature: 20}]}", "two values make the run tba:objective="),
         ("{head: [{}, {layers: 1}]}", "of tba head.layers: only log_z: head"),

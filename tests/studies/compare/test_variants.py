@@ -100,7 +100,7 @@ def test_folders_of_long_labels_have_names_that_a_disk_takes() -> None:
         (5, "algorithms: must be a valid list"),
         ([5], "algorithms: must be a valid string or a valid dictionary, not 5"),
         ([{"flowrl": 5}], "algorithms: must be a valid dictionary, not 5"),
-        ([{"flowrl": None}], "algorithms: must be a valid dictionary, not None"),
+        ([{"flowrl": None}], "algorithms: must be a valid dictionary, not empty"),
         ([{}], "a variant is one preset with its changes"),
         ([{"flowrl": {}, "tba": {}}], "flowrl, tba: a variant is one preset with its changes"),
         ([["flowrl"]], "algorithms: must be a valid string"),
