@@ -187,6 +187,10 @@ def test_the_default_file(
     assert main(["report", str(first), "--out", "mine.html"]) == 0
     assert (tmp_path / "mine.html").is_file()
     assert capsys.readouterr().out.splitlines()[-1].split() == ["report", "mine.html"]
+    assert main(["report", str(first), "--out", "new/folder/page.html"]) == 0
+    assert (tmp_path / "new" / "folder" / "page.html").is_file()
+    assert main(["report", "nowhere", "--out", "other/page.html"]) == 2
+    assert not (tmp_path / "other").exists()
 
 
 def test_refusals(training_run: Make, tmp_path: Path, capsys: Any) -> None:
@@ -196,7 +200,7 @@ def test_refusals(training_run: Make, tmp_path: Path, capsys: Any) -> None:
         ([tmp_path / "empty"], "neither a run nor an evaluation"),
         ([tmp_path / "nowhere"], "nowhere: there is no such folder\n"),
         ([run, "--out", tmp_path], "is a folder; name a file"),
-        ([run, "--out", tmp_path / "no" / "page.html"], "there is no such folder; make it"),
+        ([run, "--out", run / "config.yaml" / "page.html"], "config.yaml"),
     ):
         assert main(["report", *map(str, arguments)]) == 2
         assert reason in capsys.readouterr().err

@@ -55,8 +55,6 @@ def run(options: Namespace) -> None:
     out: Path = options.out or single
     if out.is_dir():
         raise UserError(f"{out}: is a folder; name a file with --out, e.g. {out / PAGE}")
-    if options.out and not out.parent.is_dir():
-        raise UserError(f"{out.parent}: there is no such folder; make it, or choose another --out")
     write_page(options.runs, out, options.watch)
     console.print(f"report      {out}", markup=False)
     if options.open:

@@ -132,9 +132,12 @@ def template() -> Any:
 
 
 def write_page(folders: Sequence[Path], out: Path, watched: float | None = None) -> None:
-    """Write the page; it is whole or not there, and a link to a file stays one."""
+    """Write the page, in folders made for it; it is whole or not there, and a link to a file stays
+    one."""
     file_at(out)  # before the runs are read
-    write_atomic(out, writable(make_page(folders, watched)))
+    page = make_page(folders, watched)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, writable(page))
 
 
 def page_of_run(folder: Path) -> str:
