@@ -6,7 +6,8 @@
 
 A study's folder is runs/frontiers-<study>. What its frontier.csv holds is put among the rows of
 docs/results/frontiers_<study>.csv, of which tables and picture are made: a study may grow run by
-run and machine by machine.
+run and machine by machine. Scores out of distribution are those of comparison.csv in
+runs/frontiers-<task>_long_ood.
 """
 
 from __future__ import annotations
@@ -153,6 +154,46 @@ def ends(studies: Mapping[str, Frontiers]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def unlike(task: str) -> list[dict[str, str]]:
+    """The ends of runs on questions unlike those of their training, a row a seed."""
+    new = ROOT / "runs" / f"frontiers-{task}_long_ood" / "comparison.csv"
+    path = RESULTS / f"frontiers_{task}_long_ood.csv"
+    if new.is_file():
+        with new.open(newline="") as file:
+            rows = [
+                row
+                for row in csv.DictReader(file)
+                if row["questions"] != "test" and (row["seed"].isdigit() or not row["seed"])
+            ]
+        with path.open("w", newline="") as file:
+            kept = ("questions", "algorithm", "seed", "accuracy", *SHOWN)
+            writer = csv.DictWriter(file, kept, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def out_of_distribution() -> str:
+    """A row a value of a dial: where its runs end on questions unlike those of their training."""
+    shown = [COLUMNS[key] for key in ("accuracy", *SHOWN)]
+    lines = [["task", "questions", "algorithm", "dial", "seeds", *(c.heading for c in shown)]]
+    lines.append(["---"] * 4 + ["---:"] * (len(lines[0]) - 4))
+    for task in TASKS:
+        alike: dict[tuple[str, str], list[dict[str, str]]] = {}
+        for row in unlike(task):
+            alike.setdefault((row["questions"], row["algorithm"]), []).append(row)
+        for (questions, variant), rows in alike.items():
+            label, _, setting = variant.rpartition(":")
+            dial, _, value = setting.partition("=")
+            told = [code(label), f"{DIALS[dial]} {value}"] if label else [variant, ""]
+            cells = [
+                written(estimate([float(row[c.key]) for row in rows]), c.write, c) for c in shown
+            ]
+            lines.append([task, questions, *told, str(len(rows)) if label else "", *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def merged(old: str, new: str) -> str:
     """The lines of two frontier.csv of the same questions; a run that both hold is the new one."""
     header, *fresh = csv.reader(new.splitlines())
@@ -281,5 +322,6 @@ if __name__ == "__main__":
     put("larger", field(collect("larger")))
     put("others", others())
     put("ends", ends(studies))
+    put("ood", out_of_distribution())
     put("limits", limits())
     draw()
