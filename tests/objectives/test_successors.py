@@ -5,7 +5,15 @@ from math import exp, sqrt
 import pytest
 import torch
 from surrogate_rows import SURROGATES
-from tiny_policy import MASK, every_group, gradient, log_prob, random_logits, token_logprobs
+from tiny_policy import (
+    MASK,
+    every_group,
+    every_unordered_group,
+    gradient,
+    log_prob,
+    random_logits,
+    token_logprobs,
+)
 from torch import Tensor
 
 from evenflow.errors import UserError
@@ -39,7 +47,7 @@ def expected_ascent(choices: Surrogate, rewards: Tensor, size: int) -> Tensor:
     tokens = token_logprobs(logits)
     probability = tokens.sum(-1).exp().detach()
     mean = torch.zeros((), dtype=torch.float64)
-    for group in every_group(size):
+    for group, orders in every_unordered_group(size):
         loss, _ = surrogate_loss(
             tokens[group],
             MASK[group],
@@ -47,7 +55,7 @@ def expected_ascent(choices: Surrogate, rewards: Tensor, size: int) -> Tensor:
             torch.zeros(size).long(),
             choices=choices,
         )
-        mean -= probability[group].prod() * loss * (choices.aggregation_length or 1)
+        mean -= orders * probability[group].prod() * loss * (choices.aggregation_length or 1)
     return gradient(mean, logits)
 
 

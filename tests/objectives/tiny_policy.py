@@ -5,7 +5,9 @@ makes seven answers of two lengths from three states (the empty prefix, "0", "1"
 distribution over the seven is one choice of the conditionals.
 """
 
-from itertools import product
+from collections import Counter
+from itertools import combinations_with_replacement, product
+from math import factorial, prod
 
 import torch
 from torch import Tensor
@@ -49,6 +51,15 @@ def logits_of(distribution: Tensor) -> Tensor:
 def every_group(size: int) -> list[list[int]]:
     """All ordered groups of `size` answers."""
     return [list(group) for group in product(range(len(ANSWERS)), repeat=size)]
+
+
+def every_unordered_group(size: int) -> list[tuple[list[int], int]]:
+    """All groups of `size` answers but for their order, each with the number of its orders."""
+    groups = [list(group) for group in combinations_with_replacement(range(len(ANSWERS)), size)]
+    return [
+        (group, factorial(size) // prod(map(factorial, Counter(group).values())))
+        for group in groups
+    ]
 
 
 def gradient(value: Tensor, logits: Tensor) -> Tensor:
