@@ -91,6 +91,16 @@ def test_a_wrong_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "invalid choice: 'trane'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command", [["sample", "nowhere", "--prompt", "1"], ["export", "nowhere", "x"]]
+)
+def test_an_argument_is_not_called_by_a_settings_name(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 2
+    assert capsys.readouterr().err.startswith("error: there is no folder nowhere")
+
+
 def test_config_lists_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config"]) == 0
     said = capsys.readouterr().out

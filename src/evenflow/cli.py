@@ -123,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     expect 128 + the number of the signal that ended it (a reader like `| head` that has seen enough
     is SIGPIPE). What else goes wrong is a defect of ours and raises."""
     prepare_streams()
+    options = None
     try:
         with flushed():
             options = parse(arguments)
@@ -131,7 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             logging.getLogger("evenflow").handlers = [handler]
             commands.ALL[options.command].run(options)
     except UserError as error:
-        complain(f"error: {error}")
+        said = str(error)
+        if hasattr(options, "model"):  # what is a setting elsewhere is an argument here
+            said = said.removeprefix("model.path: ")
+        complain(f"error: {said}")
         if isinstance(error, CannotLoad):
             for note in newer_than_tested():
                 complain(note)
