@@ -6,6 +6,8 @@ import gzip
 import inspect
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -302,6 +304,34 @@ def test_rows_are_read_a_few_ahead_and_kept_in_order(sandbox: Sandbox) -> None:
     assert read < 20
     found.close()  # type: ignore[attr-defined]
     assert [*ordered(lambda n: n * n, range(50), workers=3)] == [n * n for n in range(50)]
+
+
+def test_an_error_is_raised_in_its_turn_and_what_waits_is_not_begun() -> None:
+    begun = []
+
+    def fails(n: int) -> int:
+        begun.append(n)
+        if n == 2:
+            raise ValueError("two")
+        return n
+
+    found = ordered(fails, range(50), workers=1)
+    assert [next(found), next(found)] == [0, 1]
+    with pytest.raises(ValueError, match="two"):
+        next(found)
+    assert len(begun) < 50
+
+
+def test_a_call_that_was_given_up_does_not_keep_the_process() -> None:
+    code = (
+        "import threading, time\n"
+        "from evenflow.rewards.code.reward import ordered\n"
+        "begun = threading.Event()\n"
+        "def hangs(n): begun.set(); time.sleep(600)\n"
+        "threading.Thread(target=lambda: [*ordered(hangs, range(9), 2)], daemon=True).start()\n"
+        "begun.wait()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,24 @@ def test_what_an_async_function_does_to_its_loop_is_its_own_matter():
     same(result.parts["odd"], [None, None])
     same(result.parts["fine"], [1.0, 2.0])
     same(call().total, [1.5, 2.5])
+
+
+def test_two_calls_that_give_up_the_same_loop():
+    """One of a batch that nobody waits for any more, and the next batch's."""
+    begun = threading.Event()
+
+    async def blocks(completions):
+        begun.set()
+        time.sleep(3)
+        return [0.5]
+
+    rewards = Rewards([("blocks", blocks, 1.0)], timeout=0.3)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(rewards, ["p"], ["c"], {})
+        assert begun.wait(20)
+        second = pool.submit(rewards, ["p"], ["c"], {})
+        assert math.isnan(first.result(60).total[0])
+        assert math.isnan(second.result(60).total[0])
 
 
 def test_rewards_that_are_let_go_leave_no_loop_open():

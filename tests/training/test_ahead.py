@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import shutil
@@ -18,6 +19,7 @@ import torch
 
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
+from evenflow.rewards import Rewards
 from evenflow.rollout import stream
 from evenflow.rollout.embedded.engine import EmbeddedEngine
 from evenflow.rollout.engine import Limits
@@ -297,6 +299,58 @@ def test_a_budget_that_is_raised_skips_no_batch(
     saved = train(config)
     Trainer(with_budget(config, 20), saved.parent, resume=saved).run()
     assert taken == [(step, step) for step in range(5)]
+
+
+def test_a_run_that_was_shortened_and_made_longer_samples_each_batch_once(recipe: Make) -> None:
+    """Of the longer run the fifth batch is ordered already when the run is shortened."""
+    config = recipe(*SMALL[:2], "rollout.lag=2", "train.steps=9")
+    with in_turns():
+        trainer = Trainer(config, open_run(config, "test"), on_step=lambda step, _: step == 3)
+    delivered: list[int] = []
+    deliver = Stream._deliver
+
+    def noting(self: Stream, order: Any, *arguments: Any) -> None:
+        delivered.append(order.step)
+        deliver(self, order, *arguments)
+
+    with in_turns(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stream, "_deliver", noting)
+        saved = trainer.run().checkpoint
+        for steps in (4, 9):
+            longer = config.train.model_copy(update={"steps": steps})
+            going_on = config.model_copy(update={"train": longer})
+            saved = Trainer(going_on, trainer.folder, resume=saved).run().checkpoint
+    assert delivered == [*range(9)]
+
+
+def test_who_asks_twice_to_stop_does_not_wait_for_rewards(recipe: Make) -> None:
+    """The second Ctrl-C comes while the answers of a batch that was sampled ahead are judged."""
+    config = recipe(*SMALL, "rollout.lag=1")
+    trainer = Trainer(config, open_run(config, "test"))
+    judging, let_go = threading.Event(), threading.Event()
+
+    def hangs(completions: list[str], **_: object) -> list[float]:
+        if trainer.step >= 1:
+            judging.set()
+            let_go.wait(60)
+        return [1.0] * len(completions)
+
+    def twice(*_: object) -> None:
+        if trainer.step >= 1:
+            assert judging.wait(60)
+            raise KeyboardInterrupt
+
+    ahead = trainer.stepper.stream
+    rewards = Rewards([("hangs", hangs, 1.0)], timeout=None)
+    ahead.collector = dataclasses.replace(ahead.collector, rewards=rewards)
+    trainer.on_step = twice
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run()
+        assert ahead.thread is None
+        assert any(each.name == "sampling" for each in threading.enumerate())
+    finally:
+        let_go.set()
 
 
 def test_no_batch_is_lost_that_the_budget_refuses_while_the_next_is_ordered(

@@ -91,6 +91,23 @@ def test_a_signal_ends_it_with_a_model(tmp_path: Path, monkeypatch: pytest.Monke
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
 
 
+def test_a_reader_that_is_gone_leaves_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends `| tee` as well."""
+
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("evenflow.training.pretrain.Display.update", gone)
+    sizes = "{hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1}"
+    texts = [f"output={tmp_path / 'run'}", "steps=50", "batch=2", f"architecture={sizes}"]
+    with pytest.raises(BrokenPipeError):
+        pretrain(load(PretrainConfig, None, texts), "test")
+    assert len(read_jsonl(tmp_path / "run" / "metrics.jsonl")) == 1
+    AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+
+
 def test_a_signal_in_the_last_step_finds_it_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -341,6 +341,23 @@ def test_a_reward_that_fails_late_loses_no_step(recipe: Make) -> None:
     )
 
 
+def test_weights_that_a_cut_step_has_moved_are_not_saved(recipe: Make) -> None:
+    """An error of the system in the third step's optimiser: it is no checkpoint of two steps."""
+    config = recipe("train.steps=5")
+    trainer = Trainer(config, open_run(config, "test"))
+    step = trainer.stepper.learner.optimizer.step
+
+    def cut(*_: object) -> None:
+        step()
+        if trainer.step == 2:
+            raise BrokenPipeError
+
+    trainer.stepper.learner.optimizer.step = cut  # type: ignore[method-assign]
+    with pytest.raises(BrokenPipeError):
+        trainer.run()
+    assert not [*trainer.folder.glob("checkpoint-*")]
+
+
 @pytest.mark.parametrize("gone", ["config.yaml", ""])
 def test_a_run_whose_files_are_removed_can_be_gone_on_with(
     recipe: Make, gone: str, caplog: pytest.LogCaptureFixture

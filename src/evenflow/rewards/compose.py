@@ -91,6 +91,7 @@ class Rewards:
         self.functions = functions
         self.timeout = timeout
         self._loops: dict[str, asyncio.AbstractEventLoop] = {}
+        self._changing = threading.Lock()  # a call that was given up may still be in here
         # Not at the end of the process: the loops' threads end with it.
         weakref.finalize(self, _stop, self._loops).atexit = False
 
@@ -189,10 +190,11 @@ class Rewards:
             except BaseException as error:  # SystemExit would end the loop for good
                 return None, error
 
-        if name not in self._loops:
-            self._loops[name] = asyncio.new_event_loop()
-            threading.Thread(target=_serve, args=(self._loops[name],), daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(call(), self._loops[name])
+        with self._changing:
+            if name not in self._loops:
+                self._loops[name] = asyncio.new_event_loop()
+                threading.Thread(target=_serve, args=(self._loops[name],), daemon=True).start()
+            return asyncio.run_coroutine_threadsafe(call(), self._loops[name])
 
     def _leave(self, name: str, future: Future) -> None:
         """Give a late call up, and its loop if the function blocks it."""
@@ -202,8 +204,11 @@ class Rewards:
             return
         alive = threading.Event()
         loop.call_soon_threadsafe(alive.set)
-        if not alive.wait(BLOCKED):
-            del self._loops[name]
+        if alive.wait(BLOCKED):
+            return
+        with self._changing:
+            if self._loops.get(name) is loop:
+                del self._loops[name]
 
     def _wait(self, name: str, future: Future, since: float) -> Outcome | None:
         left = None if self.timeout is None else max(0.0, since + self.timeout - time.monotonic())

@@ -101,7 +101,8 @@ class Stream:
         with self.changed:  # of all: the sampler may take orders back (`_deliver`)
             new = range(max(self.ordered, step), end)
             weights = snapshot(self.policy) if self.follower and new else None
-            self.step, self.version, self.ordered = step, version, end
+            self.step, self.version = step, version
+            self.ordered = max(self.ordered, end)  # those of a run that was to be longer stay
             while self.ready and self.ready[0].step < step:  # learned from
                 self.ready.popleft()
             taken = self.sampled - sum(each.batch.answers for each in self.ready)
@@ -143,13 +144,18 @@ class Stream:
                 self.pauses -= 1
                 self.changed.notify_all()
 
-    def close(self) -> None:
-        """End the thread; what it has half sampled is dropped, and stays ordered."""
+    def leave(self, kind: type[BaseException] | None, *_: object) -> None:
+        """`close`, as the end of a `with`: who asks a second time to stop waits for no reward."""
+        self.close(1.0 if kind is KeyboardInterrupt else None)
+
+    def close(self, patience: float | None = None) -> None:
+        """End the thread; what it has half sampled is dropped, and stays ordered. `patience`:
+        seconds to wait for the group, or the rewards, that it is in the middle of."""
         with self.changed:
             self.closed = True
             self.changed.notify_all()
         if self.thread is not None:
-            self.thread.join()
+            self.thread.join(patience)
             self.thread = None
 
     # --- the sampler's side ----------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Self
 
@@ -47,7 +48,9 @@ class Interrupt:
         self._restore()
         if number == signal.SIGHUP and sys.stdout.isatty():
             drop_output()  # to a terminal that is gone nothing can be written
-        console.print(
-            f"\n{signal.Signals(number).name}: finishing this {self.piece}, then saving; once "
-            "more to stop at once (what was saved before stays)"
-        )
+        # It ends what reads the output, too (`| tee`): that is found where there is time to save.
+        with suppress(OSError):
+            console.print(
+                f"\n{signal.Signals(number).name}: finishing this {self.piece}, then saving; once "
+                "more to stop at once (what was saved before stays)"
+            )

@@ -177,9 +177,9 @@ class Learner:
             for name, part in parts
         }
         if all(map(torch.isfinite, map(torch.tensor, [loss, *norms.values()]))):
+            self.version += 1  # first: a step that is cut short has moved weights, too
             self.optimizer.step()
             masters.round()
-            self.version += 1
         else:
             learned.skipped += 1
         self.optimizer.zero_grad(set_to_none=True)

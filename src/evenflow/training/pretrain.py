@@ -145,46 +145,53 @@ def pretrained(config: PretrainConfig, folder: Path, device: torch.device) -> No
         )
     point_latest(folder)
     log = MetricsLog(folder, config.log.backends, project=config.log.project)
-    stopped_by = 0
+    stopped_by, refused = 0, None
     with (
         provenance(folder, device),
         Display("pretrain", config.steps) as display,
         Interrupt() as interrupt,
     ):
-        for step in range(1, config.steps + 1):
-            began, of_each = time.monotonic(), None
-            tokens = collate(*encode(islice(demonstrations, config.batch)), device=device)
-            set_rate(
-                optimizer,
-                rate_factor(step - 1, "cosine", config.warmup_steps, config.steps, floor=0.1),
-            )
-            loss = answer_loss(policy, tokens)
-            loss.backward()
-            norm = clip_grad_norm_(policy.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            values = {
-                "loss": loss.item(),
-                "grad_norm": norm.item(),
-                "learning_rate": optimizer.param_groups[0]["lr"],
-                "tokens_per_second": tokens.ids.numel() / (time.monotonic() - began),
-            }
-            if step % config.evaluate_every == 0 or step == config.steps:
-                found = solution_masses(score, [q["prompt"] for q in questions], solutions)
-                masses = [of_question.values() for of_question in found]
-                scores, of_each = combine(masses).table(), by_question(masses)
-                values |= {f"test/{key}": value for key, value in scores.items()}
-                shown = "  ".join(f"{key} {value:.3f}" for key, value in scores.items())
-                console.print(f"step {step}  held out: {shown}")
-            log.log(step, values, (), of_each)
-            display.update(step, {"loss": f"{loss.item():.3f}"})
-            if interrupt.requested and step < config.steps:
-                stopped_by = interrupt.number
-                console.print(f"stopped after step {step} of {config.steps}; saved as it is there")
-                break
+        try:
+            for step in range(1, config.steps + 1):
+                began, of_each = time.monotonic(), None
+                tokens = collate(*encode(islice(demonstrations, config.batch)), device=device)
+                set_rate(
+                    optimizer,
+                    rate_factor(step - 1, "cosine", config.warmup_steps, config.steps, floor=0.1),
+                )
+                loss = answer_loss(policy, tokens)
+                loss.backward()
+                norm = clip_grad_norm_(policy.parameters(), 1.0)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                values = {
+                    "loss": loss.item(),
+                    "grad_norm": norm.item(),
+                    "learning_rate": optimizer.param_groups[0]["lr"],
+                    "tokens_per_second": tokens.ids.numel() / (time.monotonic() - began),
+                }
+                if step % config.evaluate_every == 0 or step == config.steps:
+                    found = solution_masses(score, [q["prompt"] for q in questions], solutions)
+                    masses = [of_question.values() for of_question in found]
+                    scores, of_each = combine(masses).table(), by_question(masses)
+                    values |= {f"test/{key}": value for key, value in scores.items()}
+                    shown = "  ".join(f"{key} {value:.3f}" for key, value in scores.items())
+                    console.print(f"step {step}  held out: {shown}")
+                log.log(step, values, (), of_each)
+                display.update(step, {"loss": f"{loss.item():.3f}"})
+                if interrupt.requested and step < config.steps:
+                    stopped_by = interrupt.number
+                    console.print(
+                        f"stopped after step {step} of {config.steps}; saved as it is there"
+                    )
+                    break
+        except OSError as error:  # nobody reads the output any more: what was learned is kept
+            refused = error
     log.close()
     with writing(folder / "model"):
         save_model(model.half(), tokenizer, folder / "model")
+    if refused is not None:
+        raise refused
     console.print(f"model  {folder / 'model'}", markup=False)
     if stopped_by:
         raise SystemExit(128 + stopped_by)

@@ -84,7 +84,7 @@ class Stepper:
 
     @property
     def whole(self) -> bool:
-        """Whether no weight has moved since the last step that came to its end."""
+        """Whether no weight has moved since the last step that came to its end, and was counted."""
         return self.learner.version == self.spent.optimizer_steps
 
     def take(self, step: int, phase: Phase) -> dict[str, float]:
@@ -133,12 +133,12 @@ class Stepper:
             if self.memory is not None:
                 self.memory.load_state_dict(before)
             raise
-        self.spent.optimizer_steps = self.learner.version
         metrics |= learning_metrics(learned, self.objective)
         metrics["learning_rate"] = rate
         self._count(batch, metrics)
         self._reset_if_due(metrics)
         metrics["tokens_per_second"] = batch.tokens / (time.monotonic() - began)
+        self.spent.optimizer_steps = self.learner.version  # last: see `whole`
         return metrics
 
     def _scored(self, rows: Rows, phase: Phase) -> Rows:

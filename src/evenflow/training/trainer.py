@@ -185,7 +185,7 @@ class Trainer:
         with contextlib.ExitStack() as stack:
             stack.callback(log.close)
             stack.enter_context(provenance(self.folder, self.device, self.inputs, self.step > 0))
-            stack.callback(self.stepper.stream.close)
+            stack.push(self.stepper.stream.leave)
             display = stack.enter_context(Display(config.algorithm, total, self.step))
             interrupt = stack.enter_context(Interrupt())
             try:

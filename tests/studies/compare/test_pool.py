@@ -14,7 +14,7 @@ import pytest
 
 from evenflow.run.lock import only_one
 from evenflow.studies.compare import pool
-from evenflow.studies.compare.pool import Job, Pool, Step, last_words
+from evenflow.studies.compare.pool import Job, Pool, Step, ended_with, last_words
 
 WAITS = """
 import pathlib, signal, sys, time
@@ -135,3 +135,37 @@ def test_last_words(tmp_path: Path) -> None:
     assert last_words(log) == "KeyError: 3"
     log.write_text("error: the first\nerror: the last\nsomething else\n")
     assert last_words(log) == "the last"
+    begin = log.stat().st_size
+    assert last_words(log, begin) == ""
+    with log.open("a") as more:
+        more.write("step 2\n")
+    assert last_words(log, begin) == "step 2"
+
+
+def test_what_ended_a_process_that_says_nothing() -> None:
+    assert ended_with(3) == "ended with status 3"
+    assert ended_with(-signal.SIGTERM) == "ended by SIGTERM"
+    assert ended_with(-signal.SIGKILL) == "ended by SIGKILL: out of memory?"
+    assert ended_with(-250) == "ended by signal 250"
+
+
+def test_an_error_of_an_earlier_try_is_not_the_reason_of_this_one(tmp_path: Path) -> None:
+    (tmp_path / pool.LOG).write_text("error: the disk is full\n")
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    it, _ = work([job(tmp_path, "killed", kill, lambda: False)])
+    assert it.failed == {"killed": "ended by SIGKILL: out of memory?"}
+
+
+def test_a_signal_at_the_end_of_a_job_stops_the_others(tmp_path: Path) -> None:
+    """It comes when nothing is running and no job has been begun after it."""
+    first = writes(tmp_path, "first")
+
+    def left() -> Step | None:
+        step = first.left()
+        if step is None:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step
+
+    it, _ = work([Job("first", tmp_path, left), writes(tmp_path, "second")], at_a_time=1)
+    assert it.stopped_by == signal.SIGINT
+    assert it.states == {"first": "done", "second": "waiting"}

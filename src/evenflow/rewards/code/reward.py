@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar
 
 from evenflow.errors import UserError
@@ -79,14 +81,33 @@ def ordered(
     """``map(function, items)`` over threads that each wait for a sandbox; a few items ahead."""
     workers = workers or cores()
     pending: deque[Future[U]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="sandbox") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > AHEAD * workers:
-                    yield pending.popleft().result()
-            while pending:
+    queue: SimpleQueue[tuple[Future[U], T] | None] = SimpleQueue()
+
+    def serve() -> None:
+        while (job := queue.get()) is not None:
+            future, item = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(item))
+                except BaseException as error:
+                    future.set_exception(error)
+
+    # Daemons, which an executor's threads are not: a call that was given up keeps no process alive.
+    threads = [Thread(target=serve, name="sandbox", daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    try:
+        for item in items:
+            pending.append(Future())
+            queue.put((pending[-1], item))
+            if len(pending) > AHEAD * workers:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+        for _ in threads:
+            queue.put(None)
+        for thread in threads:
+            thread.join()

@@ -51,6 +51,8 @@ class Pool:
     failed: dict[str, str] = field(default_factory=dict)
     """Job → the last words of its log."""
     stopped_by: int = 0
+    begun: dict[str, int] = field(default_factory=dict)
+    """Job → where its log's part on the step at hand begins."""
 
     def work(self, jobs: Sequence[Job], watch: Callable[[Mapping[str, str]], None]) -> None:
         """Take all steps of all jobs; `watch` sees each job's state now and then.
@@ -76,6 +78,7 @@ class Pool:
                             del running[job.name]
                             self._ended(job, step, process.returncode, running)
                 watch(self.states)
+                self.stopped_by = self.stopped_by or interrupt.number  # since the last look
             finally:
                 for _, _, process in running.values():  # a second signal, or an error of ours
                     process.terminate()
@@ -93,7 +96,8 @@ class Pool:
             self.states[job.name] = "stopped"
         elif status:
             self.states[job.name] = "failed"
-            self.failed[job.name] = last_words(job.folder / LOG) or f"ended with status {status}"
+            words = last_words(job.folder / LOG, self.begun[job.name])
+            self.failed[job.name] = words or ended_with(status)
         else:
             self._next(job, step, running)
 
@@ -116,6 +120,7 @@ class Pool:
 
     def _start(self, job: Job, step: Step) -> subprocess.Popen[bytes]:
         with (job.folder / LOG).open("ab") as log:
+            self.begun[job.name] = log.tell()
             return subprocess.Popen(
                 step.command,
                 stdin=subprocess.DEVNULL,
@@ -138,9 +143,18 @@ def end_with_parent() -> None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def last_words(log: Path) -> str:
-    """The last line of a log that names an error, else its last line."""
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+def ended_with(status: int) -> str:
+    """What became of a process that said nothing."""
+    if status >= 0:
+        return f"ended with status {status}"
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    return f"ended by {name}" + (": out of memory?" if name == "SIGKILL" else "")
+
+
+def last_words(log: Path, begin: int = 0) -> str:
+    """The last line of a log that names an error, else its last line; from this byte on."""
+    text = log.read_bytes()[begin:].decode(errors="replace") if log.exists() else ""
+    lines = text.split("\n")
     lines = [line.strip() for line in lines if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or [""])[-1].removeprefix("error: ")
