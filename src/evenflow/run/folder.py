@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -57,7 +58,7 @@ def begin(config: Recipe, folder: Path) -> None:
     if any(folder.glob("checkpoint-*")):
         raise UserError(
             f"{folder}: holds the checkpoints of an earlier run; go on with it by --resume "
-            f"{folder}, or choose another folder with output=…"
+            f"{shlex.quote(str(folder))}, or choose another folder with output=…"
         )
     if (folder / "model" / "config.json").is_file():
         raise UserError(

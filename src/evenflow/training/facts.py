@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def how_to_go_on(config: TrainConfig, saved: Path, *, by_name: bool) -> str:
     if config.checkpoint.weights_only:
         return "nothing, for checkpoint.weights_only left the trainer's state out"
     if by_name and config.data.train != GIVEN:
-        return f"evenflow train --resume {saved.parent}"
+        return f"evenflow train --resume {shlex.quote(str(saved.parent))}"
     return f"Trainer(config, resume=Path({str(saved)!r}), …)"
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections import deque
 
+from evenflow.rewards.fences import fenced
+from evenflow.rewards.math.remarks import without_remark
+from evenflow.rewards.math.wording import DENIED
 from evenflow.rewards.thoughts import spoken
 
 CLAIM = re.compile(
@@ -26,6 +29,19 @@ CLAIM_ENDS = re.compile(
     r"|(?<=\S)[,;]\s+(?:not\b|i\.e\.|that\s+is\b|namely\b)"
     r"|(?<=\S)\*\*(?=\s+(?!(?:and|or)\b|[*\d$\\])|[:;(])"  # of what was printed bold
 )
+SENTENCE_ENDS = re.compile(r"\n|(?<!\\)[.!?。](?=\s|$)")
+# In a sentence about the answer it is what is printed bold, or what a verb says the answer is.
+BOLD = re.compile(r"\*\*([^*\n]{1,200}?)\*\*")
+DOLLARS = re.compile(r"\$([^$\n]{1,200})\$")
+VERBS = (
+    r"(?:\b(?:is|are|was|were|be|equals?|equal\s+to|has|have|had|gets?|gives?|makes?|costs?|needs?"
+    r"|earns?|pays?|paid|spends?|spent|total\s+of)|[:=])"
+)
+VERB = re.compile(
+    rf"(?:{VERBS}|\b(?:interval|point|pair|triple|vector|matrix|set|fraction|ratio))\s*\Z",
+    re.IGNORECASE,
+)
+DENYING = re.compile(rf"\b(?:{DENIED})\b", re.IGNORECASE)
 # Said of an answer, and none itself.
 ABOUT = re.compile(
     r"(?:independent|found|obtained|given|determined|derived|computed|calculated|correct|right|unique"
@@ -34,6 +50,10 @@ ABOUT = re.compile(
 BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 TOKEN = re.compile(r"[^\s{}$]{1,40}")
+# Tokens that end an answer, where they were decoded with it.
+ENDS = re.compile(r"(?:\s{0,9}(?:<\|[\w-]{1,40}\|>|</s>|<eos>|<end_of_turn>)){1,99}\Z")
+FORMATTED = ("", "latex", "tex", "math", "markdown", "md", "text", "txt")
+"""Languages of fenced blocks whose boxes are the response's own."""
 TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
 MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")  # and the marks that close a heading
 # A heading: words, or a number of a section and words. "5 apples" is none.
@@ -82,14 +102,20 @@ def extract(text: str) -> str | None:
 
     Answers side by side, as in ``\\boxed{4} or \\boxed{5}``, are a list of them.
     """
-    said = spoken(text)
+    said = said_at_last(text)
     if said is None:
         return None
     tagged = last_tagged(said)
     found = committed(said if tagged is None else tagged)
     if found is None:
         found = _stated(said) if tagged is None else tagged
-    return found.strip().strip("*`") or None if found else None
+    return without_remark(found.strip().strip("*`")) or None if found else None
+
+
+def said_at_last(text: str) -> str | None:
+    """What is `spoken`, without the tokens that end it."""
+    said = spoken(text)
+    return None if said is None else ENDS.sub("", said.rstrip())
 
 
 def committed(said: str) -> str | None:
@@ -129,6 +155,10 @@ def last_box(text: str) -> str | None:
     spans: list[tuple[int, str, int]] = []  # where a box begins, what is in it, where it ends
     cut_off = False
     boxes = deque(BOX.finditer(text), MOST)
+    if boxes and "```" in text:  # a program's are its own
+        programs = [block for block in fenced(text) if block.language not in FORMATTED]
+        own = [b for b in boxes if not any(p.start <= b.start() < p.end for p in programs)]
+        boxes = deque(own) or boxes
     for box in boxes:
         if spans and box.start() < spans[-1][2]:
             continue
@@ -218,8 +248,33 @@ def _of_claim(said: str) -> str:
     """What is claimed, of a text that begins with it."""
     if display := FORMULA.match(said):
         return (display[1] or display[2] or display[3]).strip()
+    if pointed := _pointed_out(said):
+        return pointed
     end = CLAIM_ENDS.search(said)
     return said[: end.start() if end else None].strip(" \t*:")
+
+
+def _pointed_out(said: str) -> str | None:
+    """What a sentence says that the answer is: 12 of "After 3 weeks she has **12** apples."; None
+    where the answer itself stands first, or nothing is pointed out."""
+    end = SENTENCE_ENDS.search(said)
+    sentence = said[: end.start() if end else None][:LONGEST]
+    for mark, told in ((BOLD, None), (DOLLARS, VERB)):
+        spans = [
+            (found.start(), found[1].strip(), found.end()) for found in mark.finditer(sentence)
+        ]
+        if not spans:
+            continue
+        (first, *_), (last, _, behind) = spans[0], spans[-1]
+        if not re.search(r"[A-Za-z]{2}", sentence[:first]) or re.search(
+            r"[$*\\]", sentence[:first]
+        ):
+            continue
+        if DENYING.search(sentence[:last]) or re.search(r"\d|\bor\b|\bnot\b", sentence[behind:]):
+            continue
+        if told is None or told.search(sentence[:last]):
+            return _beside(sentence, spans)
+    return None
 
 
 def _stated(text: str) -> str | None:

@@ -8,17 +8,30 @@ from typing import Any
 
 from evenflow.rewards.math.equality import THOUSANDS
 from evenflow.rewards.math.expressions import Unreadable, read
-from evenflow.rewards.math.extraction import LONGEST, committed, last_tagged
+from evenflow.rewards.math.extraction import (
+    LONGEST,
+    VERBS,
+    committed,
+    last_tagged,
+    said_at_last,
+)
 from evenflow.rewards.math.normalisation import normalise
+from evenflow.rewards.math.remarks import without_remark
 from evenflow.rewards.math.spelling import digits
+from evenflow.rewards.math.wording import without_lead
 from evenflow.rewards.portable import portable
-from evenflow.rewards.thoughts import spoken, whole
+from evenflow.rewards.thoughts import whole
 
 NUMBER = re.compile(
     r"(?P<sign>(?<![\w.)])-)?"  # in "5-3" the dash is no sign
     r"(?P<top>[0-9]+(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)"
     r"(?:\s*/\s*(?P<bottom>[0-9]+(?:\.[0-9]+)?))?"
 )
+CHAIN = re.compile(r"=|→|->|\\(?:to|rightarrow|implies)\b")
+FIRST = re.compile(r"[\W_]*(?:[A-Za-z]\b[\W_]*)?[0-9]")
+"""An answer that begins with its number."""
+SAID = re.compile(rf"{VERBS}[\s*$]*(?=-?[0-9.])", re.IGNORECASE)
+"""Where a sentence comes to one."""
 SEVERAL = re.compile(r"[0-9)}],-?[0-9(\\]|\\cup|[0-9]or[0-9]|\\pm")
 TIDY = [
     (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1/\2"),
@@ -52,18 +65,19 @@ def final_number(text: str) -> Fraction | None:
     is the value after the last equals sign. ``$1,000.`` is 1000, ``50%`` is 50, ``\\frac{1}{2}`` is
     1/2. Two numbers, as in "4 or 5", are none.
     """
-    said = spoken(text)
+    said = said_at_last(text)
     if said is None:
         return None
     tagged = last_tagged(said)
     found = committed(said if tagged is None else tagged)
     if found is None and tagged is None:
         return _number(said, which=-1)
-    return _value(found if found is not None else tagged or "")
+    return _value(without_remark(found if found is not None else tagged or ""))
 
 
 def _value(answer: str) -> Fraction | None:
-    """The value of an answer: read as a whole, else its first number, after its equals signs."""
+    """The value of an answer: read as a whole; else, after its equals signs, the number that it
+    begins with, or that a sentence comes to: after its last verb, or the last one."""
     if len(answer) > LONGEST:
         return None
     plain = normalise(answer)
@@ -77,7 +91,13 @@ def _value(answer: str) -> Fraction | None:
             continue
         if isinstance(value, Fraction):
             return value
-    return None if SEVERAL.search(plain) else _number(answer.rpartition("=")[2])
+    if SEVERAL.search(plain):
+        return None
+    result = CHAIN.split(answer)[-1]
+    if FIRST.match(without_lead(result)):
+        return _number(result)
+    *_, last = [0, *(found.end() for found in SAID.finditer(result))]
+    return _number(result[last:], which=0 if last else -1)
 
 
 def _number(text: str, which: int = 0) -> Fraction | None:
