@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import cache
 from string import Formatter
 from typing import Any
@@ -49,6 +50,17 @@ def put_question(
             "text; set data.chat=true, or put the text into data.prompt_template"
         )
     return source, text
+
+
+def unread(ids: Sequence[int], tokenizer: Any) -> str | None:
+    """The sentence on a prompt of which the tokenizer lacks characters or words; None if it has all
+    of them."""
+    unknown = tokenizer.unk_token_id
+    count = 0 if unknown is None else sum(each == unknown for each in ids)
+    if not count:
+        return None
+    lacking = f"{count} of its {len(ids)} tokens are {tokenizer.unk_token}"
+    return f"{lacking}, which the model's tokenizer says for what it lacks"
 
 
 def put_guided_question(

@@ -12,6 +12,7 @@ from tests.commands.conftest import refused, sampled
 from tests.groups import make_group
 from tests.training.runs import open_run
 
+from evenflow.cli import main
 from evenflow.commands.sample import in_order
 from evenflow.config import TrainConfig
 from evenflow.rollout.group import Group
@@ -40,6 +41,14 @@ def test_sample(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines == again
     other = sampled(capsys, str(trained), "--prompt", "1,2>3:", "-n", "3", "--seed", "1")
     assert other[1:] != lines[1:4]
+
+
+def test_a_question_that_the_model_cannot_read(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sample", str(trained), "--prompt", "1+a=", "--prompt", "1>1:", "-n", "1"]) == 0
+    said = "take care: '1+a=': 1 of its 4 tokens are <unk>, which the model's tokenizer says for "
+    assert capsys.readouterr().err == f"{said}what it lacks\n"
 
 
 def test_sample_greedy_and_cut_off(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

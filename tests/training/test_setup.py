@@ -197,6 +197,16 @@ def test_facts(recipe: Make) -> None:
     assert "target" not in dict(facts(surrogate, *parts(surrogate)[:2]))
 
 
+def test_a_first_prompt_that_the_model_cannot_read(recipe: Make) -> None:
+    config = recipe("algorithm=tba")
+    policy, questions, tokenizer = parts(config)
+    assert "take care" not in dict(facts(config, policy, questions, tokenizer))
+    first = dataclasses.replace(questions.train[0], ids=tuple(tokenizer.encode("to 24")))
+    lacking = dataclasses.replace(questions, train=[first])
+    said = dict(facts(config, policy, lacking, tokenizer))["take care"]
+    assert said.startswith("the first prompt: 3 of its 5 tokens are <unk>, ")
+
+
 def test_held_out_questions_that_are_trained_on_are_counted(recipe: Make) -> None:
     config = recipe("algorithm=tba", "evaluation.every=1")
     policy, questions, _ = parts(config)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from evenflow.errors import UserError
+from evenflow.terminal import complain
 
 if TYPE_CHECKING:
     from evenflow.rollout.group import Group
@@ -61,6 +62,7 @@ def run(options: Namespace) -> None:
     from evenflow.policy.loading import load_model, load_tokenizer
     from evenflow.policy.policy import Policy
     from evenflow.policy.stops import stop_ids
+    from evenflow.prompting import unread
     from evenflow.rollout.engine import build_engine, limits_of
     from evenflow.rollout.engine import sample as sample_answers
     from evenflow.rollout.sampling import Sampling
@@ -100,6 +102,9 @@ def run(options: Namespace) -> None:
         recipe.head if recipe and recipe.build_objective().needs.head else None,
     )
     require_vocabulary(prompts, tokenizer, model)
+    for question, prompt in zip(questions, prompts, strict=True):
+        if lacking := unread(prompt.ids, tokenizer):
+            complain(f"take care: {question!r}: {lacking}")
     stop = [*(recipe.rollout.stop if recipe else []), *options.stop]
     stop += chat_ends(prompts, data, tokenizer, model)
     engine = build_engine(options.engine, tokenizer, MAX_BATCH, server=options.server)

@@ -14,6 +14,7 @@ from evenflow.config.effect import cautions, without_effect
 from evenflow.objectives import Choices, preset
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import ids_of, stop_ids
+from evenflow.prompting import unread
 from evenflow.rollout.stopping import chat_ends
 from evenflow.run.provenance import device_name
 from evenflow.training.build import Questions
@@ -48,6 +49,8 @@ def facts(
     if tokenizer is not None:
         first = (questions.train or questions.test)[0]
         rows.append(("first prompt", one_line(str(tokenizer.decode(list(first.ids))))))
+        if lacking := unread(first.ids, tokenizer):
+            rows.append(("take care", f"the first prompt: {lacking}"))
         rows.append(("answers end", ends_text(config, policy.model, questions, tokenizer)))
     objective = config.build_objective()
     if isinstance(objective, Choices):
