@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from numbers import Complex
 
 from evenflow.rewards.math.expressions import Unreadable, read
 from evenflow.rewards.math.normalisation import normalise
@@ -67,12 +66,12 @@ def _opening(text: str, closed: int) -> int:
     return -1
 
 
-def _amount(text: str) -> Complex | None:
+def _amount(text: str) -> complex | None:
     """The value of a number, whatever its spelling; None for what is none."""
     plain = normalise(text)
     try:
         expression = read(plain.removesuffix("%"))
-        value = None if expression.names else expression.at({})
-    except Unreadable:
+        value = None if expression.names else complex(expression.at({}))
+    except (Unreadable, OverflowError):
         return None
     return value if value is None or not plain.endswith("%") else value / 100
