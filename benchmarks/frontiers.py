@@ -155,7 +155,8 @@ def ends(studies: Mapping[str, Frontiers]) -> str:
 
 
 def unlike(task: str) -> list[dict[str, str]]:
-    """The ends of runs on questions unlike those of their training, a row a seed."""
+    """The ends of runs on questions unlike those of their training, a row a seed; none of a task
+    that was not measured."""
     new = ROOT / "runs" / f"frontiers-{task}_long_ood" / "comparison.csv"
     path = RESULTS / f"frontiers_{task}_long_ood.csv"
     if new.is_file():
@@ -170,6 +171,8 @@ def unlike(task: str) -> list[dict[str, str]]:
             writer = csv.DictWriter(file, kept, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+    if not path.is_file():
+        return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 

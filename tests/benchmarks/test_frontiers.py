@@ -89,3 +89,31 @@ def test_where_runs_end_is_their_last_step_and_values_ascend(
     assert cells[0] == first
     assert cells[1] == ["programs", "480", "`rloo`", "KL 0.5", "2", *second]
     assert [row[:2] for row in cells[2:]] == [["countdown", "160"]] * 2
+
+
+def test_scores_out_of_distribution_are_kept_and_shown_by_value(
+    frontiers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frontiers, "ROOT", tmp_path)
+    monkeypatch.setattr(frontiers, "RESULTS", tmp_path)
+    folder = tmp_path / "runs" / "frontiers-programs_long_ood"
+    folder.mkdir(parents=True)
+    rows = [
+        "questions,algorithm,seed,accuracy,pass@1,effective_solutions,distinct@16,pass@16",
+        "test,base model,,0.3,0.3,2.5,2,0.9",
+        "4 examples,base model,,0.3,0.3,2.5,2,0.9",
+        "4 examples,best:inverse_temperature=3,0,0.5,0.5,2.0,1.5,0.8",
+        "4 examples,best:inverse_temperature=3,1,0.5,0.5,2.2,1.5,0.8",
+        "4 examples,best:inverse_temperature=3,mean,0.5,0.5,2.1,1.5,0.8",
+        "4 examples,best:inverse_temperature=3,difference to grpo ±,0.5,0.5,2.1,1.5,0.8",
+    ]
+    (folder / "comparison.csv").write_text("\n".join(rows))
+    tables = [frontiers.out_of_distribution().splitlines()]
+    (folder / "comparison.csv").unlink()
+    tables.append(frontiers.out_of_distribution().splitlines())  # of what was kept
+    assert tables[0] == tables[1]
+    assert tables[0][2:] == [
+        "| programs | 4 examples | base model |  |  | 30.0 | 2.50 | 2.00 | 90.0 |",
+        "| programs | 4 examples | `best` | β 3 | 2 "
+        "| 50.0 ± 0.0 | 2.10 ± 1.27 | 1.50 ± 0.00 | 80.0 ± 0.0 |",
+    ]
