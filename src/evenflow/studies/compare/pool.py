@@ -116,11 +116,12 @@ class Pool:
             self.failed[job.name] = f"{step.state} ended well and left nothing behind"
         else:
             self.states[job.name] = step.state
+            log = job.folder / LOG
+            self.begun[job.name] = log.stat().st_size if log.exists() else 0
             running[job.name] = job, step, self._start(job, step)
 
     def _start(self, job: Job, step: Step) -> subprocess.Popen[bytes]:
         with (job.folder / LOG).open("ab") as log:
-            self.begun[job.name] = log.tell()
             return subprocess.Popen(
                 step.command,
                 stdin=subprocess.DEVNULL,
