@@ -329,16 +329,18 @@ def test_who_asks_twice_to_stop_does_not_wait_for_rewards(recipe: Make) -> None:
     trainer = Trainer(config, open_run(config, "test"))
     judging, let_go = threading.Event(), threading.Event()
 
+    judged = []
+
     def hangs(completions: list[str], **_: object) -> list[float]:
-        if trainer.step >= 1:
+        judged.extend(completions)
+        if len(judged) > 4:  # of the second batch, which the first step is taken beside
             judging.set()
             let_go.wait(60)
         return [1.0] * len(completions)
 
     def twice(*_: object) -> None:
-        if trainer.step >= 1:
-            assert judging.wait(60)
-            raise KeyboardInterrupt
+        assert judging.wait(60)
+        raise KeyboardInterrupt
 
     ahead = trainer.stepper.stream
     rewards = Rewards([("hangs", hangs, 1.0)], timeout=None)
