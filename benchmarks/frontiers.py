@@ -88,6 +88,11 @@ def field(*studies: Frontiers, seeds: Sequence[int] = (0,)) -> str:
             values = len({point.variant for point in points})
             highest = f"{100 * fmean(ends.values()):.1f} %"
             lines.append([code(label), str(values), str(len(ends)), *cells, highest])
+    return table(lines)
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in Markdown."""
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -129,7 +134,7 @@ def others(own: str = "best") -> str:
                 ]
                 first = [task, code(label), str(values), str(len(seeds))]
                 lines.append([*first, f"{100 * accuracy:.1f} %", *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(lines)
 
 
 def ends(studies: Mapping[str, Frontiers]) -> str:
@@ -151,7 +156,7 @@ def ends(studies: Mapping[str, Frontiers]) -> str:
                 ]
                 first = [task, LONG if long else SHORT, code(label), f"{DIALS[dial]} {value:g}"]
                 lines.append([*first, str(len(of_seed)), *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(lines)
 
 
 def unlike(task: str) -> list[dict[str, str]]:
@@ -194,7 +199,7 @@ def out_of_distribution() -> str:
                 written(estimate([float(row[c.key]) for row in rows]), c.write, c) for c in shown
             ]
             lines.append([task, questions, *told, str(len(rows)) if label else "", *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(lines)
 
 
 def merged(old: str, new: str) -> str:

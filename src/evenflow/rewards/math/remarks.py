@@ -1,4 +1,4 @@
-"""What is said beside an answer: a sentence around it, a remark in brackets behind it."""
+"""A remark in brackets behind an answer, which is no part of it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,8 @@ def without_remark(said: str) -> str:
     opened = _opening(said, behind.start())
     if opened < 1 or not said[opened - 1].isspace():
         return said
-    value, remark = (
-        said[:opened].strip().removesuffix("\\"),
-        said[opened + 1 : behind.start()].strip(" $"),
-    )
+    value = said[:opened].strip().removesuffix("\\")
+    remark = said[opened + 1 : behind.start()].strip(" $")
     amount = _amount(value)
     if amount is None or not remark:
         return said
