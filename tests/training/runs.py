@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from evenflow.config import TrainConfig
+from evenflow.rollout.group import Group
 from evenflow.run import checkpoints
 from evenflow.run.folder import begin, run_folder
 from evenflow.run.tracking import read_jsonl
-from evenflow.training import checkpoint
+from evenflow.training import checkpoint, stepper
+from evenflow.training.scoring import to_rows
 from evenflow.training.trainer import Trainer
 
+PARTS = ("rollout.segment=2", "rollout.max_completion_length=8")
+"""Answers in parts."""
 CLOCKS = ("seconds", "tokens_per_second", "cpu_seconds")
 
 
@@ -77,3 +84,17 @@ def assert_equal(a: object, b: object) -> None:
             assert_equal(x, y)
     else:
         assert a == b
+
+
+@contextmanager
+def groups_learned() -> Iterator[list[list[Group]]]:
+    """The groups of every step, as they are made rows of."""
+    seen: list[list[Group]] = []
+
+    def noting(groups: list[Group], *arguments: Any) -> Any:
+        seen.append(list(groups))
+        return to_rows(groups, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stepper, "to_rows", noting)
+        yield seen

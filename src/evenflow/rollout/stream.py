@@ -221,18 +221,22 @@ class Stream:
 
     # --- checkpoints -----------------------------------------------------------------------------
 
+    def waiting(self, step: int) -> list[Ready]:
+        """What is sampled and not learned from after so many steps."""
+        with self.changed:
+            return [each for each in self.ready if each.step >= step]
+
     def state_dict(self, step: int) -> dict[str, Any]:
         """What a checkpoint of `step` keeps: the batches that wait, and what is still to be
         sampled with the weights that are to do it."""
         with self.changed:
-            waiting = [each for each in self.ready if each.step >= step]
             return {
                 "ordered": self.ordered,
                 "drawn": self.drawn,
                 "sampled": self.sampled,
                 "going_on": self.packing.pack(self.going_on),
                 "orders": [vars(order).copy() for order in self.orders],
-                "ready": [self._pack(each) for each in waiting],
+                "ready": [self._pack(each) for each in self.waiting(step)],
             }
 
     def begin(self, step: int, drawn: int, sampled: int) -> None:

@@ -218,6 +218,17 @@ class Stepper:
         if self.memory is not None:
             self.memory.forget()
 
+    def summary(self, step: int) -> dict[str, float]:
+        """What the run has spent, under the names of summary.json; with a budget of answers that
+        the reference's share, too, batches that were sampled ahead may be left at its end."""
+        waiting = [each.batch for each in self.stream.waiting(step)]
+        spent = replace(
+            self.spent,
+            answers=self.spent.answers + sum(batch.answers for batch in waiting),
+            tokens=self.spent.tokens + sum(batch.tokens for batch in waiting),
+        )
+        return spent.summary()
+
     def state_dict(self, step: int) -> dict[str, Any]:
         """What a checkpoint of `step` keeps."""
         return {

@@ -334,7 +334,7 @@ class Trainer:
             "algorithm": self.config.algorithm,
             "seed": self.config.seed,
             "steps": self.step,
-            **self.stepper.spent.summary(),
+            **self.stepper.summary(self.step),
             "before": self.before,
             "after": self.after,
         }
