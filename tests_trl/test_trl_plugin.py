@@ -254,7 +254,10 @@ def test_the_samplers_correction_multiplies_each_answers_loss(
         ({"objective": {"log_z": "offline", "scale": "sum", "reward": "raw"}}, "not to be had"),
         ({"objective": {"bta": 1}}, "objective.bta"),
         ({"objective": "bta"}, "is no dictionary, nor JSON of one"),
+        ({"objective": []}, "is no dictionary, nor JSON of one"),
+        ({"head": False}, "is no dictionary, nor JSON of one"),
         ({"head": {"size": 3}}, "head.size: no such field"),
+        ({"head": {"trunk_gradient": "false"}}, "head.trunk_gradient: Input should"),
         (
             {"use_vllm": True, "vllm_importance_sampling_mode": "token_mask"},
             "the loss has one weight an answer",

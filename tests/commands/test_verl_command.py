@@ -71,6 +71,32 @@ def test_another_recipe_does_not_go_on_with_a_run(
     assert "train.learning_rate: cannot change when a run goes on" in capsys.readouterr().err
 
 
+def test_other_questions_do_not_go_on_with_a_run(
+    questions: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, rows = words(tiny_model, "output=out", "--print"), (tmp_path / "q.jsonl").read_text()
+    assert main(told) == 0
+    before = (tmp_path / "out" / "train.parquet").read_bytes()
+    (tmp_path / "q.jsonl").write_text(rows.replace("3+1?", "3+2?"))
+    assert main(told) == 0  # nothing is learned yet
+    (tmp_path / "q.jsonl").write_text(rows)
+    (tmp_path / "out" / "global_step_5").mkdir()
+    assert main(told) == 2
+    assert "holds other questions than the recipe names now" in capsys.readouterr().err
+    (tmp_path / "q.jsonl").write_text(rows.replace("3+1?", "3+2?"))
+    assert main(told) == 0
+    assert (tmp_path / "out" / "train.parquet").read_bytes() != before
+
+
+def test_what_changes_nothing_is_said_beside_the_command(
+    questions: str, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_model, "output=out", "rollout.timeout=5", "--print")) == 0
+    said = capsys.readouterr()
+    assert "no effect: rollout.timeout: " in said.err
+    assert "no effect" not in said.out
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [

@@ -99,6 +99,7 @@ def test_a_surrogate_by_the_numbers() -> None:
     assert dapo[f"{ACTOR}.loss_agg_mode"] == "token-mean"
     assert (dapo[f"{ACTOR}.clip_ratio_low"], dapo[f"{ACTOR}.clip_ratio_high"]) == (0.2, 0.28)
     assert dapo["algorithm.filter_groups.enable"] is True
+    assert "algorithm.filter_groups.max_num_gen_batches" not in dapo  # verl's trainer reads none
     assert dapo["reward.reward_manager.name"] == "dapo"
     assert dapo["+reward.reward_kwargs.overlong_buffer_cfg.len"] == 20
     rloo = told("algorithm=rloo").overrides
@@ -194,10 +195,42 @@ def test_the_longest_answer_fits_into_a_micro_batch() -> None:
     assert told("rollout.max_completion_length=20000").overrides[key] == 22048
 
 
-def test_vllms_share_is_said_where_the_recipe_says_vllm() -> None:
+@pytest.mark.parametrize("engine", ["embedded", "vllm"])
+def test_vllms_share_is_the_recipes_and_that_of_the_plan(engine: str) -> None:
+    """verl samples by vLLM, whatever engine the recipe has by itself."""
     key = f"{ROLLOUT}.gpu_memory_utilization"
-    assert key not in told().overrides
-    assert told("rollout.engine=vllm", "rollout.gpu_share=0.7").overrides[key] == 0.7
+    assert told(f"rollout.engine={engine}").overrides[key] == 0.4
+    found = told(f"rollout.engine={engine}", "rollout.gpu_share=0.7")
+    assert found.overrides[key] == 0.7
+    assert not found.remarks
+
+
+def test_what_changes_nothing_there_is_said() -> None:
+    found = told("algorithm=grpo", "head.layers=2", "rollout.timeout=5", "rollout.replay.keep=9")
+    assert [text.split(":")[:2] for text in found.remarks] == [
+        ["no effect", " head.layers"],
+        ["no effect", " rollout.replay.keep"],
+        ["no effect", " rollout.timeout"],
+    ]
+    stale = told("algorithm=rloo", "train.epochs=2").remarks
+    assert [text for text in stale if text.startswith("take care: ")]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("algorithm=dapo", "rollout.max_rounds=3"), "rollout.max_rounds: verl samples until"),
+        (("algorithm=dr-grpo", "objective.aggregation_length=0.4"), "0.4 is no whole number"),
+        (("algorithm=dr-grpo", "objective.aggregation_length=1.5"), "1.5 is no whole number"),
+        (("model.lora={alpha: 32.4}",), "model.lora.alpha: verl wants a whole number"),
+        (("train.correction.limit=2.0",), "train.correction.limit: auto leaves"),
+    ],
+)
+def test_what_would_be_rounded_or_passed_over_is_refused(
+    overrides: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        refuse(recipe(*overrides))
 
 
 def test_what_is_passed_on_takes_the_place_of_ours() -> None:

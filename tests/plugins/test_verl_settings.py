@@ -72,6 +72,41 @@ def test_fields_of_the_objective_and_the_head_change_the_preset() -> None:
     assert head == Head(layers=2)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("trunk_gradient", "false"),
+        ("layers", 0),
+        ("layers", "3"),
+        ("learning_rate", 0),
+        ("learning_rate", -1.0),
+        ("learning_rate", "1e-3"),
+        ("dropout", 2.0),
+        ("drop_last_token", 1),
+        ("pooling", "separator"),
+    ],
+)
+def test_no_value_of_the_head_is_taken_for_another(field: str, value: object) -> None:
+    with pytest.raises(UserError, match=rf"head\.{field}: Input should"):
+        chosen(config(algorithm__evenflow={"head": {field: value}}))
+
+
+def test_what_changes_nothing_is_said() -> None:
+    section = {"preset": "tba", "objective": {"epsilon": 0.3}, "head": {"layers": 2}}
+    with pytest.warns(UserWarning, match="no effect") as said:
+        chosen(config(algorithm__evenflow=section))
+    texts = [str(each.message) for each in said]
+    assert any(text.startswith("no effect: objective.epsilon: ") for text in texts)
+    assert "no effect: head: only log_z: head has a head" in texts
+
+
+def test_what_acts_is_not_warned_of(recwarn: pytest.WarningsRecorder) -> None:
+    chosen(
+        config(algorithm__evenflow={"objective": {"inverse_temperature": 3}, "head": {"layers": 2}})
+    )
+    assert not recwarn.list
+
+
 GROUP = {"objective": {"log_z": "group"}}
 REFUSED = {
     "algorithm.evenflow.objectve": {"algorithm__evenflow": {"objectve": {}}},

@@ -60,6 +60,8 @@ def run(options: Namespace) -> None:
             "command with --print"
         )
     prepared = prepare(recipe, settings, options)
+    for sentence in prepared.remarks:
+        print(sentence, file=sys.stderr)  # beside the command of --print
     if options.print:
         print(prepared.shell)
         return

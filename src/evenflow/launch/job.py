@@ -52,6 +52,8 @@ class Job:
     passed_on: Sequence[str] = ()
     """Overrides as they were written, which come last and take the place of ours."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+    """What of the recipe changes nothing, or is seldom meant, a sentence each."""
 
     @property
     def arguments(self) -> list[str]:

@@ -115,7 +115,7 @@ def overrides_of_surrogate(config: TrainConfig, objective: Surrogate) -> Overrid
         low = 1.0 if objective.clip == "weight" else objective.epsilon
         found |= {f"{ACTOR}.clip_ratio_low": low, f"{ACTOR}.clip_ratio_high": objective.upper}
     if objective.aggregation == "constant":
-        found[f"{ACTOR}.loss_scale_factor"] = round(objective.aggregation_length or 1)
+        found[f"{ACTOR}.loss_scale_factor"] = int(objective.aggregation_length or 1)
     if found[f"{ACTOR}.use_kl_loss"]:
         found[f"{ACTOR}.kl_loss_coef"] = objective.kl_coefficient
         found[f"{ACTOR}.kl_loss_type"] = KL_IN_LOSS[objective.kl_estimator]
@@ -126,7 +126,6 @@ def overrides_of_surrogate(config: TrainConfig, objective: Surrogate) -> Overrid
         found |= {
             "algorithm.filter_groups.enable": True,
             "algorithm.filter_groups.metric": "acc",
-            "algorithm.filter_groups.max_num_gen_batches": config.rollout.max_rounds,
         }
     return found
 
@@ -153,6 +152,15 @@ def problems_of_surrogate(config: TrainConfig, objective: Surrogate) -> Iterator
         yield (
             f"algorithm: {name} has ratio: {objective.ratio} with clip: {objective.clip}, of which "
             "verl's loss is another function or none"
+        )
+    length = objective.aggregation_length
+    if objective.aggregation == "constant" and length is not None and not length.is_integer():
+        yield f"objective.aggregation_length: {length:g} is no whole number, as verl wants one"
+    rounds = type(config.rollout).model_fields["max_rounds"].default
+    if config.rollout.dynamic_sampling and config.rollout.max_rounds != rounds:
+        yield (
+            "rollout.max_rounds: verl samples until a step has all its questions, however many "
+            f"rounds that takes; leave it at {rounds}"
         )
     in_reward = objective.kl_coefficient > 0 and objective.kl_in == "reward"
     if in_reward and objective.kl_credit == "to-go":

@@ -18,13 +18,15 @@ from evenflow.run.tracking import next_verl_log
 
 TRUTHS = ("answer", "tests", "gold", "solution")
 """Columns that are shown as verl's `ground_truth`; rewards get every column by its own name."""
+TRAIN, TEST = "train.parquet", "test.parquet"
 AS_IT_IS = "{% for message in messages %}{{ message.content }}{% endfor %}"
 """A chat template that adds nothing."""
 
 
 def write_files(config: TrainConfig, folder: Path) -> Files:
     """The recipe, and its questions as verl's Parquet files, in the folder of the run. UserError
-    for questions that verl could not put as they are, or that lack what the rewards ask for."""
+    for questions that verl could not put as they are, that lack what the rewards ask for, or that
+    are others than those of the checkpoints that are there."""
     from evenflow.training.build import build_rewards, read_rows
 
     train, test = (list(map(from_verl, rows)) for rows in read_rows(config)[:2])
@@ -39,18 +41,21 @@ def write_files(config: TrainConfig, folder: Path) -> Files:
             "data.prompt_column: some prompts are plain text and some chat messages, and verl has "
             "one template for all; make all of them messages, or set data.chat=true"
         )
+    tables = {name: rows for name, rows in ((TRAIN, put), (TEST, held_out)) if rows}
+    if any(folder.glob("global_step_*")):
+        for name, rows in tables.items():
+            refuse_others(rows, folder / name)
     recipe = folder / "config.yaml"
     write_atomic(recipe, dump(config))
-    write_parquet(put, folder / "train.parquet")
-    if held_out:
-        write_parquet(held_out, folder / "test.parquet")
+    for name, rows in tables.items():
+        write_parquet(rows, folder / name)
     return Files(
         folder=folder,
         recipe=recipe,
-        train=folder / "train.parquet",
+        train=folder / TRAIN,
         log=next_verl_log(folder),
         questions=len(put),
-        test=folder / "test.parquet" if held_out else None,
+        test=folder / TEST if held_out else None,
         template=plain_template(config) if plain == {True} else None,
     )
 
@@ -112,12 +117,30 @@ def plain_template(config: TrainConfig) -> str:
 
 def write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """One file; its folder is there."""
+    arrow, parquet = with_arrow()
+    with writing(path):
+        scratch = path.with_name(f".{path.name}.tmp")
+        parquet.write_table(arrow.Table.from_pylist(list(rows)), scratch)
+        scratch.replace(path)
+
+
+def refuse_others(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """UserError where the file is there and holds other questions."""
+    arrow, parquet = with_arrow()
+    if not path.is_file():
+        return
+    if parquet.read_table(path).to_pylist() != arrow.Table.from_pylist(list(rows)).to_pylist():
+        raise UserError(
+            f"{path}: holds other questions than the recipe names now, and the run would go on "
+            "with those; put back what was there, or give another folder with output=…"
+        )
+
+
+def with_arrow() -> tuple[Any, Any]:
+    """pyarrow and its Parquet module; UserError where it is missing."""
     try:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
     except ImportError:
         raise lacks_package("verl's files of questions", "pyarrow") from None
-    with writing(path):
-        scratch = path.with_name(f".{path.name}.tmp")
-        parquet.write_table(arrow.Table.from_pylist(list(rows)), scratch)
-        scratch.replace(path)
+    return arrow, parquet

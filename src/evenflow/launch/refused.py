@@ -45,6 +45,8 @@ def _impossible(c: TrainConfig) -> Iterator[tuple[str, bool, str]]:
         "verl's reference is model.path; leave it null",
     )
     yield "model.lora.dropout", dropout, "verl's adapters have none; set it to 0"
+    broken = model.lora is not None and not model.lora.alpha.is_integer()
+    yield "model.lora.alpha", broken, "verl wants a whole number"
     chunk = type(model).model_fields["logprob_chunk"].default
     yield (
         "model.logprob_chunk",
@@ -86,6 +88,9 @@ def _impossible(c: TrainConfig) -> Iterator[tuple[str, bool, str]]:
     other = kind not in ("auto", "none", *CORRECTIONS)
     known = ", ".join(CORRECTIONS)
     yield "train.correction.kind", other, f"verl multiplies by {known}, or rejects by its own rules"
+    idle = kind == "auto" and train.correction.limit is not None
+    named = f"auto leaves verl's correction off, and with it the limit; name {known}"
+    yield "train.correction.limit", idle, named
     yield "train.correction.floor", floor is not None, "verl's weights have no floor; leave it null"
 
 

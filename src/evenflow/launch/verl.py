@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evenflow.config import TrainConfig
+from evenflow.config.effect import cautions, without_effect
 from evenflow.errors import UserError
 from evenflow.launch.job import Cluster, Files, Job
 from evenflow.launch.losses import ACTOR, of_objective
@@ -38,7 +39,15 @@ def job(config: TrainConfig, files: Files, cluster: Cluster, passed_on: Sequence
     for word in passed_on:
         if "=" not in word and not word.startswith("~"):
             raise UserError(f"{word!r}: behind -- stand verl's own overrides, as key=value")
-    return Job(overrides, passed_on, environment)
+    return Job(overrides, passed_on, environment, remarks(config))
+
+
+def remarks(config: TrainConfig) -> list[str]:
+    """What of the recipe changes nothing there, and what is seldom meant."""
+    rollout = config.rollout.model_copy(update={"engine": "vllm"})  # which verl always takes
+    config = config.model_copy(update={"rollout": rollout})
+    found = {"no effect": without_effect(config), "take care": cautions(config)}
+    return [f"{kind}: {sentence}" for kind, sentences in found.items() for sentence in sentences]
 
 
 def of_data(config: TrainConfig, files: Files) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def of_model(config: TrainConfig, files: Files) -> dict[str, Any]:
     if model.lora is not None:
         found |= {
             f"{MODEL}.lora_rank": model.lora.rank,
-            f"{MODEL}.lora_alpha": round(model.lora.alpha),
+            f"{MODEL}.lora_alpha": int(model.lora.alpha),
             f"{MODEL}.target_modules": model.lora.target_modules,
             f"{ROLLOUT}.load_format": "safetensors",  # vLLM needs the base's weights once
         }
@@ -130,14 +139,13 @@ def of_rollout(config: TrainConfig) -> dict[str, Any]:
         f"{ROLLOUT}.n": rollout.num_generations,
         f"{ROLLOUT}.temperature": rollout.temperature,
         f"{ROLLOUT}.seed": config.seed,
+        f"{ROLLOUT}.gpu_memory_utilization": rollout.gpu_share,
         f"{ROLLOUT}.tensor_model_parallel_size": 1,
         f"{ROLLOUT}.val_kwargs.n": evaluation.num_generations,
         f"{ROLLOUT}.val_kwargs.temperature": evaluation.temperature,
         f"{ROLLOUT}.val_kwargs.top_p": evaluation.top_p,
         f"{ROLLOUT}.val_kwargs.do_sample": evaluation.temperature > 0,
     }
-    if rollout.engine == "vllm":
-        found[f"{ROLLOUT}.gpu_memory_utilization"] = rollout.gpu_share
     if rollout.max_batch != type(rollout).model_fields["max_batch"].default:
         found[f"{ROLLOUT}.max_num_seqs"] = rollout.max_batch
     return found

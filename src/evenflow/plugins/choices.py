@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import fields, replace
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
+from evenflow.bounds import BelowOne, LearningRate
 from evenflow.errors import UserError
 from evenflow.objectives import Balance, Preset, Setting, preset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
 class Head:
     """The head of a learned log Zφ(x), with the defaults of a recipe's section `head`."""
 
-    layers: int = 3
+    layers: Annotated[int, Field(ge=1, le=8)] = 3
     """Linear layers of the MLP."""
-    dropout: float = 0.0
+    dropout: BelowOne = 0.0
     """Between them."""
-    pooling: str = "mean"
-    """Of the prompt's last hidden states: mean, last or max."""
+    pooling: Literal["mean", "last", "max"] = "mean"
+    """Of the prompt's last hidden states."""
     drop_last_token: bool = False
     """Leave the prompt's last token out of the pooling."""
     trunk_gradient: bool = False
     """Let the head's gradient into the model's trunk."""
-    learning_rate: float | None = 1e-3
+    learning_rate: LearningRate | None = 1e-3
     """The head's own; None: the policy's."""
 
 
@@ -46,7 +49,8 @@ def choose(
     """The preset `name` with changes to its objective and its head.
 
     `log_z` are those that the trainer at hand can compute. UserError, with the name of the field,
-    for what is no preset of the balance family, no field, no value, or cannot be.
+    for what is no preset of the balance family, no field, no value, or cannot be; a warning for
+    what changes nothing.
     """
     row = preset(name)
     if not isinstance(row.objective, Balance):
@@ -56,9 +60,7 @@ def choose(
     try:
         choices = Balance(**row.objective.model_dump() | dict(objective))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, ("objective", *first["loc"])))
-        raise UserError(f"{place}: {first['msg']}") from error
+        raise _of_field("objective", error) from error
     choices = choices.settle(frozenset(objective), setting)
     if choices.log_z not in log_z:
         raise UserError(
@@ -74,7 +76,36 @@ def choose(
     known = {field.name for field in fields(Head)}
     if unknown := set(head) - known:
         raise UserError(f"head.{min(unknown)}: no such field; there are {', '.join(sorted(known))}")
-    chosen = replace(head_of(row), **head)
-    if chosen.pooling not in ("mean", "last", "max"):
-        raise UserError(f"head.pooling: {chosen.pooling} is not to be had here; mean, last, max")
+    try:
+        chosen = replace(head_of(row), **head)
+    except ValidationError as error:
+        raise _of_field("head", error) from error
+    for sentence in without_effect(choices, objective, head, setting, row):
+        warnings.warn(f"no effect: {sentence}", stacklevel=2)
     return choices, chosen
+
+
+def without_effect(
+    choices: Balance,
+    objective: Mapping[str, Any],
+    head: Mapping[str, Any],
+    setting: Setting,
+    row: Preset,
+) -> list[str]:
+    """A sentence for each field that was given and changes nothing."""
+    assert isinstance(row.objective, Balance)
+    changed = {name for name in objective if getattr(choices, name) != getattr(row.objective, name)}
+    found = {
+        name: f"objective.{name}: {why}"
+        for names, why in choices.idle(setting, row.objective)
+        for name in names
+        if name in changed
+    }
+    if head and not choices.needs.head:
+        found["head"] = "head: only log_z: head has a head"
+    return list(found.values())
+
+
+def _of_field(section: str, error: ValidationError) -> UserError:
+    first = error.errors()[0]
+    return UserError(f"{'.'.join(map(str, (section, *first['loc'])))}: {first['msg']}")

@@ -102,6 +102,6 @@ class FlowRLConfig(GRPOConfig):
 
 def as_changes(name: str, given: dict[str, Any] | str | None) -> dict[str, Any]:
     """A field's changes; TRL's parser has read what was JSON. UserError for anything else."""
-    if given and not isinstance(given, dict):
+    if given is not None and not isinstance(given, dict):
         raise UserError(f"{name}: {given!r} is no dictionary, nor JSON of one")
-    return given if isinstance(given, dict) else {}
+    return given or {}
