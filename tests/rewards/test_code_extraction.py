@@ -281,6 +281,14 @@ def test_long_answers_take_no_time() -> None:
         joined("", extract(text))
 
 
+@pytest.mark.parametrize("piece", ["_", "1", "a ", "a,", "a=", "lambda ", "for ", "def f(", "x:="])
+def test_a_policy_that_repeats_itself_takes_no_time(piece: str) -> None:
+    start = time.process_time()
+    for text in ("```python\n%s", "```python\ndef f():\n    return %s\n```", "print(%s)"):
+        extract(text % (piece * (16_000 // len(piece))))
+    assert time.process_time() - start < 2
+
+
 @pytest.mark.parametrize("piece", [")\\'", "'- (\\", '\\"', "'", '"\\'])
 def test_quotes_that_do_not_close_take_no_time(piece: str) -> None:
     start = time.process_time()
