@@ -240,6 +240,23 @@ def test_graders_that_cannot_be() -> None:
         check_grader(name)
 
 
+def reads_ids_if_any(completions: Sequence, completion_ids: object = None) -> list[float]:
+    return [float(completion_ids is None) for _ in completions]
+
+
+def reads_ids_among_all(completions: Sequence, **columns: Sequence) -> list[float]:
+    return [1.0 - len(ids) / 200 for ids in columns["completion_ids"]]
+
+
+def test_no_token_ids_are_made_up_for_saved_answers() -> None:
+    rows = {"q": {"id": "q", "prompt": "p", "gold": None}}
+    check_grader(f"{__name__}:reads_ids_if_any", rows.values())
+    found = graded(answers("ab", "a"), f"{__name__}:reads_ids_if_any", rows)
+    assert [line["verdict"] for line in found] == ["right"] * 2
+    with pytest.raises(UserError, match="completion_ids"):
+        graded(answers("ab"), f"{__name__}:reads_ids_among_all", rows)
+
+
 def asks_for_the_prompt(prompt: Sequence, completions: Sequence) -> list[float]:
     return [1.0 for _ in prompt]
 

@@ -113,6 +113,15 @@ def test_boxed_strict():
     assert boxed_strict(responses, [r"\frac{1}{2}"] * 4) == [1.0, 0.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("preset", ["default", "dapo", "boxed-strict", "math-verify"])
+def test_a_whole_number_is_the_same_gold_as_a_float(preset: str) -> None:
+    """Of a column with a gap, which pandas makes one of floats."""
+    response = "Answer: 27\n\\boxed{27}"
+    assert verdict(response, 27.0, preset).verdict == verdict(response, 27, preset).verdict
+    assert verdict(response, 27.0, preset).verdict == "right"
+    assert verdict(response, 27.5, preset).verdict == "wrong"
+
+
 def test_math_verify_is_left_as_it_is():
     """With what is wrong about it: see docs/rewards_math.md."""
     traps = [

@@ -21,7 +21,7 @@ codeforces; the tasks countdown, programs, stories; a file of questions (.jsonl,
 examples:
   evenflow eval model.path=runs/latest benchmark=aime24
   evenflow eval model.path=MODEL benchmark=math500 data=math500.jsonl num_generations=4
-  evenflow eval model.path=MODEL benchmark=questions.jsonl grader=my_rewards:brief
+  evenflow eval model.path=MODEL benchmark=questions.jsonl grader=my_rewards:right
   evenflow eval model.path=MODEL benchmark=aime24 output=runs/aime    # again: goes on
   evenflow eval aime.yaml model.path=runs/latest                      # a file of such settings
   evenflow eval --regrade runs/aime grader=dapo                       # needs no model

@@ -54,7 +54,8 @@ def check_grader(grader: str, questions: Iterable[Row] = ()) -> None:
         return
     function = load_reward(grader)
     with suppress(ValueError):  # written in C, without a signature
-        if "completion_ids" in inspect.signature(function).parameters:
+        asked = inspect.signature(function).parameters.get("completion_ids")
+        if asked is not None and asked.default is inspect.Parameter.empty:
             raise UserError(
                 f"grader: {grader} asks for completion_ids, which saved answers do not have"
             )
@@ -186,7 +187,6 @@ def _rewarded(
         [question["prompt"]] * len(lines),
         [line["response"] for line in lines],
         {name: [value] * len(lines) for name, value in columns.items()},
-        completion_ids=[[] for _ in lines],
         finished=[line["finished"] for line in lines],
         opened_thoughts=[line.get("opened_thought") or "" for line in lines],
     ).total

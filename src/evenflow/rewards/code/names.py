@@ -39,7 +39,8 @@ BUILT_IN = set(dir(builtins))
 FORMATTED = re.compile(r"[fF][rR]?$|[rR][fF]$")
 BOUND = re.compile(
     r"^[ \t]*(?P<names>[\w*]+(?:[ \t]*[,=][ \t]*[\w*]+)*)[ \t]*(?::[^=\n]+)?=(?!=)"
-    r"|\bfor\b(?P<targets>[^:\n]{0,200}?)\bin\b|\bas[ \t]+(?P<alias>\w+)|(?<!\w)(?P<walrus>\w+)[ \t]*:="
+    r"|\bfor\b(?P<targets>[^:\n]{0,200}?)\bin\b|\bas[ \t]+(?P<alias>\w+)"
+    r"|(?<!\w)(?P<walrus>\w+)[ \t]*:="
     r"|\bdef[ \t]+\w+[ \t]*\((?P<parameters>[^()]{0,2000}(?:\([^()]{0,200}\)[^()]{0,200}){0,20})\)"
     r"|\blambda\b(?P<of>[^:\n]{0,200}):",
     re.MULTILINE,

@@ -27,7 +27,9 @@ FIGURE = re.compile(r"[0-9\\=]")
 SYNONYMS = {"dne": "doesnotexist"}
 SMALL_CHOICE = re.compile(r"\((?P<letter>[a-j])\)")
 CHOICE = re.compile(
-    r"\((?P<letter>[A-J])\)(?P<rest>(?!\\(?:cup|cap|cdot|lor|pm))[^,;/|+^=(].*)", re.DOTALL
+    r"\((?P<letter>[A-J])\)(?!.*(?:or|and|,|;|/|\\lor)\([A-J]\))"
+    r"(?P<rest>(?!\\(?:cup|cap|cdot|lor|pm))[^,;/|+^=(].*)",
+    re.DOTALL,
 )
 MATRIX = re.compile(r"\\begin\{pmatrix\}(?P<inside>.*?)(?:\\\\)?\\end\{pmatrix\}", re.DOTALL)
 CONDITION = re.compile(
@@ -102,7 +104,8 @@ def _same_form(gold: str, said: str) -> bool | None:
         return _same_pieces(ours, pieces_of(said))
     if CONDITION.search(f"{gold}\n{said}"):
         return _same_conditions(gold, said)
-    if _is_time(gold):  # 2:30 does not ask which half of the day it is
+    half = CLOCK.fullmatch(gold) and MERIDIEM.search(said)
+    if half or _is_time(gold):  # 2:30 does not ask which half of the day it is
         return gold.lstrip("0") == MERIDIEM.sub("", said).lstrip("0")
     if (modulo := same_residues(gold, said)) is not None:
         return modulo

@@ -189,8 +189,8 @@ class _Reader:
         token = self.token
         if token == "|":
             return self.bars == 0
-        if self.kind == "number":  # x2 and 2 3 say nothing clear, (x)2 does
-            return self.tokens[self.here - 1][1] in (")", "}", "]")
+        if self.kind == "number":  # x2 and 2 3 say nothing clear, (x)2 and i2 do
+            return self.tokens[self.here - 1][1] in (")", "}", "]", "i", r"\pi")
         if self.kind == "command":
             return token not in CLOSING
         return token in ("(", "[", "{") or token.isalpha()

@@ -115,11 +115,8 @@ def _result(found: Verdict | _Pending, end: float | None = None) -> Verdict:
 def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict | _Pending:
     if preset not in PRESETS:
         raise UserError(f"there is no preset {preset!r} for math; choose {', '.join(PRESETS)}")
-    if isinstance(gold, bool) or not isinstance(gold, str | int | float):
-        return Verdict("unknown", f"the gold is no text but {type(gold).__name__}")
-    if isinstance(gold, float) and not math.isfinite(gold):
-        return Verdict("unknown", f"the gold is {gold}: no value was given")
-    gold = str(gold)
+    if isinstance(gold := _text_of(gold), Verdict):
+        return gold
     if not gold.strip():
         return Verdict("unknown", "the gold is empty")
     if spoken(response) is None:
@@ -138,6 +135,15 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
     if "=" in gold and "=" in said and (found := _compare_equations(gold, said)):
         return found
     return _compare(normalise(gold), normalise(said), workers)
+
+
+def _text_of(gold: Any) -> str | Verdict:
+    """A gold as text, 27.0 as 27; or why it is none."""
+    if isinstance(gold, bool) or not isinstance(gold, str | int | float):
+        return Verdict("unknown", f"the gold is no text but {type(gold).__name__}")
+    if isinstance(gold, float) and not math.isfinite(gold):
+        return Verdict("unknown", f"the gold is {gold}: no value was given")
+    return str(int(gold) if isinstance(gold, float) and gold.is_integer() else gold)
 
 
 def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:

@@ -79,6 +79,16 @@ RULES = [
         r"(?<=[0-9])\.([0-9]*)\\dot\s*(?:\{([0-9])\}|([0-9]))\s*([0-9]*)\s*\\dot\s*(?:\{([0-9])\}|([0-9]))(?![0-9])",
         lambda m: rf".{m[1]}\overline{{{m[2] or m[3]}{m[4]}{m[5] or m[6]}}}",
     ),
+    (  # of \bar, and of a bar above each digit
+        ".",
+        r"(?<=[0-9])\.([0-9]*)\\(?:bar|overline)\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))(?:\s*(?:\.\.\.|…|\\[lc]?dots))?(?![0-9])",
+        _repeating,
+    ),
+    (
+        ".",
+        r"(?<=[0-9])\.([0-9]*?)((?:[0-9][\u0304\u0305])+)(?![0-9])",
+        lambda m: rf".{m[1]}\overline{{{re.sub('[^0-9]', '', m[2])}}}",
+    ),
     (".", r"(?<=[0-9])\.([0-9]*)(?:\(([0-9]+)\)|\\dot\s*\{?([0-9])\}?)(?![0-9])", _repeating),
     (
         ".",
@@ -151,8 +161,8 @@ TEXT_RULES = [
     ("or", rf"{TEXT}\{{\s*,?\s*or\s*\}}", " or "),
     ("and", rf"{TEXT}\{{\s*,?\s*and\s*\}}", ","),
     ("\\", rf"{TEXT}\{{([^{{}}]*)\}}", r" \1 "),
-    ("either", r"^\s*either\b", ""),
-    ("both", r"^\s*both\b", ""),
+    ("either", r"^\s*either\b(?=\s*\S)", ""),
+    ("both", r"^\s*both\b(?=\s*\S)", ""),
     ("and", r"(?<=[0-9A-Za-z)}\]])\s*,?\s+and\s+(?=[-0-9A-Za-z(\\])", ","),
 ]
 LOR = re.compile(r"\s*\\(?:lor|vee)(?![A-Za-z])\s*")
@@ -204,7 +214,8 @@ DEGREES = re.compile(r"\^\{?\s*\\circ\s*\}?")
 # One name and a value without a name in it: x = 5, f(2) = \frac{1}{2}.
 ASSIGNED = re.compile(
     r"(?:\(?(?:[A-Za-z]|[A-Z]{2})'?(?:_\{?\w+\}?)?(?:\([A-Za-z0-9,]*\))?\)?"
-    r"|(?:\\?Pr?|E|D|Var|\\mathbb\{[PE]\})\((?:[^()]|\([^()]*\))*\))=(?P<value>[^=<>]+)"
+    r"|\\(?:vec|overrightarrow|hat|bar|overline)(?:\{[A-Za-z]{1,2}\}| ?[A-Za-z])(?:_\{?\w+\}?)?"
+    r"|(?:\\?Pr?|[nEDN]|Var|Cov|\\mathbb\{[PE]\})(?:\((?:[^()]|\([^()]*\))*\)|\[[^\[\]]*\]))=(?P<value>[^=<>]+)"
 )
 NAMES = re.compile(r"\\[A-Za-z]+|(?P<name>[A-Za-z])")
 FONT = re.compile(r"\\(?:mathbf|mathrm|mathit|textbf|text|bf)\s*(?=\{)")

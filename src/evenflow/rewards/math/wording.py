@@ -20,8 +20,14 @@ CHANGED = (
 # Letters that are units by themselves in \text or \mathrm; e, i and x are none, nor bold ones.
 LETTER = r"[mshgtlLNJWVAKCFTHS]\s*\}"
 NO_LETTER = r"(?!\\(?:textbf|textit|mathbf|mathit|operatorname)\*?\s*\{\s*[A-Za-z]\s*\})"
+# Another number beside the words: 3 hr 20 min, 6 or 7; but m^2, 100 km, and so many places.
+ANOTHER_NUMBER = (
+    r"[^{}]*(?<![\w^.])(?<!\^-)(?<!\bper )[0-9]+"
+    r"(?![0-9]|\.[0-9]|\s*/\s*[A-Za-z]|\s*(?:decimal|significant|sig\b|digits?\b|places?\b|[ds]\.?\s?[pf]\b))"
+)
 # A clause of a list, a number's word, a base, and a time of day, are no units.
 KEPT = (
+    rf"(?!{ANOTHER_NUMBER}|[^{{}}]{{0,80}}\bor\b)"
     r"(?!\s*(?:,|;|(?:and|or|thousand|million|billion|trillion|hundred|dozen)\b|k\s*\}"
     rf"|{CHANGED}|(?:where|is|are|for\s+(?:all|any|every|each|some))\b"
     r"|\(?\s*(?:in\s+)?(?:base|binary|octal|hex(?:adecimal)?)\b"
