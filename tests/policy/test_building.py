@@ -9,13 +9,14 @@ import pytest
 import torch
 from building import ANSWERS, CPU, PROMPTS, build, saved, train
 from tests.rollout.rollouts import rollout as sample
-from tiny_models import CONFIGS, V, gradients, make, save
+from tiny_models import CONFIGS, DRAWING, V, gradients, make, save
+from torch import nn
 from transformers import AutoModelForCausalLM
 
 from evenflow.config import HeadConfig, ModelConfig
 from evenflow.errors import UserError
 from evenflow.policy.loading import build_policy, compute_dtype, load_tokenizer, save_parts
-from evenflow.policy.policy import Policy
+from evenflow.policy.policy import Policy, check_projection
 from evenflow.policy.tokens import collate
 from evenflow.rollout import Sampling
 from evenflow.training.checkpoint import save_model
@@ -164,6 +165,43 @@ def test_the_policy_that_is_trained_is_the_one_that_samples(folders: dict[str, P
     scored = policy.score(PROMPTS, ANSWERS)
     torch.testing.assert_close(logprobs, scored, atol=1e-6, rtol=0)
     assert policy.model.config.attn_pdrop == 0.1  # what is saved says what the model came with
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_nothing_is_drawn_at_random_in_learning(name: str, tmp_path: Path) -> None:
+    """Neither dropout that the layers read off the configuration, nor experts by chance."""
+    policy = build(save(name, tmp_path / name))
+    for _ in range(2):  # scoring gives every module its own mode back
+        assert policy.training
+        assert policy.model.training
+        logprobs = policy(collate(PROMPTS, ANSWERS)).logprobs
+        scored = policy.score(PROMPTS, ANSWERS)
+        torch.testing.assert_close(logprobs, scored, atol=1e-5, rtol=0)
+
+
+def test_an_adapters_dropout_is_the_recipes_own(folders: dict[str, Path]) -> None:
+    policy = build(folders["llama"], lora={"rank": 2, "dropout": 0.5})
+    dropping = {name for name, m in policy.named_modules() if isinstance(m, nn.Dropout) and m.p}
+    assert dropping
+    for mode in (True, False, True):
+        policy.train(mode)
+        policy.score(PROMPTS, ANSWERS)
+        modules = dict(policy.named_modules())
+        assert {modules[name].training for name in dropping} == {mode}
+
+
+def test_a_model_that_names_no_trunk_has_one_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make("llama")
+    monkeypatch.setattr(type(model), "base_model_prefix", "nothing")  # as Llama 4 has it
+    assert model.base_model is model
+    check_projection(model)
+
+
+def test_an_output_layer_of_another_width_is_refused_in_a_sentence() -> None:
+    model = make("llama")
+    model.lm_head = nn.Linear(8, V)  # as Electra's, behind a layer that nobody knows of
+    with pytest.raises(UserError, match="LlamaForCausalLM cannot be read as layers and an output"):
+        check_projection(model)
 
 
 # --- gradient checkpointing ---------------------------------------------------------------------

@@ -35,6 +35,18 @@ def test_one_other_byte_is_another_model(name: str, tiny_model: Path, copy: Path
     assert mark_of(str(copy)) != mark_of(str(tiny_model))
 
 
+@pytest.mark.parametrize(
+    "name", ["vocab.txt", "spiece.model", "tekken.json", "chat_templates/tools.jinja"]
+)
+def test_every_kind_of_tokenizer_has_its_files_in_the_mark(name: str, copy: Path) -> None:
+    before = mark_of(str(copy))
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text("a")
+    one = mark_of(str(copy))
+    (copy / name).write_text("b")
+    assert len({before, one, mark_of(str(copy))}) == 3
+
+
 def test_of_large_files_the_first_block_the_last_and_some_between_are_read(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from evenflow.cli import main
 from evenflow.config import HeadConfig, dump
 from evenflow.errors import UserError
-from evenflow.policy import loading
+from evenflow.policy import loading, logprobs
 from evenflow.policy.fingerprint import mark_of
 from evenflow.policy.loading import load_model, load_tokenizer
 from evenflow.policy.policy import Policy
@@ -95,6 +95,26 @@ def test_lora_dropout_only_in_the_training_pass(folders: dict[str, Path]) -> Non
     assert torch.equal(policy.score(PROMPTS, ANSWERS), policy.score(PROMPTS, ANSWERS))
     original = Policy(make("llama")).score(PROMPTS, ANSWERS)
     assert torch.equal(policy.score(PROMPTS, ANSWERS, reference=True), original)
+
+
+def test_dropout_before_the_output_layer_is_the_same_in_backward(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its chunks are kept, or made again for want of memory."""
+    lora = {"rank": 2, "dropout": 0.5, "target_modules": ["lm_head"]}
+    policy = build(folders["llama"], lora=lora, logprob_chunk=8)
+    found = []
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    for keep in (True, False):
+        monkeypatch.setattr(logprobs, "fits", lambda *_, keep=keep: keep)
+        policy.zero_grad()
+        torch.manual_seed(1)
+        policy(collate(PROMPTS, ANSWERS)).logprobs.sum().backward()
+        found.append((gradients(policy.model), torch.rand(3)))
+    torch.testing.assert_close(*found)
 
 
 def test_the_adapter_comes_back_after_an_error_in_the_reference(folders: dict[str, Path]) -> None:

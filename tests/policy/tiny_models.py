@@ -12,12 +12,14 @@ from tokenizers.models import WordLevel
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
+    FalconConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
     GraniteConfig,
     LlamaConfig,
+    PhimoeConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
@@ -55,11 +57,20 @@ CONFIGS = {
     "cohere": lambda: CohereConfig(**SIZE, **GQA, logit_scale=0.25),
     "granite": lambda: GraniteConfig(**SIZE, **GQA, logits_scaling=3.0),
 }
+DRAWING = {
+    "falcon": lambda: FalconConfig(
+        **SIZE | {"num_attention_heads": 2}, hidden_dropout=0.1, attention_dropout=0.1
+    ),
+    "phimoe": lambda: PhimoeConfig(
+        **SIZE, **GQA, num_local_experts=4, router_jitter_noise=0.1, input_jitter_noise=0.1
+    ),
+}
+"""Models that draw at random in training mode, by what their configuration says or always."""
 
 
 def make(name: str, seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[name]())
+    model = AutoModelForCausalLM.from_config((CONFIGS | DRAWING)[name]())
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:  # random weights are flat: sharpen them, so that mistakes show

@@ -99,6 +99,15 @@ def test_a_chat_template_says_what_ends_a_turn(template: str | None, end: str | 
     assert (None if found is None else made.convert_ids_to_tokens(found)) == end
 
 
+def test_a_template_that_demands_a_system_message_has_an_end_of_turn() -> None:
+    strict = "{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    made = tokenizer(strict + CHATML)
+    end = made.convert_tokens_to_ids("<|im_end|>")
+    assert turn_end(made) == end
+    named = DataConfig(chat=True, system_prompt="Be brief.")
+    assert chat_ends([prompt()], named, made, model()) == [end]
+
+
 def test_a_turn_ends_an_answer_where_prompts_are_chats() -> None:
     made, chat = tokenizer(CHATML), [{"role": "user", "content": "Hello"}]
     end = made.convert_tokens_to_ids("<|im_end|>")

@@ -13,8 +13,9 @@ from evenflow.policy.loading import resolve
 
 READ = (
     *("*.safetensors", "*.bin", "config.json", "generation_config.json", "adapter_config.json"),
-    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "chat_template.jinja"),
-    *("vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
+    *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_templates/*.jinja"),
+    *("vocab.json", "vocab.txt", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
+    *("*.model", "tekken.json"),  # SentencePiece's, under several names, and Mistral's
 )
 """The files that decide what a model answers."""
 BLOCK, BLOCKS = 1 << 20, 64

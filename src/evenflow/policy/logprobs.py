@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -121,6 +121,22 @@ def autocast_of(device: torch.device) -> Callable[[], AbstractContextManager[Any
     return lambda: torch.autocast(kind, dtype=dtype, enabled=enabled)
 
 
+@contextmanager
+def drawing_again(device: torch.device, of_cpu: Tensor, of_gpu: Tensor | None) -> Iterator[None]:
+    """With the random numbers that were drawn after these states: an adapter's dropout."""
+    with torch.random.fork_rng(devices=[] if of_gpu is None else [device]):
+        torch.set_rng_state(of_cpu)
+        if of_gpu is not None:
+            torch.cuda.set_rng_state(of_gpu, device)
+        yield
+
+
+def random_states(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Of the generators of the CPU and of the device."""
+    on_gpu = device.type == "cuda"
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if on_gpu else None
+
+
 class _Chunks(torch.autograd.Function):
     """A function of rows, chunk by chunk: each is a graph of its own, kept for backward or made
     again there."""
@@ -138,9 +154,11 @@ class _Chunks(torch.autograd.Function):
         ctx.one_chunk, ctx.chunk, ctx.trained = one_chunk, chunk, trained
         ctx.cast = autocast_of(hidden.device)
         ctx.save_for_backward(targets, hidden)
-        ctx.kept = []
+        ctx.kept, ctx.drawn = [], []
         pieces = []
         for states, ids in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+            if not keep:
+                ctx.drawn.append(random_states(hidden.device))
             with torch.enable_grad():
                 states = states.detach().requires_grad_(hidden.requires_grad)
                 piece = one_chunk(states, ids)
@@ -160,7 +178,11 @@ class _Chunks(torch.autograd.Function):
             if ctx.kept:
                 states, piece = ctx.kept.pop()
             else:
-                with torch.enable_grad(), ctx.cast():
+                with (
+                    torch.enable_grad(),
+                    ctx.cast(),
+                    drawing_again(hidden.device, *ctx.drawn.pop()),
+                ):
                     states = states.detach().requires_grad_(hidden.requires_grad)
                     piece = ctx.one_chunk(states, ids)
             inputs = [*([states] if hidden.requires_grad else []), *ctx.trained]

@@ -15,7 +15,14 @@ from evenflow.objectives.partition import PartitionHead
 from evenflow.policy.critic import Critic
 from evenflow.policy.logprobs import token_logprobs
 from evenflow.policy.masters import Masters
-from evenflow.policy.states import States, hidden_states, projection, states_of, trunk_of
+from evenflow.policy.states import (
+    States,
+    hidden_states,
+    language_model,
+    projection,
+    states_of,
+    trunk_of,
+)
 from evenflow.policy.tokens import Tokens, collate, micro_batches
 
 if TYPE_CHECKING:
@@ -72,8 +79,17 @@ class Policy(nn.Module):
         return torch.autocast(self.device.type, dtype=self.compute_dtype, enabled=lower)
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for the model and the head; the reference stays as it is evaluated."""
+        """Training mode for head and critic, and for what in the models is the recipe's own (an
+        adapter's dropout) or computes activations again; the reference stays as it is evaluated.
+
+        A model that draws at random in training mode (dropout, jitter, a choice of experts) would
+        not be the one that sampled.
+        """
         super().train(mode)
+        for model in (self.model, self.critic.trunk if self.critic is not None else None):
+            for name, module in model.named_modules() if model is not None else ():
+                again = getattr(module, "gradient_checkpointing", False) is True
+                module.training = mode and (not name or again or "lora_dropout" in name)
         if self.reference is not None:
             self.reference.eval()
         return self
@@ -220,13 +236,14 @@ def spread(values: Tensor, tokens: Tokens) -> Tensor:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """The model with dropout off; its mode comes back whatever happens."""
-    training = model.training
+    """The model with dropout off; every module's own mode comes back whatever happens."""
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield model
     finally:
-        model.train(training)
+        for module in training:
+            module.training = True
 
 
 @torch.no_grad()
@@ -234,13 +251,24 @@ def check_projection(model: nn.Module) -> None:
     """Raise a UserError unless `hidden_states` reproduces the model's own logits."""
     rows = cast(Any, model).get_input_embeddings().weight.shape[0]
     ids = torch.arange(1, 9, device=next(model.parameters()).device)[None] % rows
+    name = type(language_model(model)).__name__
     with evaluating(model):
-        hidden, project = hidden_states(model, ids)
-        own = cast(Any, model)(input_ids=ids, use_cache=False).logits
+        try:
+            hidden, project = hidden_states(model, ids)
+            found = project(hidden)
+            own = cast(Any, model)(input_ids=ids, use_cache=False).logits
+        except (ValueError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"model.path: {name} cannot be read as layers and an output layer ({reason}); "
+                "please report the architecture"
+            ) from error
     # In bfloat16 the model rounds after each operation on its logits, and `project` does not.
     tolerance = 1e-3 if own.dtype == torch.float32 else 3e-2
-    if not torch.allclose(project(hidden), own.float(), rtol=tolerance, atol=tolerance):
+    if own.shape != found.shape or not torch.allclose(
+        found, own.float(), rtol=tolerance, atol=tolerance
+    ):
         raise UserError(
-            f"{type(model).__name__} turns hidden states into logits in a way that the chunked "
+            f"{name} turns hidden states into logits in a way that the chunked "
             "log-probs do not know; please report the architecture"
         )

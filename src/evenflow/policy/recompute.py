@@ -18,6 +18,7 @@ def recompute_activations(policy: Policy) -> None:
         return
     for trunk in trained_trunks(policy):
         switch_checkpointing(trunk, True)
+    policy.train(policy.training)  # it does so in training mode alone
 
 
 def trained_trunks(policy: Policy) -> list[Any]:

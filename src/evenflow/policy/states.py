@@ -201,7 +201,8 @@ def hidden_states(model: nn.Module, ids: Tensor) -> tuple[Tensor, Projection]:
 
 def trunk_of(model: nn.Module) -> nn.Module:
     """The model without its output layer."""
-    return language_model(model).base_model
+    inner = language_model(model)
+    return inner.model if inner.base_model is inner else inner.base_model
 
 
 def language_model(model: nn.Module) -> Any:

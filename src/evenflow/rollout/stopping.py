@@ -26,7 +26,7 @@ def chat_ends(
     """
     if not (data.chat or any(isinstance(prompt.text, list) for prompt in prompts)):
         return []
-    end = turn_end(tokenizer, data.chat_template, data.chat_template_kwargs)
+    end = turn_end(tokenizer, data.chat_template, data.chat_template_kwargs, data.system_prompt)
     return [end] if end is not None and end < vocabulary(model) else []
 
 
@@ -34,15 +34,19 @@ def turn_end(
     tokenizer: PreTrainedTokenizerBase,
     template: str = "auto",
     arguments: dict[str, Any] | None = None,
+    system: str | None = None,
 ) -> int | None:
     """The special token after an assistant's message in a chat template; None where there is none.
 
-    Some templates close a turn only where another one follows.
+    Some templates close a turn only where another one follows, and some demand a system message.
     """
     special = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
     special.discard(cast(int, tokenizer.unk_token_id))  # of text that the tokenizer cannot spell
     asked, told = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": SAID}
-    for messages in ([asked, told], [asked, told, asked]):
+    lead = {"role": "system", "content": system or "Be brief."}
+    plain = [[asked, told], [asked, told, asked]]
+    led = [[lead, *messages] for messages in plain]
+    for messages in [*led, *plain] if system else [*plain, *led]:
         try:
             text: Any = tokenizer.apply_chat_template(
                 messages,

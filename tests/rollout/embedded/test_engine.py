@@ -12,6 +12,7 @@ from tests.rollout.rollouts import rollout as sample
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
+    DiffLlamaConfig,
     GemmaConfig,
     GPT2Config,
     GPTNeoXConfig,
@@ -36,6 +37,7 @@ CONFIGS = {
     "gpt2": GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=64, vocab_size=V, **IDS),
     "neox": GPTNeoXConfig(**SIZE, **IDS),
     "gemma": GemmaConfig(**SIZE, num_key_value_heads=1, head_dim=8, **IDS),
+    "diffllama": DiffLlamaConfig(**SIZE, **GQA, **IDS),  # cuts the values anew before attention
     "sliding": MistralConfig(**SIZE, **GQA, **IDS, sliding_window=6),
 }
 LENGTHS = (5, 3, 8, 5, 1, 5, 11)

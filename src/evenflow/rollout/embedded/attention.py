@@ -119,7 +119,8 @@ class SharedPrefix(Tensor):
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        if func is scaled_dot_product_attention:
+        held = [*args[1:3], *map((kwargs or {}).get, ("key", "value"))]
+        if func is scaled_dot_product_attention and sum(isinstance(x, cls) for x in held) == 2:
             return attend(*args, **(kwargs or {}))
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))

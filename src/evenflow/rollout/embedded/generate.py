@@ -15,10 +15,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from evenflow.policy.cacheable import check_model
+from evenflow.policy.policy import evaluating
 from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.embedded.decoder import Decoder
@@ -60,7 +61,7 @@ def generate(
 
     @contextmanager
     def decoding() -> Iterator[None]:
-        with autocast(), _evaluating(model), torch.inference_mode():
+        with autocast(), evaluating(model), torch.inference_mode():
             yield
 
     noise = noise_of(seed, len(prompts), num_generations, sampling.max_tokens, model.device)
@@ -152,18 +153,6 @@ def _chunks(
         for first in range(0, num_generations, max_batch):
             generations = range(first, min(first + max_batch, num_generations))
             yield members, [i * num_generations + g for i in members for g in generations]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off; every module's own mode restored after."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _check_request(
