@@ -19,6 +19,19 @@ FROM_FILES = [
     *("data.task=null", "data.train=a.jsonl", "data.test=b.jsonl"),
     "reward.functions={gsm8k: 1.0}",
 ]
+EXACT = "model.dtype=float32"
+OF_CORRECTION = ["train.correction.kind", "train.correction.limit"]
+CORRECTED = [
+    *("algorithm=grpo", "rollout.largest_gap=0.5"),
+    *("train.correction.kind=token-truncate", "train.correction.limit=2"),
+]
+OF_EVALUATION = [
+    f"evaluation.{name}"
+    for name in ("questions", "skip", "num_generations", "temperature", "top_p", "samples")
+]
+EVALUATED = [
+    f"{name}={value}" for name, value in zip(OF_EVALUATION, (7, 7, 7, 0.5, 0.5, 7), strict=True)
+]
 
 
 def config(*overrides: str) -> TrainConfig:
@@ -60,6 +73,15 @@ def config(*overrides: str) -> TrainConfig:
         (["data.train_split=test"], ["data.train_split"]),
         ([*FROM_FILES, "evaluation.every=0"], ["data.test"]),
         (FROM_FILES, []),
+        (CORRECTED, []),  # model.dtype: auto may stand for bfloat16
+        ([*CORRECTED, "model.dtype=bfloat16"], []),
+        ([*CORRECTED, "model.dtype=float32", "rollout.engine=m:E"], []),
+        ([*CORRECTED, EXACT], ["rollout.largest_gap", *OF_CORRECTION]),
+        ([*CORRECTED, EXACT, "rollout.lag=1"], ["rollout.largest_gap"]),
+        ([*CORRECTED, EXACT, "rollout.replay.questions=2"], ["rollout.largest_gap"]),
+        ([*CORRECTED, EXACT, "rollout.segment=256"], ["rollout.largest_gap"]),
+        (["evaluation.every=0", *EVALUATED], OF_EVALUATION),
+        (["evaluation.every=1", *EVALUATED], []),
         (["data.chat_template_kwargs={thinking: false}"], ["data.chat_template_kwargs"]),
         (["data.chat_template_kwargs={thinking: false}", "data.chat=true"], []),
         (["algorithm=rtb", "objective={duplicates: once}"], []),

@@ -197,6 +197,15 @@ def test_facts(recipe: Make) -> None:
     assert "target" not in dict(facts(surrogate, *parts(surrogate)[:2]))
 
 
+def test_what_auto_stands_for_says_what_is_idle(recipe: Make) -> None:
+    config = recipe("algorithm=tba", "rollout.largest_gap=0.5")
+    policy, questions, _ = parts(config)
+    said = dict(facts(config, policy, questions))["no effect"]
+    assert said.startswith("rollout.largest_gap: the embedded engine's float32 log-probs")
+    policy.compute_dtype = torch.bfloat16
+    assert "no effect" not in dict(facts(config, policy, questions))
+
+
 def test_a_first_prompt_that_the_model_cannot_read(recipe: Make) -> None:
     config = recipe("algorithm=tba")
     policy, questions, tokenizer = parts(config)

@@ -14,6 +14,8 @@ Rule = tuple[tuple[str, ...], Callable[[TrainConfig, Objective], bool], str]
 
 FOR_ALL_WEIGHTS = 2e-6
 """A learning rate of this size is the papers' for full training."""
+HELD_OUT = ("questions", "skip", "num_generations", "temperature", "top_p")
+"""Of `evaluation`: which held-out questions are asked, and how."""
 OF_RECIPE: list[Rule] = [
     (("head",), lambda c, o: not o.needs.head, "only log_z: head has a head"),
     (
@@ -31,6 +33,16 @@ OF_RECIPE: list[Rule] = [
         ("data.test", "data.test_split"),
         lambda c, o: c.evaluation.every == 0,
         "evaluation.every is 0, and training holds nothing out; `eval` and `compare` read it",
+    ),
+    (
+        tuple(f"evaluation.{name}" for name in HELD_OUT),
+        lambda c, o: c.evaluation.every == 0,
+        "evaluation.every is 0, and training evaluates nothing; `eval` and `compare` read it",
+    ),
+    (
+        ("evaluation.samples",),
+        lambda c, o: c.evaluation.every == 0,
+        "evaluation.every is 0, and training evaluates nothing whose answers could be written",
     ),
     (
         ("rollout.max_rounds",),
@@ -76,6 +88,17 @@ OF_RECIPE: list[Rule] = [
         ("log.project",),
         lambda c, o: not {"wandb", "trackio", "mlflow"} & set(c.log.backends),
         "only the backends wandb, trackio and mlflow have projects",
+    ),
+    (
+        ("rollout.largest_gap",),
+        lambda c, o: _exact(c),
+        "the embedded engine's float32 log-probs are the policy's own, and nothing is compared",
+    ),
+    (
+        ("train.correction",),
+        lambda c, o: _exact(c) and _newest(c),
+        "the embedded engine's float32 log-probs are the policy's own, and every answer is of the "
+        "newest policy",
     ),
     (
         ("train.correction.limit", "train.correction.floor"),
@@ -128,6 +151,17 @@ def _answers_run_out(config: TrainConfig, objective: Objective) -> bool:
         return False
     more = rollout.dynamic_sampling or objective.needs.reference_samples  # than a batch a step
     return more or budget < config.train.steps * rollout.questions * rollout.num_generations
+
+
+def _exact(config: TrainConfig) -> bool:
+    """Whether the engine's log-probs are known to be those that the policy computes."""
+    return config.rollout.engine == "embedded" and config.model.dtype == "float32"
+
+
+def _newest(config: TrainConfig) -> bool:
+    """Whether every answer that is learned from is whole of the policy before the step."""
+    rollout = config.rollout
+    return not (rollout.lag or rollout.replay.questions or rollout.segment)
 
 
 def _is_file(source: str | None) -> bool:

@@ -55,12 +55,18 @@ def facts(
     objective = config.build_objective()
     if isinstance(objective, Choices):
         rows += objective.facts(config.setting)
-    rows += [("no effect", sentence) for sentence in without_effect(config)]
+    rows += [("no effect", sentence) for sentence in without_effect(as_computed(config, policy))]
     rows += [("take care", sentence) for sentence in cautions(config)]
     trained_on = {prompt.ids for prompt in questions.train}
     if both := sum(prompt.ids in trained_on for prompt in questions.test):
         rows.append(("take care", f"data.test: {both:,} of the held-out questions are trained on"))
     return rows
+
+
+def as_computed(config: TrainConfig, policy: Policy) -> TrainConfig:
+    """The recipe with the number type that the policy computes in, where `auto` leaves it open."""
+    model = config.model.model_copy(update={"dtype": str(policy.compute_dtype)[6:]})
+    return config.model_copy(update={"model": model})
 
 
 def one_line(text: str, longest: int = 400) -> str:

@@ -140,6 +140,8 @@ def test_several_searches_are_one_grid(small: str) -> None:
         ({"ood": {"test": {"targets": [41, 60]}}}, "ood: test is the name of the held-out"),
         ({"ood_questions": 0}, "ood_questions: must be greater than 0"),
         ({"search_by": ["accuracy"]}, "search_by: must be a valid string"),
+        ({"search_by": "accuracy"}, "search_by: nothing is searched; name settings to try"),
+        ({"search_answers": 4}, "search_answers: nothing is searched; name settings to try"),
         ({"output": "\0"}, "output: has a character that no file can hold"),
     ],
 )

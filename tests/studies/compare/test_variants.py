@@ -152,6 +152,7 @@ def test_a_search_is_a_grid() -> None:
         ({"train": {"steps": [1]}}, "search: must be a valid list, not "),
         (["a"], "search: must be a valid dictionary"),
         ("a=1:a=2", "a stands there twice"),
+        ("train.epochs=1,2,1", "1 stands there twice among the values of train.epochs"),
         ({"a b": [1]}, "'a b' is no name of a field"),
         ("train.answers=1,2", "train.answers cannot differ"),
         ("kl_coefficient=0,1", "kl_coefficient is set by grpo:kl_coefficient=0"),

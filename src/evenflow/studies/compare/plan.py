@@ -16,6 +16,7 @@ from evenflow.evaluation.columns import COLUMNS
 from evenflow.machine import cores
 from evenflow.objectives import Objective
 from evenflow.run.files import flat, write_atomic
+from evenflow.studies.compare.marks import marks_of
 from evenflow.studies.compare.measure import TEST
 from evenflow.studies.compare.variants import (
     Variant,
@@ -52,6 +53,12 @@ class Request:
             raise UserError(
                 f"search_by: {study.search_by!r} cannot be searched by; choose {', '.join(allowed)}"
             )
+        for field in ("search_by", "search_answers"):
+            if not study.search and getattr(study, field) is not None:
+                raise UserError(
+                    f"{field}: nothing is searched; name settings to try, e.g. "
+                    f"search=train.learning_rate=1e-4,2e-4, or leave {field} out"
+                )
         check_search(study.search, self.variants)
 
 
@@ -213,12 +220,13 @@ def settle(request: Request, runs: Sequence[Run]) -> None:
         try:
             old = json.loads(path.read_text(encoding="utf-8"))
             difference = first_difference(old, new)
+            new["inputs"] = old.get("inputs", {}) | new["inputs"]
         except (ValueError, LookupError, AttributeError):
             difference = f"{PLAN} is damaged"
         if difference:
             raise UserError(
                 f"{request.folder}: holds another comparison ({difference}); give the same words "
-                "as before to go on with it, or another folder with output=…"
+                "and files as before to go on with it, or another folder with output=…"
             )
     request.folder.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(new, indent=1) + "\n")
@@ -237,11 +245,13 @@ def as_json(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
         "runs": {
             run.name: flat(run.config.model_dump(mode="json", exclude=left_out)) for run in runs
         },
+        "inputs": marks_of(runs[0].config),  # all runs have the same
     }
 
 
 def first_difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
-    """What of an old plan a new one does not keep; runs may be added."""
+    """What of an old plan a new one does not keep; runs may be added, and an input whose mark one
+    of them does not know counts as the same."""
     if old["search"] != new["search"]:
         return "its search is another one"
     for name, settings in old["runs"].items():
@@ -251,4 +261,8 @@ def first_difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
             before, now = settings.get(key), new["runs"][name].get(key)
             if before != now:
                 return f"{key} of {name} was {before}, not {now}"
+    for field, mark in old.get("inputs", {}).items():
+        if new["inputs"].get(field, mark) != mark:
+            kind = "model" if field.startswith("model") else "file"
+            return f"{field} is not the {kind} that it was"
     return None

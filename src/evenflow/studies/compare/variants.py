@@ -117,10 +117,7 @@ def with_dials(
                 f"frontier='{{{variant.label}: {{inverse_temperature: [5, 10, 20]}}}}'"
             )
         ((name, values),) = dial.items()
-        if twice := [value for i, value in enumerate(values) if value in values[:i]]:
-            raise UserError(
-                f"frontier: {write_value(twice[0])} stands there twice among the values of {name}"
-            )
+        refuse_twice(values, name, "frontier")
         key = recipe_key(name, variant.algorithm, "frontier")
         if settles(variant, key):
             raise UserError(f"frontier: {name} is set by {variant.label}; leave one of them out")
@@ -175,8 +172,18 @@ def refuse_common(key: str, where: str) -> None:
             raise UserError(f"{where}: {key} cannot differ between the runs: {why}")
 
 
+def refuse_twice(values: Sequence[Any], name: str, where: str) -> None:
+    """Refuse a value that stands twice among those of a field: it would be one run made twice."""
+    if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+        raise UserError(
+            f"{where}: {write_value(twice[0])} stands there twice among the values of {name}"
+        )
+
+
 def check_search(grid: Mapping[str, Sequence[Any]], variants: Sequence[Variant]) -> None:
-    """Refuse a search for what must be alike, or what a variant has settled."""
+    """Refuse a search for what must be alike, what a variant has settled, or a value twice."""
+    for name, values in grid.items():
+        refuse_twice(values, name, "search")
     for variant in variants:
         for name in grid:
             key = recipe_key(name, variant.algorithm, "search")
