@@ -257,6 +257,8 @@ def check_projection(model: nn.Module) -> None:
             hidden, project = hidden_states(model, ids)
             found = project(hidden)
             own = cast(Any, model)(input_ids=ids, use_cache=False).logits
+        except torch.OutOfMemoryError:
+            raise
         except (ValueError, TypeError, AttributeError, RuntimeError, IndexError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
