@@ -182,11 +182,8 @@ def without_effect(config: TrainConfig) -> list[str]:
     }
     before = row.objective
     if isinstance(objective, Choices) and isinstance(before, Choices):
-        changed = {n for n in config.objective if getattr(objective, n) != getattr(before, n)}
-        for names, why in objective.idle(config.setting, before):
-            for name in names:
-                if name in changed:
-                    found.setdefault(name, f"objective.{name}: {why}")
+        idle_ones = objective.without_effect(config.objective, config.setting, before)
+        found |= {f"objective.{n}": f"objective.{n}: {why}" for n, why in idle_ones.items()}
     return list(found.values())
 
 

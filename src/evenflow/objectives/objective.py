@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
@@ -252,6 +252,19 @@ class Choices(BaseModel):
         """Fields that change nothing beside the others; `preset` is the row before the recipe's
         changes."""
         yield from ()
+
+    def without_effect(
+        self, given: Iterable[str], setting: Setting, preset: Choices
+    ) -> dict[str, str]:
+        """Of the fields that were given those that are not as in the preset and yet change
+        nothing, and why."""
+        changed = {name for name in given if getattr(self, name) != getattr(preset, name)}
+        found: dict[str, str] = {}
+        for names, why in self.idle(setting, preset):
+            for name in names:
+                if name in changed:
+                    found.setdefault(name, why)
+        return found
 
     def cautions(self, setting: Setting) -> Iterator[str]:
         """What is allowed and seldom meant."""

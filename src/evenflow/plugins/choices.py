@@ -80,30 +80,13 @@ def choose(
         chosen = replace(head_of(row), **head)
     except ValidationError as error:
         raise _of_field("head", error) from error
-    for sentence in without_effect(choices, objective, head, setting, row):
+    idle = choices.without_effect(objective, setting, row.objective)
+    sentences = [f"objective.{name}: {why}" for name, why in idle.items()]
+    if head and not choices.needs.head:
+        sentences.append("head: only log_z: head has a head")
+    for sentence in sentences:
         warnings.warn(f"no effect: {sentence}", stacklevel=2)
     return choices, chosen
-
-
-def without_effect(
-    choices: Balance,
-    objective: Mapping[str, Any],
-    head: Mapping[str, Any],
-    setting: Setting,
-    row: Preset,
-) -> list[str]:
-    """A sentence for each field that was given and changes nothing."""
-    assert isinstance(row.objective, Balance)
-    changed = {name for name in objective if getattr(choices, name) != getattr(row.objective, name)}
-    found = {
-        name: f"objective.{name}: {why}"
-        for names, why in choices.idle(setting, row.objective)
-        for name in names
-        if name in changed
-    }
-    if head and not choices.needs.head:
-        found["head"] = "head: only log_z: head has a head"
-    return list(found.values())
 
 
 def _of_field(section: str, error: ValidationError) -> UserError:
