@@ -9,9 +9,9 @@ import pytest
 import torch
 from building import ANSWERS, CPU, PROMPTS, build, saved, train
 from tests.rollout.rollouts import rollout as sample
-from tiny_models import CONFIGS, DRAWING, V, gradients, make, save
+from tiny_models import CONFIGS, DRAWING, SIZE, V, gradients, make, save
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BertGenerationConfig
 
 from evenflow.config import HeadConfig, ModelConfig
 from evenflow.errors import UserError
@@ -202,6 +202,23 @@ def test_an_output_layer_of_another_width_is_refused_in_a_sentence() -> None:
     model.lm_head = nn.Linear(8, V)  # as Electra's, behind a layer that nobody knows of
     with pytest.raises(UserError, match="LlamaForCausalLM cannot be read as layers and an output"):
         check_projection(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_model_that_reads_what_is_behind_a_token_is_refused(dtype: torch.dtype) -> None:
+    sizes = {name: SIZE[name] for name in ("hidden_size", "num_hidden_layers", "vocab_size")}
+    config = BertGenerationConfig(
+        **sizes, num_attention_heads=4, intermediate_size=24, is_decoder=False
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(5 if parameter.ndim > 1 else 1)
+    with pytest.raises(UserError, match="no causal language model; is is_decoder missing"):
+        check_projection(model)
+    config.is_decoder = True
+    check_projection(AutoModelForCausalLM.from_config(config).to(dtype))
 
 
 # --- gradient checkpointing ---------------------------------------------------------------------

@@ -12,14 +12,21 @@ from tests.rollout.rollouts import rollout as sample
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
+    BartConfig,
+    BloomConfig,
     DiffLlamaConfig,
     GemmaConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    MarianConfig,
     MistralConfig,
+    MptConfig,
+    PegasusConfig,
+    PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
+    TrOCRConfig,
 )
 
 from evenflow.rollout import Sampling
@@ -31,6 +38,8 @@ SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIZE |= {"intermediate_size": 48, "vocab_size": V, "max_position_embeddings": 64}
 IDS = {"bos_token_id": None, "eos_token_id": STOP, "pad_token_id": 0}
 GQA = {"num_key_value_heads": 2}
+DECODER = {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4}
+DECODER |= {"decoder_ffn_dim": 48, "vocab_size": V, "max_position_embeddings": 64}
 CONFIGS = {
     "llama": LlamaConfig(**SIZE, **GQA, **IDS),
     "qwen2": Qwen2Config(**SIZE, **GQA, **IDS, tie_word_embeddings=True),
@@ -41,14 +50,30 @@ CONFIGS = {
 }
 DYNAMIC = {"diffllama": DiffLlamaConfig(**SIZE, **GQA, **IDS)}
 """Of those that the static path refuses: one that cuts its values anew before attention."""
+UNPOSITIONED = {
+    "bart": lambda: BartConfig(**DECODER, **IDS, is_decoder=True, is_encoder_decoder=False),
+    "marian": lambda: MarianConfig(
+        **DECODER, **IDS, is_decoder=True, is_encoder_decoder=False, decoder_start_token_id=3
+    ),
+    "pegasus": lambda: PegasusConfig(**DECODER, **IDS, is_decoder=True, is_encoder_decoder=False),
+    "trocr": lambda: TrOCRConfig(**DECODER, **IDS, is_decoder=True),
+}
+"""They count positions by themselves, padding included, and cannot be told them."""
+ALIBI = {
+    "bloom": lambda: BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=V, **IDS),
+    "mpt": lambda: MptConfig(d_model=32, n_layers=2, n_heads=4, vocab_size=V, **IDS),
+}
+"""Nor can these, whose attention knows distances alone."""
 LENGTHS = (5, 3, 8, 5, 1, 5, 11)
 
 
-def make(name: str, attention: str = "sdpa") -> PreTrainedModel:
+def make(name: str, attention: str | None = "sdpa") -> PreTrainedModel:
+    return sharpened((CONFIGS | DYNAMIC)[name], attention)
+
+
+def sharpened(config: PretrainedConfig, attention: str | None = None) -> PreTrainedModel:
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(
-        (CONFIGS | DYNAMIC)[name], attn_implementation=attention
-    )
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:  # random weights are flat: sharpen them, so that mistakes show
@@ -102,6 +127,26 @@ def test_logprobs_are_those_of_a_plain_forward(name, attention, prompts):
     rollout = sample(model, prompts, G, sampling(temperature=0.8), seed=0)
     assert_logprobs_match(model, prompts, rollout, temperature=0.8)
     assert len({tuple(answer) for answer in answers(rollout)}) > len(prompts)
+
+
+@pytest.mark.parametrize("name", [*UNPOSITIONED, *ALIBI])
+def test_a_model_that_counts_positions_by_itself_is_shown_no_padding(name, prompts):
+    model = sharpened((UNPOSITIONED | ALIBI)[name]())
+    seen = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(
+            (kwargs["input_ids"].shape, "cache" in kwargs or "past_key_values" in kwargs)
+        ),
+        with_kwargs=True,
+    )
+    rollout = sample(model, prompts, G, sampling(), seed=0)
+    hook.remove()
+    assert_logprobs_match(model, prompts, rollout)
+    prefills = [shape for shape, cached in seen if cached and shape != (shape[0], 1)]
+    if name in ALIBI:  # padding does no harm there
+        assert prefills == [(len(prompts), max(LENGTHS))]
+    else:
+        assert sorted(length for _, length in prefills) == [3, 5, 8, 11]
 
 
 def test_prompts_of_one_length_need_no_mask(llama, prompts):

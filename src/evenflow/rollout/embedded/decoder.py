@@ -116,3 +116,17 @@ class Decoder:
                 inputs["position_ids"] = columns[:, past:].clamp(min=0)
         output = self.model(input_ids=ids, use_cache=True, **inputs)
         return output.logits[:, -1]
+
+
+def pads_unseen(model: PreTrainedModel) -> bool:
+    """Whether padding on the left, under a mask, changes nothing for the model: so it is where
+    positions can be told to it, and where it has none but distances (ALiBi), which is tried out."""
+    if "position_ids" in taken(model):
+        return True
+    ids = torch.arange(1, 7, device=model.device)[None] % vocabulary(model)
+    mask = torch.arange(9, device=model.device)[None] >= 3
+    alone = model(input_ids=ids, use_cache=False).logits[0].float()
+    padded = torch.cat([torch.zeros_like(ids[:, :3]), ids], dim=1)
+    behind = model(input_ids=padded, attention_mask=mask, use_cache=False).logits[0, 3:].float()
+    tolerance = 1e-4 if alone.dtype == torch.float32 else 0.05
+    return bool((behind - alone).abs().mean() <= tolerance * alone.std())

@@ -9,6 +9,7 @@ and an answer that has ended leaves the batch at once.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,7 +23,7 @@ from evenflow.policy.cacheable import check_model
 from evenflow.policy.policy import evaluating
 from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
-from evenflow.rollout.embedded.decoder import Decoder
+from evenflow.rollout.embedded.decoder import Decoder, pads_unseen
 from evenflow.rollout.embedded.draw import draw
 from evenflow.rollout.embedded.ended import Collected, Ended, Request, noise_of
 from evenflow.rollout.embedded.static import StaticDecoding
@@ -113,7 +114,7 @@ def _decode(request: Request) -> Iterator[Ended]:
             collected.add(row, ids, chances, finished)
         yield from collected.whole()
 
-    for members, rows in _chunks(prompts, request.group, request.max_batch):
+    for members, rows in _chunks(request, apart=not pads_unseen(model)):
         chunk, copies = [prompts[i] for i in members], len(rows) // len(members)
         # Of each answer that is not over: its row of the result, and the slot that has its tokens.
         rows = torch.tensor(rows, device=device)
@@ -136,23 +137,26 @@ def _decode(request: Request) -> Iterator[Ended]:
         yield from ended(rows, limit, finished=False)
 
 
-def _chunks(
-    prompts: Sequence[Sequence[int]], num_generations: int, max_batch: int
-) -> Iterator[tuple[list[int], list[int]]]:
+def _chunks(request: Request, *, apart: bool) -> Iterator[tuple[list[int], list[int]]]:
     """Prompts decoded together, and the rows of their answers, slot by slot.
 
-    Neighbours in length share a chunk, so that little is padded. A group larger than ``max_batch``
-    is split, and only then is a prompt prefilled more than once.
+    Neighbours in length share a chunk, so that little is padded; ``apart``: only prompts of one
+    length do, and nothing is. A group larger than the most answers at once is split, and only then
+    is a prompt prefilled more than once.
     """
+    prompts, group, most = request.prompts, request.group, request.max_batch
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    # As few chunks as fit, of equal size: a small last one would cost as many steps as a full one.
-    count = math.ceil(len(order) / max(1, max_batch // num_generations))
-    size = math.ceil(len(order) / count)
-    for start in range(0, len(order), size):
-        members = order[start : start + size]
-        for first in range(0, num_generations, max_batch):
-            generations = range(first, min(first + max_batch, num_generations))
-            yield members, [i * num_generations + g for i in members for g in generations]
+    length = (lambda i: len(prompts[i])) if apart else (lambda i: 0)
+    for _, alike in itertools.groupby(order, length):
+        together = list(alike)
+        # As few chunks as fit, of equal size: a small last one would cost as many steps as a full.
+        count = math.ceil(len(together) / max(1, most // group))
+        size = math.ceil(len(together) / count)
+        for start in range(0, len(together), size):
+            members = together[start : start + size]
+            for first in range(0, group, most):
+                generations = range(first, min(first + most, group))
+                yield members, [i * group + g for i in members for g in generations]
 
 
 def _check_request(
