@@ -3,10 +3,12 @@ in a folder."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from transformers.core_model_loading import revert_weight_conversion
 
 from evenflow.errors import UserError
 from evenflow.policy.policy import Policy
@@ -22,22 +24,27 @@ def whole_model(policy: Policy) -> Any:
 
 
 def named_weights(policy: Policy) -> dict[str, Tensor]:
-    """The weights of `whole_model` where they lie, by the names of a checkpoint.
+    """The weights of `whole_model` by the names of a checkpoint, where they lie; but for experts
+    that a checkpoint orders otherwise, which are copied.
 
     Tied embeddings stand there under both names: vLLM reads the head's weight where it is asked to
     load anew, and would keep the old one in silence.
     """
-    weights = whole_model(policy).state_dict()
-    return {
-        name.replace(".base_layer.", "."): tensor.detach()
-        for name, tensor in weights.items()
-        if ".lora_" not in name
-    }
+    return dict(revert_weight_conversion(whole_model(policy), _weights(policy)))
 
 
 def shapes_of(policy: Policy) -> dict[str, tuple[int, ...]]:
     """By which one architecture is told from another."""
-    return {name: tuple(tensor.shape) for name, tensor in named_weights(policy).items()}
+    return {name: tuple(tensor.shape) for name, tensor in _weights(policy).items()}
+
+
+def _weights(policy: Policy) -> dict[str, Tensor]:
+    """By the names of the model as it is without an adapter."""
+    return {
+        re.sub(r"\.base_layer(?=\.)", "", name): tensor.detach()
+        for name, tensor in whole_model(policy).state_dict().items()
+        if ".lora_" not in name
+    }
 
 
 def uses_adapter(policy: Policy) -> bool:
