@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig, Qwen3MoeConfig
 
 from evenflow.config import LoraConfig
+from evenflow.errors import UserError
 from evenflow.policy.adapters import new_adapter
 from evenflow.policy.policy import Policy
 from evenflow.rollout.vllm.handover import named_weights
@@ -26,15 +27,18 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("adapted", [False, True])
+@pytest.mark.parametrize("targets", [None, ["q_proj", "v_proj"], "all-linear"])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_names_and_weights_are_a_checkpoints(name: str, adapted: bool, tmp_path: Path) -> None:
+def test_names_and_weights_are_a_checkpoints(name: str, targets: Any, tmp_path: Path) -> None:
     """Transformers holds experts in one tensor, which no checkpoint does."""
     model: Any = AutoModelForCausalLM.from_config(CONFIGS[name])
     model.save_pretrained(tmp_path)
     saved = load_file(tmp_path / "model.safetensors")
-    if adapted:
-        model = new_adapter(model, LoraConfig(rank=2))
+    if targets:
+        try:
+            model = new_adapter(model, LoraConfig(rank=2, target_modules=targets))
+        except UserError as error:
+            pytest.skip(f"early releases of PEFT find no linear layers beside experts: {error}")
     given = named_weights(Policy(model))
     assert given.keys() == saved.keys()
     assert all(torch.equal(given[key], saved[key]) for key in saved)
