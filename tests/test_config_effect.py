@@ -178,6 +178,10 @@ def test_a_loss_without_ratio_off_policy() -> None:
     off = "objective={importance: none}"
     (sentence,) = cautions(config("algorithm=tba", off, "train.epochs=2"))
     assert sentence.startswith("objective.importance: none")
+    for older in ("rollout.lag=1", "rollout.replay.questions=2", "rollout.segment=8"):
+        for algorithm in ("rloo", "tba"):  # corrected, or in no need of it: offpolicy.md
+            assert cautions(config(f"algorithm={algorithm}", older)) == []
+        assert cautions(config("algorithm=tba", off, older, "train.epochs=2")) == [sentence]
 
 
 def test_an_adapter_with_the_rate_of_all_weights() -> None:

@@ -84,9 +84,15 @@ class TrainConfig(Recipe):
     @property
     def on_policy(self) -> bool:
         """Whether each answer is learned from once, by the very policy that sampled it."""
-        rollout, mini = self.rollout, self.train.mini_batch_questions
-        single = self.train.epochs == 1 and mini in (None, rollout.questions)
-        return single and not (rollout.lag or rollout.replay.questions or rollout.segment)
+        rollout = self.rollout
+        older = rollout.lag or rollout.replay.questions or rollout.segment
+        return not (self.repeated or older)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether a batch is learned from in several optimiser steps."""
+        mini = self.train.mini_batch_questions
+        return self.train.epochs > 1 or mini not in (None, self.rollout.questions)
 
     def build_objective(self) -> Objective:
         """The preset's row, or an objective of one's own, with the recipe's changes."""
@@ -120,6 +126,7 @@ class TrainConfig(Recipe):
         rollout, reward, sampled = self.rollout, self.reward, self.evaluation.temperature
         return Setting(
             single_step=self.on_policy,
+            repeated=self.repeated,
             num_generations=rollout.num_generations,
             longest=float(rollout.max_completion_length),
             right=reward.right,

@@ -228,5 +228,5 @@ class Family(Choices):
 
     def cautions(self, setting: Setting) -> Iterator[str]:
         """What is allowed and seldom meant."""
-        if self.importance == "none" and not setting.single_step:
+        if self.importance == "none" and setting.repeated:
             yield STALE.format("importance")

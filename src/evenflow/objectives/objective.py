@@ -161,7 +161,9 @@ class Setting:
     """What an objective may know of a run's recipe."""
 
     single_step: bool = False
-    """Each rollout batch is learned from in one optimiser step."""
+    """Each answer is learned from once, by the very policy that sampled it."""
+    repeated: bool = False
+    """A batch is learned from in several optimiser steps."""
     num_generations: int = 2
     """G."""
     longest: float = 1.0

@@ -259,5 +259,5 @@ class Surrogate(Choices):
 
     def cautions(self, setting: Setting) -> Iterator[str]:
         """What is allowed and seldom meant."""
-        if self.ratio == "none" and not setting.single_step:
+        if self.ratio == "none" and setting.repeated:
             yield STALE.format("ratio")
