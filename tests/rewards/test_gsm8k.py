@@ -79,6 +79,14 @@ def test_scores():
     assert gsm8k(completions=completions, answer=answers, hint=[]) == [1.0, 0.0, 1.0, 0.0, None]
 
 
+def test_a_gold_that_python_writes_with_an_exponent():
+    """1e-05 is no 5, and 1e17 no 17."""
+    golds = [1e-5, 1e-5, -2.5e-7, 1e17, 1e17, 6.02e23]
+    texts = ["0.00001", "5", "-0.00000025", "1" + 17 * "0", "17", "602" + 21 * "0"]
+    assert gsm8k(texts, golds) == [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
+    assert gsm8k(["0", "3"], [-0.0, float("nan")]) == [1.0, None]
+
+
 def test_one_third_is_not_its_decimal():
     assert gsm8k(["1/3", "0.333"], ["1/3", "1/3"]) == [1.0, 0.0]
 

@@ -122,6 +122,13 @@ def test_a_whole_number_is_the_same_gold_as_a_float(preset: str) -> None:
     assert verdict(response, 27.5, preset).verdict == "wrong"
 
 
+@pytest.mark.parametrize("said", [r"6.02\times10^{23}", "6.02e+23", "602" + 21 * "0"])
+def test_a_large_gold_is_the_number_that_the_data_name(said: str) -> None:
+    """And not 601999999999999995805696, the float that is nearest."""
+    assert verdict(rf"\boxed{{{said}}}", 6.02e23).verdict == "right"
+    assert verdict(rf"\boxed{{{said}}}", 6.03e23).verdict == "wrong"
+
+
 def test_math_verify_is_left_as_it_is():
     """With what is wrong about it: see docs/rewards_math.md."""
     traps = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 from typing import Any
@@ -17,7 +18,7 @@ from evenflow.rewards.math.extraction import (
 )
 from evenflow.rewards.math.normalisation import normalise
 from evenflow.rewards.math.remarks import without_remark
-from evenflow.rewards.math.spelling import digits
+from evenflow.rewards.math.spelling import digits, written_out
 from evenflow.rewards.math.wording import without_lead
 from evenflow.rewards.portable import portable
 from evenflow.rewards.thoughts import whole
@@ -48,11 +49,12 @@ def gsm8k(completions: list, answer: list, **columns: Any) -> list[float | None]
     None where the row's own `answer` holds no number: there is nothing to compare with.
     """
     answers = whole(completions, **columns)
-    return [_score(text, str(gold)) for text, gold in zip(answers, answer, strict=True)]
+    return [_score(text, gold) for text, gold in zip(answers, answer, strict=True)]
 
 
-def _score(completion: str, gold: str) -> float | None:
-    right = final_number(gold)
+def _score(completion: str, gold: Any) -> float | None:
+    known = isinstance(gold, float) and math.isfinite(gold)
+    right = final_number(written_out(gold) if known else str(gold))
     return None if right is None else float(final_number(completion) == right)
 
 

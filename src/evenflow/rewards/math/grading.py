@@ -19,6 +19,7 @@ from evenflow.rewards.math.extraction import LONGEST, extract
 from evenflow.rewards.math.normalisation import named, normalise
 from evenflow.rewards.math.presets import PRESETS, boxed_right, dapo_right
 from evenflow.rewards.math.sets import without_builder
+from evenflow.rewards.math.spelling import written_out
 from evenflow.rewards.math.workers import TIMEOUT, Workers, shared
 from evenflow.rewards.thoughts import spoken, whole_of
 
@@ -138,12 +139,12 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
 
 
 def _text_of(gold: Any) -> str | Verdict:
-    """A gold as text, 27.0 as 27; or why it is none."""
+    """A gold as text, a float as `written_out`; or why it is none."""
     if isinstance(gold, bool) or not isinstance(gold, str | int | float):
         return Verdict("unknown", f"the gold is no text but {type(gold).__name__}")
     if isinstance(gold, float) and not math.isfinite(gold):
         return Verdict("unknown", f"the gold is {gold}: no value was given")
-    return str(int(gold) if isinstance(gold, float) and gold.is_integer() else gold)
+    return written_out(gold) if isinstance(gold, float) else str(gold)
 
 
 def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:
