@@ -12,6 +12,7 @@ import pytest
 
 from evenflow.errors import UserError
 from evenflow.report.frontier import points
+from evenflow.report.page import make_page
 from evenflow.report.reading import read_run, read_runs
 from evenflow.report.scored import interval_of
 from evenflow.report.sets import question_sets, set_title
@@ -158,3 +159,15 @@ def test_other_questions_are_another_set(training_run: Make, evaluation: Make) -
         for name, mark in (("d", "sha256 1"), ("e", "sha256 2"), ("f", "sha256 1"))
     ]
     assert question_sets(marked) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("odd", ["many", "[1]", "{a: 1}", "null", "true"])
+def test_settings_of_another_kind_than_they_have(training_run: Make, odd: str) -> None:
+    fields = "{task: ODD, test: ODD, test_split: ODD}\nevaluation: {questions: ODD, skip: ODD}\n"
+    folder = training_run()
+    with (folder / "config.yaml").open("a") as file:
+        file.write(f"data: {fields}".replace("ODD", odd))
+    (run,) = read_runs([folder])
+    assert question_sets([run, run]) == [0, 0]
+    assert "questions" in set_title(run)
+    assert 'id="scores"' in make_page([folder])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from evenflow.inputs import is_number
 from evenflow.report.reading import Run
 from evenflow.report.rows import mapping
 from evenflow.report.scored import measurements
@@ -54,12 +55,8 @@ def settings_key(run: Run) -> tuple[Any, ...]:
         specified = mapping(path, [], "").get("specification")
         inner = specified.get("evaluation") if isinstance(specified, dict) else None
         asked |= inner if isinstance(inner, dict) else {}
-    return (
-        *(config.get(f"data.{name}", config.get(name)) for name in names),
-        *options,
-        asked["questions"],
-        asked["skip"],
-    )
+    found = [config.get(f"data.{name}", config.get(name)) for name in names]
+    return *map(str, (*found, asked["questions"], asked["skip"])), *options
 
 
 def set_title(run: Run) -> str:
@@ -67,10 +64,11 @@ def set_title(run: Run) -> str:
     config = run.config
     source = config.get("data.task", config.get("task")) or config.get("data.test")
     some = config.get("evaluation.questions", config.get("evaluation_questions"))
-    count = f"{run.questions:,}" if run.questions else f"at most {some:,}" if some else "held-out"
+    most = f"at most {some:,}" if is_number(some) and some else "held-out"
+    count = f"{run.questions:,}" if run.questions else most
     skip = config.get("evaluation.skip")
     return (
         f"{count} questions"
         + (f" of {source}" if source else "")
-        + (f", after the first {skip:,}" if skip else "")
+        + (f", after the first {skip:,}" if is_number(skip) and skip else "")
     )
