@@ -88,6 +88,12 @@ def test_one_that_was_stopped_is_said_not_to_have_ended(run: Path) -> None:
     assert not read_run(run).ended
 
 
+@pytest.mark.parametrize("steps", ["many", "null", "[3]", "{a: 3}"])
+def test_where_nobody_knows_how_many_steps_it_has_it_has_ended(run: Path, steps: str) -> None:
+    (run / "config.yaml").write_text(f"algorithm: flowrl\ntrain: {{steps: {steps}}}\n")
+    assert read_run(run).ended
+
+
 def test_starts_are_in_their_order_beyond_nine(tmp_path: Path) -> None:
     for number in range(1, 12):
         write(tmp_path / f"verl-{number}.jsonl", {number: {}})

@@ -131,7 +131,8 @@ def _training(folder: Path) -> Run:
     run.pretraining = is_pretraining(run.config, folder)
     if logs:
         last = run.rows[-1]["step"] if run.rows else 0
-        run.ended = last >= run.config.get("train.steps", 0)
+        steps = run.config.get("train.steps")
+        run.ended = not is_number(steps) or last >= steps
         run.notes.append(f"a run of verl, of which only numbers are kept; {since}")
     elif run.pretraining:
         run.ended = (folder / MODEL).is_dir()
