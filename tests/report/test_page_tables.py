@@ -61,6 +61,17 @@ def test_lengths_of_a_benchmark_have_an_interval(evaluation: Make) -> None:
     assert row["cells"]["cut off"].startswith("25.0 % [")
 
 
+@pytest.mark.parametrize("key", ["null", '["I", 1]', '{"I": 1}'])
+def test_questions_without_an_id_are_told_apart_by_their_texts(evaluation: Make, key: str) -> None:
+    folder = evaluation()
+    text = (folder / "answers.jsonl").read_text().replace('"I-1"', key)
+    other = text.replace("How long?", "How wide?").replace('"tokens": 3', '"tokens": 5')
+    (folder / "answers.jsonl").write_text(text + other)
+    (row,) = benchmark_table([read_run(folder)])
+    alike = key != "null"  # an id, however odd, says that it is one question
+    assert row["cells"]["tokens"] == ("12.5" if alike else "12.5 [3, 5]")
+
+
 def test_seeds_are_one_variant_and_a_dial_is_one_setting_turned(training_run: Make) -> None:
     def run(name: str, seed: int, beta: float, gamma: float = 1) -> Path:
         folder = training_run(name, loss=seed + beta)

@@ -91,9 +91,10 @@ def test_set(measured: dict[str, Any]) -> dict[str, Any]:
 
 def of_answers(rows: list[dict[str, Any]]) -> Values:
     """What each question's answers of an evaluation have in tokens, cut off and unknown."""
-    groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        groups[row.get("id", str(row["prompt"]))].append(row)
+        key = row.get("id")
+        groups[str(row["prompt"] if key is None else key)].append(row)
     lengths = [[r["tokens"] for r in of if is_number(r.get("tokens"))] for of in groups.values()]
     return {
         "length": [fmean(tokens) for tokens in lengths if tokens],
