@@ -50,7 +50,16 @@ def test_each_measure_has_curves_and_paired_differences(study: Path) -> None:
     assert passed["curves"][0]["y"][0] == 0.9
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", CSV.splitlines()[0], "\0", CSV + "x,y,z\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a,b\n1,2\n", CSV.splitlines()[0], "\0", CSV + "x,y,z\n"),
+        *(
+            CSV.replace("0.4,2,", f"{cells},")
+            for cells in ("nan,2", "0.4,nan", "inf,2", "0.4,1e999")
+        ),
+    ],
+)
 def test_a_damaged_file_costs_its_own_part(study: Path, text: str) -> None:
     (study / "frontier.csv").write_text(text)
     (block,) = comparisons([study])

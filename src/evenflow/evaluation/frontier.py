@@ -4,6 +4,7 @@ of its dial and along training."""
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -184,11 +185,18 @@ def read_csv(path: Path) -> Frontiers:
     or IndexError where it is none."""
     with path.open(newline="", encoding="utf-8") as file:
         first, *rows = csv.DictReader(file)
-    scores = {key: float(first[key]) for key in first if key in COLUMNS and first[key]}
-    found = Frontiers(rows[0]["curve"], scores)
+    found = Frontiers(rows[0]["curve"], _scores(first))
     for row in rows:
-        own = {key: float(row[key]) for key in row if key in COLUMNS and row[key]}
+        own = _scores(row)
         accuracy = own.pop("accuracy")
         point = Point(row["variant"], int(row["seed"]), int(row["step"]), accuracy, own)
         found.points.setdefault(row["curve"], []).append(point)
+    return found
+
+
+def _scores(row: Mapping[str, str]) -> dict[str, float]:
+    """The scores of a line by name; a cell that is empty has none."""
+    found = {key: float(row[key]) for key in row if key in COLUMNS and row[key]}
+    if not all(map(math.isfinite, found.values())):
+        raise ValueError("a score is no number")
     return found
