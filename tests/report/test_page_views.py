@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,15 @@ def test_charts_are_saved(shown: Any, training_run: Make) -> None:
     assert text.startswith("data:image/png;base64,iVBOR")
     _, text = saved(page, "#frontiers .plot", "CSV")
     assert text.splitlines()[1] == '"a, b",0,0.25,2'
+
+
+def test_only_raw_values_are_called_raw_where_seeds_step_back(
+    shown: Any, training_run: Make
+) -> None:
+    page = shown(*seeds(training_run)[:2])
+    _, text = saved(page, "[data-section=optimisation] .chart", "CSV")
+    labels = {label for label, *_ in csv.reader(text.splitlines()[1:])}
+    assert labels == {"s0", "s1", "flowrl, mean of 2 seeds"}
 
 
 def test_scales_from_zero_and_logarithmic(shown: Any, training_run: Make) -> None:

@@ -127,7 +127,7 @@ function draw(holder, spec) {
     ["series", spec.xTitle, spec.label],
     ...spec.series
       .filter((series) => !series.edge && !state.hidden.has(series.run))
-      .flatMap((series) => series.x.map((x, i) => [series.label + (series.faint ? " (raw)" : ""), x, series.y[i] ?? ""])),
+      .flatMap((series) => series.x.map((x, i) => [series.label, x, series.y[i] ?? ""])),
   ];
   holder.setAttribute("role", "img");
   holder.setAttribute("aria-label", described(spec));

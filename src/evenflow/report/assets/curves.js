@@ -34,7 +34,7 @@ function curveSeries(chart, curve, factor) {
   // A thinned curve holds extremes: its average is of the means of its stretches.
   const { at, mean, count } = curve.stretches || { ...curve, mean: curve.v, count: curve.v.map(() => 1) };
   return [
-    { ...raw, faint: true },
+    { ...raw, label: `${label} (raw)`, faint: true },
     { ...own, x: places(at), y: smoothed(mean, factor, count) },
   ];
 }
