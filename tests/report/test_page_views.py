@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,24 @@ def test_charts_are_saved(shown: Any, training_run: Make) -> None:
     assert text.startswith("data:image/png;base64,iVBOR")
     _, text = saved(page, "#frontiers .plot", "CSV")
     assert text.splitlines()[1] == '"a, b",0,0.25,2'
+
+
+def test_a_histogram_is_saved_as_weights_and_as_steps(shown: Any, training_run: Make) -> None:
+    counts = [0] * 62 + [2, 4, 2] + [0] * 64
+    page = shown(training_run(**{"weight/p01": 0.9, "weight/histogram": counts}))
+    _, text = saved(page, "#histogram .chart", "CSV")
+    assert text.splitlines()[:5] == [
+        "series,weight,share of the answers",
+        "run,0.878,0",  # 2^(-3/16)
+        "run,0.917,0.25",
+        "run,0.958,0.5",
+        "run,1,0.25",
+    ]
+    assert len(text.splitlines()) == 6  # without the right edge of the last bin
+    _, text = saved(page, "#histogram .chart", "SVG")
+    (corners,) = re.findall(r'<path d="M([^"]*)"', text)
+    x, y = zip(*(corner.split() for corner in corners.split("L")), strict=True)
+    assert all((x[i] == x[i + 1]) != (y[i] == y[i + 1]) for i in range(1, len(x) - 2))
 
 
 def test_only_raw_values_are_called_raw_where_seeds_step_back(

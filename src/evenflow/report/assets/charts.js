@@ -62,7 +62,8 @@ function roomFor(u, labels) {
 /**
  * Draw a chart into `holder`, anew at every call.
  * spec: {series: [{run, label, dash, x, y, faint, fill, steps, level, more}], percent, place(x),
- * x: axis options, label, empty: what to say where there is no series}
+ * across(x): what x stands for, if not itself, x: axis options, label, empty: what to say where there
+ * is no series}
  */
 function draw(holder, spec) {
   clear(holder);
@@ -124,10 +125,11 @@ function draw(holder, spec) {
   holder.series = spec.series;
   holder.picture = () => pictureOf(holder.chart, spec, yTitle);
   holder.rows = () => [
-    ["series", spec.xTitle, spec.label],
+    ["series", spec.xTitle, spec.unit || spec.label],
     ...spec.series
       .filter((series) => !series.edge && !state.hidden.has(series.run))
-      .flatMap((series) => series.x.map((x, i) => [series.label, x, series.y[i] ?? ""])),
+      .flatMap((series) => (series.steps ? series.x.slice(0, -1) : series.x) // a last step is an edge alone
+        .map((x, i) => [series.label, spec.across ? spec.across(x) : x, series.y[i] ?? ""])),
   ];
   holder.setAttribute("role", "img");
   holder.setAttribute("aria-label", described(spec));
@@ -156,8 +158,7 @@ function pictureOf(chart, spec, yTitle) {
     dash: series.dash?.length ? series.dash : runDash(series.run),
     width: series.faint ? 1 : 2,
     faint: series.faint,
-    x: series.x,
-    y: series.y,
+    ...(series.steps ? stairs(series) : { x: series.x, y: series.y }),
     marks: marked(series) ? series.x.map((x, i) => ({ x, y: series.y[i], r: 2.5 })) : [],
   }));
   return plot({
@@ -170,6 +171,11 @@ function pictureOf(chart, spec, yTitle) {
     x: axis("x", spec.xTitle, (v) => (names ? names[xTicks.indexOf(v)] : short(v)), xTicks),
     y: axis("y", yTitle, (v) => tick(v, spec.percent)),
   });
+}
+
+/** The corners of values each of which holds up to the next. */
+function stairs({ x, y }) {
+  return { x: x.flatMap((v, i) => (i ? [v, v] : v)), y: y.flatMap((v, i) => (i < y.length - 1 ? [v, v] : v)) };
 }
 
 /** Take the chart away, and whatever was said in its place. */

@@ -161,6 +161,7 @@ function drawHistogram() {
       label: "Importance weights",
       height: 240,
       place: (x) => `weight ${binValue(x + 0.5)}`,
+      across: (x) => binValue(x + 0.5),
       xTitle: "weight",
       unit: "share of the answers",
       x: {
