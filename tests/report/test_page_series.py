@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from evenflow.report.page import make_page
 from evenflow.report.reading import Run, read_run
 from evenflow.report.sections import DRAWN, SECTIONS
 from evenflow.report.series import (
@@ -164,6 +165,12 @@ def test_charts_are_of_metrics_that_some_run_has(training_run: Make) -> None:
     assert sections["training"]["constant"] == ["Unknown 0 %"]  # told in words, not drawn
     (accuracy,) = sections["held-out"]["charts"]
     assert accuracy["curves"] == [{"run": 0, "line": 0, "at": [0, 4], "v": [0.25, 0.5]}]
+
+
+def test_a_constant_speed_is_told_in_words(training_run: Make) -> None:
+    page = make_page([training_run(tokens_per_second=1234.0)])
+    assert "The same throughout: Tokens a second 1234." in page
+    assert "The same throughout: Unknown 0 %." in page
 
 
 def test_each_metric_is_drawn_once() -> None:
