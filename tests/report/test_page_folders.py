@@ -31,6 +31,15 @@ def test_links_and_copies_of_a_run_count_once(training_run: Make, tmp_path: Path
     ]
 
 
+def test_runs_of_equal_settings_that_have_just_begun_are_two(
+    training_run: Make, tmp_path: Path
+) -> None:
+    run = training_run("first")
+    (run / "metrics.jsonl").write_text("")
+    shutil.copytree(run, tmp_path / "second")
+    assert [each.name for each in read_runs([run, tmp_path / "second"])] == ["first", "second"]
+
+
 @pytest.fixture
 def comparison(training_run: Make, tmp_path: Path) -> Path:
     """Two runs of two questions, measured with their base: one half right, one wrong."""

@@ -63,7 +63,8 @@ def holds(folder: Path, files: Sequence[str]) -> bool:
 
 def contents_of(folder: Path) -> tuple[str, ...] | None:
     """What tells a run from all but its copies; None where it has recorded nothing."""
-    marks = [sha256((folder / n).read_bytes()) for n in RECORDS if (folder / n).is_file()]
+    files = [folder / name for name in RECORDS if (folder / name).is_file()]
+    marks = [sha256(contents) for path in files if (contents := path.read_bytes())]
     if not marks:
         return None
     config = folder / "config.yaml"
