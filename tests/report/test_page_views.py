@@ -140,6 +140,18 @@ def test_a_histogram_is_saved_as_weights_and_as_steps(shown: Any, training_run: 
     assert all((x[i] == x[i + 1]) != (y[i] == y[i + 1]) for i in range(1, len(x) - 2))
 
 
+def test_a_zoomed_chart_is_saved_without_what_lies_beside_it(
+    shown: Any, training_run: Make
+) -> None:
+    page = shown(training_run())
+    page.execute_script(
+        "document.querySelector('#pass-chart .chart').chart.setScale('x', { min: 2, max: 4 })"
+    )
+    _, text = saved(page, "#pass-chart .chart", "SVG")
+    assert re.findall(r'<text[^>]*text-anchor="middle"[^>]*>(\d+)</text>', text) == ["2", "4"]
+    assert text.count("<circle") == 4  # two of three points before, and two after
+
+
 def test_only_raw_values_are_called_raw_where_seeds_step_back(
     shown: Any, training_run: Make
 ) -> None:

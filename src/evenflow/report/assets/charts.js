@@ -149,7 +149,8 @@ function draw(holder, spec) {
 function pictureOf(chart, spec, yTitle) {
   const axis = (scale, label, format, ticks) => ({ range: [chart.scales[scale].min, chart.scales[scale].max], log: chart.scales[scale].distr === 3, label, format, ticks });
   const shown = spec.series.filter((series) => !state.hidden.has(series.run));
-  const xTicks = spec.x?.splits && spec.x.splits(chart, 0, chart.scales.x.min, chart.scales.x.max);
+  const { min, max } = chart.scales.x;
+  const xTicks = spec.x?.splits && spec.x.splits(chart, 0, min, max);
   const names = xTicks && spec.x.values(chart, xTicks);
   const bands = shown.flatMap((series, i) => (series.band ? [{ colour: runColour(series.run), x: series.x, low: shown[i - 1].y, high: series.y }] : []));
   const drawn = shown.filter((series) => !series.edge).map((series) => ({
@@ -159,7 +160,7 @@ function pictureOf(chart, spec, yTitle) {
     width: series.faint ? 1 : 2,
     faint: series.faint,
     ...(series.steps ? stairs(series) : { x: series.x, y: series.y }),
-    marks: marked(series) ? series.x.map((x, i) => ({ x, y: series.y[i], r: 2.5 })) : [],
+    marks: marked(series) ? series.x.map((x, i) => ({ x, y: series.y[i], r: 2.5 })).filter(({ x }) => x >= min && x <= max) : [],
   }));
   return plot({
     width: 760,

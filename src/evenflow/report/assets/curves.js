@@ -112,7 +112,7 @@ function drawPassCurves() {
       place: (k) => `k ${k}`,
       xTitle: "k",
       scale: { distr: 3, log: 2 },
-      x: { splits: () => ks, values: (u, ticks) => ticks.map(String), filter: (u, ticks) => ticks },
+      x: { splits: (u, i, from, to) => ks.filter((k) => k >= from && k <= to), values: (u, ticks) => ticks.map(String), filter: (u, ticks) => ticks },
     }),
   );
 }
