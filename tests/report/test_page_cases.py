@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,14 @@ def test_formulas_are_found_and_money_is_none() -> None:
         assert holds_formulas(page(text)), text
     for text in ("from $5 to $6", "a $ b $ c", "1+2=3", "$5 and $10"):
         assert not holds_formulas(page(text)), text
+
+
+@pytest.mark.parametrize("mark", ["\\(", "\\[", "\\( $x "])
+def test_marks_that_nothing_ends_are_looked_through_at_once(mark: str) -> None:
+    page = {"questions": [{"prompt": mark * 100_000, "gold": None}], "sides": []}
+    began = time.monotonic()
+    assert not holds_formulas(page)
+    assert time.monotonic() - began < 5  # minutes, where each is looked for to the end
 
 
 def test_katex_comes_with_its_fonts_inside() -> None:

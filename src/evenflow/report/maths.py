@@ -9,16 +9,25 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-FORMULA = re.compile(
-    r"\\\(.+?\\\)|\\\[.+?\\\]|\$\$.+?\$\$|\$[^\s$](?:[^$\n]*[^\s$\\])?\$(?!\d)|\\boxed\{", re.S
-)
-"""What the page sets as a formula (assets/cases.js splits texts alike)."""
+PAIRS = ((r"\(", r"\)"), (r"\[", r"\]"), ("$$", "$$"))
+FORMULA = re.compile(r"\$[^\s$](?:[^$\n]*[^\s$\\])?\$(?!\d)|\\boxed\{")
+"""With what stands between the marks of `PAIRS`, what the page sets as a formula (assets/cases.js
+splits texts alike)."""
 FACE = re.compile(r"@font-face\{[^}]*url\(fonts/(KaTeX_[\w-]+)\.woff2\)[^}]*\}")
 
 
 def holds_formulas(cases: dict[str, Any]) -> bool:
     """Whether a text of the case study has a formula."""
-    return any(FORMULA.search(text) for text in _texts(cases))
+    return any(FORMULA.search(text) or _between_marks(text) for text in _texts(cases))
+
+
+def _between_marks(text: str) -> bool:
+    """Whether anything stands between two marks. Only the first that opens is looked at: what ends
+    a later one ends it, too, and a text may be full of marks that nothing ends."""
+    return any(
+        (at := text.find(opens)) >= 0 and text.find(ends, at + len(opens) + 1) >= 0
+        for opens, ends in PAIRS
+    )
 
 
 def _texts(cases: dict[str, Any]) -> Iterator[str]:
