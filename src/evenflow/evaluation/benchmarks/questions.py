@@ -93,7 +93,10 @@ def find(config: BenchmarkConfig) -> tuple[str, Benchmark, str | None]:
         return Path(asked).name.split(".")[0], of_file(config.grader), config.data or asked
     known = [*BENCHMARKS, *TASKS]
     hint = did_you_mean(asked, known) or f"there are {', '.join(known)}; "
-    raise UserError(f"benchmark: there is no {asked!r}; {hint}your own questions are a .jsonl file")
+    raise UserError(
+        f"benchmark: there is no {asked!r}; {hint}your own questions are a .jsonl file, or a .json "
+        "or .parquet one"
+    )
 
 
 def is_file(source: str) -> bool:

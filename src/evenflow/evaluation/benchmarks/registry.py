@@ -94,6 +94,5 @@ def of_task(name: str) -> Benchmark:
 
 def of_file(grader: str | None) -> Benchmark:
     """The row of somebody's own questions: as they are, graded as mathematics or by `grader`."""
-    return replace(
-        Benchmark(template=BARE, question=("prompt", *QUESTION)), grader=grader or "math"
-    )
+    row = Benchmark(template=BARE, question=("prompt", "problem", "question"))
+    return replace(row, grader=grader or "math")
