@@ -52,6 +52,22 @@ def put_question(
     return source, text
 
 
+def is_begun(text: str | Messages) -> bool:
+    """Whether a prompt ends with the assistant's own words: the policy goes on with them."""
+    return not isinstance(text, str) and text[-1]["role"] == "assistant"
+
+
+def begun(texts: Sequence[str | Messages]) -> str | None:
+    """The sentence on prompts that are begun; None if none is."""
+    count = sum(map(is_begun, texts))
+    if not count:
+        return None
+    return (
+        f"{count:,} of {len(texts):,} questions end with the assistant's words, which answers go "
+        "on from; a right answer there is given away"
+    )
+
+
 def unread(ids: Sequence[int], tokenizer: Any) -> str | None:
     """The sentence on a prompt of which the tokenizer lacks characters or words; None if it has all
     of them."""
@@ -200,7 +216,7 @@ def _encode_chat(
             f"row {number} needs a chat template and the tokenizer has none; take a model whose "
             "tokenizer has one, or plain-text prompts with data.chat=false"
         )
-    prefilled = messages[-1]["role"] == "assistant"  # the policy goes on with what is there
+    prefilled = is_begun(messages)
     own = inspect.signature(tokenizer.apply_chat_template).parameters.keys() - TEMPLATES
     if taken := sorted(own & arguments.keys()):
         raise UserError(

@@ -356,9 +356,8 @@ def test_a_rating_from_files(
     assert "no rating" not in capsys.readouterr().out
 
 
-def test_a_chat_template_is_used_where_there_is_one(
-    run: Run, tiny_model: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def chat_model(tiny_model: Path, tmp_path: Path) -> Path:
     from evenflow.policy.loading import load_model, load_tokenizer
 
     model = tmp_path / "chat"
@@ -366,9 +365,15 @@ def test_a_chat_template_is_used_where_there_is_one(
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}>"
     tokenizer.save_pretrained(model)
     load_model(str(tiny_model), torch.float32).save_pretrained(model)  # pyright: ignore
+    return model
+
+
+def test_a_chat_template_is_used_where_there_is_one(
+    run: Run, chat_model: Path, tmp_path: Path
+) -> None:
     data = tmp_path / "math.jsonl"
     data.write_text(json.dumps({"prompt": "1+1", "answer": "2"}) + "\n")
-    asked = [f"model.path={model}", f"benchmark={data}"]
+    asked = [f"model.path={chat_model}", f"benchmark={data}"]
     found = result(run("a", *asked))
     assert found["prompt_format"] == "chat template of the tokenizer\n{prompt}"
     assert (found["benchmark"], found["source"], found["grader"]) == ("math", str(data), "math")
@@ -377,6 +382,18 @@ def test_a_chat_template_is_used_where_there_is_one(
     run("c", *asked, "chat=false", "prompt_template={prompt}>")
     said = [[line["response"] for line in lines(tmp_path / name)] for name in "abc"]
     assert said[0] == said[2] != said[1]
+
+
+def test_answers_that_are_begun_are_said(
+    run: Run, chat_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in data for fine-tuning, whose last message is the right answer."""
+    asked = {"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2"}
+    rows = [{"prompt": list(asked), "answer": "2"}, {"prompt": [asked[0]], "answer": "2"}]
+    data = tmp_path / "math.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run("a", f"model.path={chat_model}", f"benchmark={data}")
+    assert "take care: 1 of 2 questions end with the assistant's words" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

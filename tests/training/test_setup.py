@@ -225,6 +225,16 @@ def test_held_out_questions_that_are_trained_on_are_counted(recipe: Make) -> Non
     assert said == "data.test: 3 of the held-out questions are trained on"
 
 
+def test_answers_that_the_data_begin_are_counted(recipe: Make) -> None:
+    config = recipe("algorithm=tba")
+    policy, questions, _ = parts(config)
+    chat = [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2"}]
+    begun = [dataclasses.replace(prompt, text=chat) for prompt in questions.train[:2]]
+    some = dataclasses.replace(questions, train=[*begun, *questions.train[2:]])
+    said = dict(facts(config, policy, some))["take care"]
+    assert said.startswith(f"2 of {len(some.all)} questions end with the assistant's words, which ")
+
+
 def test_the_target_counts_the_weight_of_what_checks_answers(recipe: Make) -> None:
     tba = ("algorithm=tba", "objective={inverse_temperature: 6, scale: sum}")
     shared = parts(recipe(*tba))[:2]

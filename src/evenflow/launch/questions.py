@@ -12,7 +12,7 @@ from evenflow.data import lacks_package
 from evenflow.errors import UserError
 from evenflow.launch.job import Files
 from evenflow.launch.reward import TOLD
-from evenflow.prompting import put_question
+from evenflow.prompting import is_begun, put_question
 from evenflow.run.files import write_atomic, writing
 from evenflow.run.tracking import next_verl_log
 
@@ -80,7 +80,7 @@ def in_verl(row: dict[str, Any], number: int, config: TrainConfig) -> dict[str, 
     source, put = put_question(
         row, number, data.prompt_column, data.system_prompt, data.chat, data.prompt_template
     )
-    if isinstance(put, list) and put[-1]["role"] == "assistant":
+    if is_begun(put):
         raise UserError(
             f"row {number}: the prompt ends with the assistant's words, which verl would close; "
             "leave that message out"

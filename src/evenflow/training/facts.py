@@ -14,7 +14,7 @@ from evenflow.config.effect import cautions, without_effect
 from evenflow.objectives import Choices, preset
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import ids_of, stop_ids
-from evenflow.prompting import unread
+from evenflow.prompting import begun, unread
 from evenflow.rollout.stopping import chat_ends
 from evenflow.run.provenance import device_name
 from evenflow.training.build import Questions
@@ -60,6 +60,8 @@ def facts(
     trained_on = {prompt.ids for prompt in questions.train}
     if both := sum(prompt.ids in trained_on for prompt in questions.test):
         rows.append(("take care", f"data.test: {both:,} of the held-out questions are trained on"))
+    if sentence := begun([prompt.text for prompt in questions.all]):
+        rows.append(("take care", sentence))
     return rows
 
 

@@ -58,6 +58,7 @@ from evenflow.policy.loading import (
 )
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import stop_ids
+from evenflow.prompting import begun
 from evenflow.rollout.engine import build_engine, limits_of
 from evenflow.rollout.sampling import Sampling
 from evenflow.rollout.stopping import chat_ends, require_vocabulary
@@ -242,6 +243,8 @@ def sampled(
     form = prompt_format(config, questions.benchmark, tokenizer)
     prompts = put(questions.rows, form, tokenizer, sys.maxsize)
     require_vocabulary(prompts, tokenizer, policy.model)
+    if sentence := begun([prompt.text for prompt in prompts]):
+        console.print(f"take care: {sentence}", markup=False)
     data = DataConfig(
         chat=form.chat, chat_template=form.chat_template, chat_template_kwargs=form.arguments
     )
