@@ -254,6 +254,8 @@ def test_grading_again(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ours["grader"] == "math"
     assert ours["avg@k"]["value"] == pytest.approx((2 / 3 + 1 / 3) / 2)  # the lost one is apart
     assert ours["unknown"] == pytest.approx(1 / 3)
+    reason = lines(saved)[-1]["reason"]
+    assert f"unknown: 3 × {reason}\n" in capsys.readouterr().out
     # 0.5 and 1/2 vote together against 0.25; 4 and 3 tie, and one does not vote.
     assert ours["maj@k"]["3"]["value"] == pytest.approx((1 + 1 / 2) / 2)
 

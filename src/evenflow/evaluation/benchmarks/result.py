@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from evenflow.tasks import TASKS
 
 SAVE_EVERY = 60.0
 """Seconds of grading after which the verdicts so far are written."""
+REASONS = 3
+"""Why verdicts are unknown: so many of the commonest are shown."""
 Rows = dict[str, dict[str, Any]]
 
 
@@ -105,6 +108,9 @@ def write_result(config: BenchmarkConfig, folder: Path, answers: Answers, rows: 
     show(result)
     for sentence in notes(result):
         console.print(sentence, markup=False)
+    unknown = Counter(each["reason"] for each in answers.lines if each["verdict"] == "unknown")
+    for reason, count in unknown.most_common(REASONS):
+        console.print(f"unknown: {count:,} × {reason}", markup=False)
     for reason, count in result.get("left_out", {}).items():
         console.print(f"left out: {count} × {reason}", markup=False)
     if config.benchmark == "codeforces" and not config.contest_ratings:
