@@ -214,7 +214,7 @@ def test_a_model_that_reads_what_is_behind_a_token_is_refused(dtype: torch.dtype
     model = AutoModelForCausalLM.from_config(config).to(dtype)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(5 if parameter.ndim > 1 else 1)
+            parameter.mul_(10 if parameter.ndim > 1 else 1)
     with pytest.raises(UserError, match="no causal language model; is is_decoder missing"):
         check_projection(model)
     config.is_decoder = True

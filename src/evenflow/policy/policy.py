@@ -278,8 +278,8 @@ def check_projection(model: nn.Module) -> None:
         )
     before = hidden[:, :4].float()
     gaps = (prefix.float() - before).abs().mean(-1)
-    # Each of them: rounding may send a single token to other experts.
-    if (gaps > (1e-4 if hidden.dtype == torch.float32 else 0.05) * before.abs().mean()).all():
+    # Each of them, and by more than any rounding: that may send a single token to other experts.
+    if (gaps > (1e-3 if hidden.dtype == torch.float32 else 0.05) * before.abs().mean()).all():
         raise UserError(
             f"model.path: {name} reads the tokens behind one, too, and so is no causal language "
             "model; is is_decoder missing in its config.json?"

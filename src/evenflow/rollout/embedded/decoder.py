@@ -125,8 +125,8 @@ def pads_unseen(model: PreTrainedModel) -> bool:
         return True
     ids = torch.arange(1, 7, device=model.device)[None] % vocabulary(model)
     mask = torch.arange(9, device=model.device)[None] >= 3
-    alone = model(input_ids=ids, use_cache=False).logits[0].float()
+    alone = model(input_ids=ids, use_cache=False).logits[0]
     padded = torch.cat([torch.zeros_like(ids[:, :3]), ids], dim=1)
-    behind = model(input_ids=padded, attention_mask=mask, use_cache=False).logits[0, 3:].float()
-    tolerance = 1e-4 if alone.dtype == torch.float32 else 0.05
-    return bool((behind - alone).abs().mean() <= tolerance * alone.std())
+    behind = model(input_ids=padded, attention_mask=mask, use_cache=False).logits[0, 3:]
+    tolerance = 1e-3 if alone.dtype == torch.float32 else 0.05
+    return bool((behind.float() - alone.float()).abs().mean() <= tolerance * alone.float().std())
