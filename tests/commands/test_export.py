@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,3 +57,14 @@ def test_export_refuses(trained: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "file/model: cannot write there" in said
     said = refused(capsys, "export", str(tmp_path / "no/model"), str(tmp_path / "new"))
     assert "there is no folder" in said
+
+
+def test_a_place_is_refused_before_the_model_is_read(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("evenflow.policy.loading.load_model", None)
+    (tmp_path / "file").write_text("")
+    said = refused(capsys, "export", str(trained), str(tmp_path / "file" / "model"))
+    assert "file/model: cannot write there" in said
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert "exists already" in refused(capsys, "export", str(trained), str(tmp_path / "link"))

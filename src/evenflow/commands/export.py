@@ -41,7 +41,7 @@ def run(options: Namespace) -> None:
     from evenflow.training.checkpoint import save_model
 
     folder: Path = options.folder
-    if folder.exists():
+    if folder.exists() or folder.is_symlink():
         raise UserError(f"{folder}: exists already; name a new folder")
     if options.push:
         from evenflow.training.hub import require_login
@@ -53,12 +53,13 @@ def run(options: Namespace) -> None:
         dtype = stored_dtype(path, recipe.model.path if recipe else None)
     else:
         dtype = getattr(torch, options.dtype)
-    # An adapter is merged in float32 and the sum rounded, rather than the parts.
-    model = load_model(path, torch.float32).to(dtype)
     scratch = folder.with_name(f".{folder.name}.tmp")
     try:
-        with writing(folder):
+        with writing(folder):  # before a large model is read for nothing
             scratch.mkdir(parents=True, exist_ok=True)
+        # An adapter is merged in float32 and the sum rounded, rather than the parts.
+        model = load_model(path, torch.float32).to(dtype)
+        with writing(folder):
             save_model(model, load_tokenizer(path), scratch)
             if card := card_of(Path(path)):
                 (scratch / card.name).write_bytes(card.read_bytes())
