@@ -38,6 +38,8 @@ def test_names_and_weights_are_a_checkpoints(name: str, targets: Any, tmp_path: 
         try:
             model = new_adapter(model, LoraConfig(rank=2, target_modules=targets))
         except UserError as error:
+            if targets != "all-linear" or name == "llama":
+                raise
             pytest.skip(f"early releases of PEFT find no linear layers beside experts: {error}")
     given = named_weights(Policy(model))
     assert given.keys() == saved.keys()

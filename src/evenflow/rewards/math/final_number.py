@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from fractions import Fraction
 from typing import Any
@@ -49,12 +48,11 @@ def gsm8k(completions: list, answer: list, **columns: Any) -> list[float | None]
     None where the row's own `answer` holds no number: there is nothing to compare with.
     """
     answers = whole(completions, **columns)
-    return [_score(text, gold) for text, gold in zip(answers, answer, strict=True)]
+    return [_score(text, written_out(gold)) for text, gold in zip(answers, answer, strict=True)]
 
 
-def _score(completion: str, gold: Any) -> float | None:
-    known = isinstance(gold, float) and math.isfinite(gold)
-    right = final_number(written_out(gold) if known else str(gold))
+def _score(completion: str, gold: str) -> float | None:
+    right = final_number(gold)
     return None if right is None else float(final_number(completion) == right)
 
 

@@ -139,12 +139,12 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
 
 
 def _text_of(gold: Any) -> str | Verdict:
-    """A gold as text, a float as `written_out`; or why it is none."""
+    """A gold as text, or why it is none."""
     if isinstance(gold, bool) or not isinstance(gold, str | int | float):
         return Verdict("unknown", f"the gold is no text but {type(gold).__name__}")
     if isinstance(gold, float) and not math.isfinite(gold):
         return Verdict("unknown", f"the gold is {gold}: no value was given")
-    return written_out(gold) if isinstance(gold, float) else str(gold)
+    return written_out(gold)
 
 
 def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:

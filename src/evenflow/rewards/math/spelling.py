@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from decimal import Decimal
+from typing import Any
 
 # What NFKC, which makes ４ to 4 and ﬁ to fi, would spoil or leaves as it is.
 SIGNS = str.maketrans(
@@ -124,8 +126,10 @@ def _command(found: re.Match[str]) -> str:
     return rf"\binom{{{found['above']}}}{{{found['below']}}}"
 
 
-def written_out(number: float) -> str:
-    """A finite number as its shortest spelling has it, without an exponent: 27.0 is 27, 1e-05 is
-    0.00001, and 6.02e23 is 602 with 21 zeros, not what the nearest float comes to."""
-    text = f"{Decimal(repr(float(number) + 0.0)):f}"  # + 0.0, as -0.0 is 0
+def written_out(gold: Any) -> str:
+    """A gold as text; a finite float as its shortest spelling has it, without an exponent: 27.0 is
+    27, 1e-05 is 0.00001, and 6.02e23 is 602 with 21 zeros, not what the nearest float comes to."""
+    if not isinstance(gold, float) or not math.isfinite(gold):
+        return str(gold)
+    text = f"{Decimal(repr(float(gold) + 0.0)):f}"  # + 0.0, as -0.0 is 0
     return text.rstrip("0").rstrip(".") if "." in text else text
