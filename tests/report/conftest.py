@@ -136,15 +136,33 @@ def evaluation(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    from selenium.webdriver.support.ui import WebDriverWait
+
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver:
         pytest.skip("no chromium here: apt-get install chromium chromium-driver")
+
+    class Patient(webdriver.Chrome):
+        """The driver's own wait now and then ends while the document is loading: its switches
+        are drawn and do nothing yet."""
+
+        def get(self, url: str) -> None:
+            super().get(url)
+            self.wait_until("document.readyState === 'complete'")
+
+        def refresh(self) -> None:
+            super().refresh()
+            self.wait_until("document.readyState === 'complete'")
+
+        def wait_until(self, holds: str) -> None:
+            WebDriverWait(self, 60, 0.01).until(lambda _: self.execute_script(f"return {holds}"))
+
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    found = Patient(options, webdriver.ChromeService(driver))
     yield found
     found.quit()
 

@@ -196,8 +196,7 @@ def test_a_link_leads_to_a_question(shown: Any, training_run: Make) -> None:
     page.execute_script("document.getElementById('case-previous').click()")
     assert page.current_url.endswith("#q=2")
     page.execute_script("location.hash = '#q=1'")
-    page.execute_async_script("setTimeout(arguments[0], 50)")
-    assert page.execute_script(asked) == "1,2,3>3:"
+    page.wait_until("document.querySelector('.question').textContent === '1,2,3>3:'")
 
 
 def test_the_question_that_differs_most_comes_first_and_search_finds_others(
@@ -241,13 +240,7 @@ def test_a_watched_page_keeps_its_choices(browser: Any, training_run: Make, tmp_
         "document.querySelector('input[value=zero]').click();"
         "document.querySelector('input[name=run][value=\"1\"]').click(); window.old = true"
     )
-    browser.execute_async_script(
-        "addEventListener('pagehide', () => 0); setTimeout(arguments[0], 10)"
-    )
-    for _ in range(100):
-        if not browser.execute_script("return window.old ?? false"):
-            break
-        browser.execute_async_script("setTimeout(arguments[0], 50)")
+    browser.wait_until("!window.old && document.readyState === 'complete'")
     kept = browser.execute_script(
         "return [document.querySelector('input[value=zero]').checked, "
         "document.querySelector('[data-run=\"1\"]').hidden, "
