@@ -222,6 +222,18 @@ def test_target_modules_that_cannot_be_adapted(
     assert len(said) < 400
 
 
+def test_all_linear_layers_that_peft_does_not_find(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("Target modules {'a', '-', 'l'} not found")  # PEFT 0.19, of experts
+
+    monkeypatch.setattr(pytest.importorskip("peft"), "get_peft_model", fail)
+    message = "all-linear: PEFT .* does not find them in LlamaForCausalLM; update it, or name them$"
+    with pytest.raises(UserError, match=message):
+        build(folders["llama"], lora={})
+
+
 @pytest.mark.parametrize(
     ("field", "value"), [("rank", "0"), ("alpha", "0"), ("target_modules", ".*_proj")]
 )
