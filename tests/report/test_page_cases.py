@@ -15,7 +15,7 @@ from evenflow.report import cases
 from evenflow.report.cases import case_study, choose, effective_number, grouped, shortened, spread
 from evenflow.report.maths import holds_formulas, script, style
 from evenflow.report.questions import Answer
-from evenflow.report.reading import read_run
+from evenflow.report.reading import Run, read_run
 
 Make = Callable[..., Path]
 
@@ -142,3 +142,19 @@ def test_katex_comes_with_its_fonts_inside() -> None:
     assert text.count("data:font/woff2;base64,") == 11
     assert "url(fonts" not in text
     assert len(text) + len(script()) < 700_000
+
+
+def test_a_long_question_is_cut_in_the_middle_and_takes_room() -> None:
+    document = "word " * 20_000 + "What is the last word?"
+    rows = [
+        {"step": 0, "prompt": f"{i} {document}", "answers": ["a"], "rewards": [1.0], "classes": [i]}
+        for i in range(600)
+    ]
+    study = case_study([Run("t", "training", samples=rows)])
+    assert len(study["questions"]) == 499  # of 6,001 characters each
+    assert study["limits"].startswith("Shown are 499 of 600 questions")
+    shown = study["questions"][0]["prompt"]
+    assert shown.startswith("0 word word")
+    assert shown.endswith("What is the last word?")
+    assert "… [94,024 further characters] …" in shown
+    assert all("asked" not in found for found in study["sides"][0]["cases"].values())

@@ -15,13 +15,13 @@ from evenflow.report.questions import Answer, Question, asked, paired
 from evenflow.report.reading import Run
 
 CHARACTERS = 3_000_000
-"""Characters of all answers on a page, at most, unless one question alone has more."""
+"""Characters of all questions and answers on a page, unless one question alone has more."""
 STEPS = 6
 """Evaluations of one training run that are shown: the first, the last, and some between."""
 SPELLINGS = 3
 """Different texts of one solution that are shown."""
 LONGEST = 6000
-"""Characters of an answer that are shown."""
+"""Characters of an answer, or of a question, that are shown."""
 
 
 def case_study(runs: list[Run]) -> dict[str, Any]:
@@ -40,15 +40,16 @@ def case_study(runs: list[Run]) -> dict[str, Any]:
             sides.append({"run": index, "step": step, "label": label})
             put.append(steps[step])
     found = paired(put)
-    chosen = choose([{i: q.answers for i, q in side.items()} for side in found])
+    texts = {i: question.text for side in reversed(found) for i, question in side.items()}
+    chosen = choose([{i: q.answers for i, q in side.items()} for side in found], texts)
     questions = []
     for number in chosen:
-        same = [side[number] for side in found if number in side]
-        gold = next((q.gold for q in same if q.gold is not None), None)
-        questions.append({"prompt": same[0].text, "gold": gold})
+        golds = (side[number].gold for side in found if number in side)
+        gold = next((shortened(gold) for gold in golds if gold is not None), None)
+        questions.append({"prompt": shortened(texts[number], both_ends=True), "gold": gold})
     for side, numbered in zip(sides, found, strict=True):
         side["cases"] = {
-            i: case(numbered[number], questions[i]["prompt"])
+            i: case(numbered[number], texts[number])
             for i, number in enumerate(chosen)
             if number in numbered
         }
@@ -61,7 +62,8 @@ def case_study(runs: list[Run]) -> dict[str, Any]:
 
 def case(question: Question, prompt: str) -> dict[str, Any]:
     """The answers by solution, and how it was asked where that is not `prompt`."""
-    other = {} if question.text == prompt else {"asked": question.text}
+    same = question.text == prompt
+    other = {} if same else {"asked": shortened(question.text, both_ends=True)}
     return grouped(question.answers) | other
 
 
@@ -73,7 +75,9 @@ def spread(steps: list[int | None]) -> list[int | None]:
     return [steps[round(i * last / (STEPS - 1))] for i in range(STEPS)]
 
 
-def choose(found: Sequence[Mapping[int, Sequence[Answer]]]) -> list[int]:
+def choose(
+    found: Sequence[Mapping[int, Sequence[Answer]]], prompts: Mapping[int, str] | None = None
+) -> list[int]:
     """The questions to show, in order: all, or as many as there is room for of those that most
     sides have and answer most differently."""
     numbers = list(dict.fromkeys(number for answers in found for number in answers))
@@ -91,6 +95,7 @@ def choose(found: Sequence[Mapping[int, Sequence[Answer]]]) -> list[int]:
     for number in sorted(numbers, key=interest, reverse=True):
         texts = ({answer.text for answer in answers.get(number, ())} for answers in found)
         room -= sum(min(len(text), LONGEST) for side in texts for text in side)
+        room -= min(len((prompts or {}).get(number, "")), LONGEST)
         if room < 0 and chosen:
             break
         chosen.add(number)
@@ -138,10 +143,15 @@ def effective_number(counts: list[int]) -> float:
     return math.exp(-sum(c / total * math.log(c / total) for c in counts)) if total else 0.0
 
 
-def shortened(text: str) -> str:
-    """At most `LONGEST` characters, and how many are left out."""
+def shortened(text: str, *, both_ends: bool = False) -> str:
+    """At most `LONGEST` characters, and how many are left out: of a question in the middle, for
+    what is asked may stand behind a long document."""
     beyond = len(text) - LONGEST
-    return text if beyond <= 0 else f"{text[:LONGEST]}… [{beyond:,} further characters]"
+    if beyond <= 0:
+        return text
+    kept = LONGEST // 2 if both_ends else LONGEST
+    end = f" …{text[-kept:]}" if both_ends else ""
+    return f"{text[:kept]}… [{beyond:,} further characters]{end}"
 
 
 def limits(shown: int, total: int) -> str:
