@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -17,27 +18,49 @@ from evenflow.rewards.math.extraction import (
 )
 from evenflow.rewards.math.normalisation import normalise
 from evenflow.rewards.math.remarks import without_remark
-from evenflow.rewards.math.spelling import digits, written_out
+from evenflow.rewards.math.spelling import RAISED, SMALL, digits, written_out
 from evenflow.rewards.math.wording import without_lead
 from evenflow.rewards.portable import portable
 from evenflow.rewards.thoughts import whole
 
+EXPONENT = r"(?:[eE][+-]?[0-9]+(?!\w|\.[0-9]))?"
 NUMBER = re.compile(
     r"(?P<sign>(?<![\w.)])-)?"  # in "5-3" the dash is no sign
-    r"(?P<top>[0-9]+(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)"
-    r"(?:\s*/\s*(?P<bottom>[0-9]+(?:\.[0-9]+)?))?"
+    rf"(?P<top>(?:[0-9]+(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+){EXPONENT})"
+    rf"(?:\s*/\s*(?P<bottom>[0-9]+(?:\.[0-9]+)?{EXPONENT}))?"
 )
+LONGEST_EXPONENT = 5
+"""Characters; longer ones make numbers that nobody can compute with."""
 CHAIN = re.compile(r"=|→|->|\\(?:to|rightarrow|implies)\b")
 FIRST = re.compile(r"[\W_]*(?:[A-Za-z]\b[\W_]*)?[0-9]")
 """An answer that begins with its number."""
 SAID = re.compile(rf"{VERBS}[\s*$]*(?=-?[0-9.])", re.IGNORECASE)
 """Where a sentence comes to one."""
 SEVERAL = re.compile(r"[0-9)}],-?[0-9(\\]|\\cup|[0-9]or[0-9]|\\pm")
-TIDY = [
+
+
+def _stars(found: re.Match[str]) -> str:
+    """Nothing for Markdown's stars; a product's, between digits, as they are."""
+    before, after = (
+        found.string[max(0, found.start() - 1) : found.start()],
+        found.string[found.end() : found.end() + 1],
+    )
+    return found[0] if before.isdecimal() and after.isdecimal() else ""
+
+
+TIDY: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1/\2"),
-    (re.compile(r"\\[!,;% ]|\\?\$|[*%]"), ""),  # \! and \, thin spaces; $, %; Markdown's stars
+    (re.compile(r"\\[!,;% ]|\\?\$|%"), ""),  # \! and \, thin spaces; $, %
     (re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))"), ""),
     (re.compile("[−–﹣－]"), "-"),
+    (
+        re.compile(
+            r"(?<=[0-9])\s*(?:[×·⋅xX*]|\\times|\\cdot)\s*10\s*"
+            rf"(?:(?:\^|\*\*)\s*\{{?\s*(?P<power>[+-]?[0-9]+)(?:\s*\}})?|(?P<raised>{RAISED.pattern}))"
+        ),
+        lambda m: "e" + (m["power"] or m["raised"].translate(SMALL)),  # 1.5 × 10^3
+    ),
+    (re.compile(r"\*+"), _stars),
 ]
 
 
@@ -62,8 +85,8 @@ def final_number(text: str) -> Fraction | None:
     Only what is `spoken`, after the last thought, counts. There, in this order: the number in the
     last ``<answer>…``, in the last ``\\boxed{…}``, after the last ``####`` that is no heading, or
     after the last "answer is" or "answer:"; else the last number. Of a chain, ``12 × 5 = 60``, it
-    is the value after the last equals sign. ``$1,000.`` is 1000, ``50%`` is 50, ``\\frac{1}{2}`` is
-    1/2. Two numbers, as in "4 or 5", are none.
+    is the value after the last equals sign. ``$1,000.`` is 1000, ``1.5e3`` 1500, ``50%`` is 50,
+    ``\\frac{1}{2}`` is 1/2. Two numbers, as in "4 or 5", are none.
     """
     said = said_at_last(text)
     if said is None:
@@ -109,7 +132,13 @@ def _number(text: str, which: int = 0) -> Fraction | None:
         return None
     match = matches[which]
     try:
-        value = Fraction(match["top"]) / Fraction(match["bottom"] or 1)
+        value = _decimal(match["top"]) / _decimal(match["bottom"] or "1")
     except (ValueError, ZeroDivisionError):  # thousands of digits; a zero below the line
         return None
     return -value if match["sign"] else value
+
+
+def _decimal(text: str) -> Fraction:
+    if len(text.lower().partition("e")[2]) > LONGEST_EXPONENT:
+        raise ValueError("an exponent without measure")
+    return Fraction(text)
