@@ -51,6 +51,19 @@ def test_presets(tmp_path):
     assert Counter(row["verdict"] for row in graded(out)) == {"wrong": 3, "unknown": 1}
 
 
+def test_what_comes_back_is_json(tmp_path: Path) -> None:
+    """Python reads NaN and 1e400 and would write them as no other program reads them."""
+    file, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    golds = ("1e400", "NaN", '"5", "x": [NaN, {"a": -1e400}]')
+    file.write_text("".join(f'{{"response": "5", "gold": {gold}}}\n' for gold in golds))
+    assert main(["grade", str(file), "--kind", "math", "--out", str(out)]) == 0
+    text = out.read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert [row["verdict"] for row in graded(out)] == ["unknown", "unknown", "right"]
+    assert graded(out)[2]["x"] == [None, {"a": None}]
+
+
 def test_progress_on_long_files(tmp_path, capsys):
     out = tmp_path / "out.jsonl"
     file = written(tmp_path / "in.jsonl", [{"response": str(i), "gold": "3"} for i in range(1500)])

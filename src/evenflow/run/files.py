@@ -159,7 +159,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_line(row: Any) -> str:
-    """A line of JSON. Half a character (a lone surrogate) comes back as it came, spelled out."""
+    """A line of JSON; NaN becomes null. Half a character (a lone surrogate) comes back as it came,
+    spelled out."""
+    row = finite(row)
     text = json.dumps(row, ensure_ascii=False)
     return (text if is_text(text) else json.dumps(row)) + "\n"
 
