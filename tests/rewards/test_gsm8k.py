@@ -105,6 +105,11 @@ def test_a_gold_that_python_writes_with_an_exponent():
     assert gsm8k(["0", "3"], [-0.0, float("nan")]) == [1.0, None]
 
 
+def test_a_gold_in_a_list_is_its_value_and_an_object_is_none():
+    golds = [["5"], [5], {"a": 5}, [], None, True, float("inf")]
+    assert gsm8k(["5"] * 7, golds) == [1.0, 1.0, None, None, None, None, None]
+
+
 def test_one_third_is_not_its_decimal():
     assert gsm8k(["1/3", "0.333"], ["1/3", "1/3"]) == [1.0, 0.0]
 

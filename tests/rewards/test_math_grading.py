@@ -6,11 +6,17 @@ import random
 import signal
 import threading
 import time
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy
 import pytest
 
 from evenflow.errors import UserError
+from evenflow.evaluation.benchmarks.questions import short
 from evenflow.installation import how_to_install
 from evenflow.rewards import Rewards, load_reward
 from evenflow.rewards.math import (
@@ -127,6 +133,39 @@ def test_a_large_gold_is_the_number_that_the_data_name(said: str) -> None:
     """And not 601999999999999995805696, the float that is nearest."""
     assert verdict(rf"\boxed{{{said}}}", 6.02e23).verdict == "right"
     assert verdict(rf"\boxed{{{said}}}", 6.03e23).verdict == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("gold", "said", "expected"),
+    [
+        (["5"], "5", "right"),
+        ([5, 6.0], "6, 5", "right"),
+        ((5, 6), "5", "wrong"),
+        ([["5"], "so\n#### 6"], "5, 6", "right"),
+        (numpy.array([0.5, 2]), "2, 1/2", "right"),
+        (numpy.int64(5), "5", "right"),
+        (Decimal("5.00"), "5", "right"),
+        (Decimal("1E+3"), "1000", "right"),
+        (Fraction(1, 2), "0.5", "right"),
+        (date(2024, 3, 5), "2024-03-05", "right"),
+        (b"5", "5", "right"),
+        ([], "5", "unknown"),
+        ([None], "None", "unknown"),
+        (["5", float("nan")], "5", "unknown"),
+        (Decimal("Infinity"), "5", "unknown"),
+        (b"\xff", "5", "unknown"),
+        ({"value": 5}, "5", "unknown"),
+        (True, "True", "unknown"),
+    ],
+)
+def test_golds_of_any_type_are_the_same_to_all(gold: Any, said: str, expected: str) -> None:
+    """As a reward's column, as `grade` reads them, and as `eval` writes them first."""
+    response = f"\\boxed{{{said}}}"
+    for each in (gold, short(gold)):
+        ((found, _),) = grade_rows([{"response": response, "gold": each}])
+        assert found == expected
+        (score,) = math([response], answer=[each])
+        assert {1.0: "right", 0.0: "wrong"}.get(score, "unknown") == expected
 
 
 def test_math_verify_is_left_as_it_is():

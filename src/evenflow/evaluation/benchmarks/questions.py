@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from evenflow.evaluation.benchmarks.verdicts import PRESETS
 from evenflow.installation import how_to_install
 from evenflow.policy.loading import separator_id
 from evenflow.rewards.code.formats import checked_cases, seconds, without_tests
+from evenflow.rewards.math.spelling import as_one, written_out
 from evenflow.run.checkpoints import recipe_of, speaks_in_chat
 from evenflow.tasks import TASKS, get_task
 
@@ -214,15 +216,18 @@ def first(row: Row, columns: Sequence[str], place: str, field: str) -> Any:
 
 
 def short(gold: Any) -> Any:
-    """A gold as one answer: what follows ``####``; several right values as a list of them; what
-    JSON does not have (Parquet files have decimals and dates), also within an object, as text."""
-    if isinstance(gold, list):
-        return ", ".join(str(short(each)) for each in gold)
-    if isinstance(gold, str) and "####" in gold:
-        return gold.rpartition("####")[2].strip()
-    if isinstance(gold, dict):
-        return json.loads(json.dumps(gold, default=str))
-    return gold if isinstance(gold, str | int | float) else str(gold)
+    """A gold as one answer: what follows ``####``; what is no number of JSON as the rewards write
+    it out (several right values as a list of them, Parquet's decimals and dates); what they cannot
+    read, an object say, as JSON has it."""
+    if isinstance(gold, str):
+        return gold.rpartition("####")[2].strip() if "####" in gold else gold
+    if isinstance(gold, int | float):
+        return gold
+    try:
+        return written_out(as_one(gold))
+    except ValueError:
+        unreadable = isinstance(gold, bytes | Decimal)  # as text it would be a wrong gold
+        return None if unreadable else json.loads(json.dumps(gold, default=str))
 
 
 def problem_text(row: Row, description: str) -> str:

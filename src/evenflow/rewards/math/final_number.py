@@ -18,7 +18,7 @@ from evenflow.rewards.math.extraction import (
 )
 from evenflow.rewards.math.normalisation import normalise
 from evenflow.rewards.math.remarks import without_remark
-from evenflow.rewards.math.spelling import RAISED, SMALL, digits, written_out
+from evenflow.rewards.math.spelling import RAISED, SMALL, as_one, digits, written_out
 from evenflow.rewards.math.wording import without_lead
 from evenflow.rewards.portable import portable
 from evenflow.rewards.thoughts import whole
@@ -71,11 +71,14 @@ def gsm8k(completions: list, answer: list, **columns: Any) -> list[float | None]
     None where the row's own `answer` holds no number: there is nothing to compare with.
     """
     answers = whole(completions, **columns)
-    return [_score(text, written_out(gold)) for text, gold in zip(answers, answer, strict=True)]
+    return [_score(text, gold) for text, gold in zip(answers, answer, strict=True)]
 
 
-def _score(completion: str, gold: str) -> float | None:
-    right = final_number(gold)
+def _score(completion: str, gold: Any) -> float | None:
+    try:
+        right = final_number(written_out(as_one(gold)))
+    except ValueError:
+        return None
     return None if right is None else float(final_number(completion) == right)
 
 

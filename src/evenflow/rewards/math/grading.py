@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ from evenflow.rewards.math.extraction import LONGEST, extract
 from evenflow.rewards.math.normalisation import named, normalise
 from evenflow.rewards.math.presets import PRESETS, boxed_right, dapo_right
 from evenflow.rewards.math.sets import without_builder
-from evenflow.rewards.math.spelling import written_out
+from evenflow.rewards.math.spelling import as_one, written_out
 from evenflow.rewards.math.workers import TIMEOUT, Workers, shared
 from evenflow.rewards.thoughts import spoken, whole_of
 
@@ -77,7 +76,7 @@ def grade_rows(
     rows: Iterable[dict[str, Any]], preset: str = "default", timeout: float = TIMEOUT
 ) -> Iterator[tuple[str, str]]:
     """(verdict, reason) of each row's `response` and `gold`, in order."""
-    return verdicts(((whole_of(row), row["gold"]) for row in rows), preset, timeout)
+    return verdicts(((whole_of(row), as_one(row["gold"])) for row in rows), preset, timeout)
 
 
 def rewards(
@@ -88,7 +87,7 @@ def rewards(
         raise UserError("the math reward needs the right answers: a column `answer` or `gold`")
     right, wrong = values
     score = {"right": right, "wrong": wrong, "unknown": NAN}
-    pairs = zip(answers, golds, strict=True)
+    pairs = zip(answers, map(as_one, golds), strict=True)
     found = list(verdicts(pairs, preset, limit=LIMIT))
     if reasons := Counter(each.reason for each in found if each.verdict == "unknown"):
         listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
@@ -140,11 +139,10 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
 
 def _text_of(gold: Any) -> str | Verdict:
     """A gold as text, or why it is none."""
-    if isinstance(gold, bool) or not isinstance(gold, str | int | float):
-        return Verdict("unknown", f"the gold is no text but {type(gold).__name__}")
-    if isinstance(gold, float) and not math.isfinite(gold):
-        return Verdict("unknown", f"the gold is {gold}: no value was given")
-    return written_out(gold)
+    try:
+        return written_out(gold)
+    except ValueError as error:
+        return Verdict("unknown", str(error))
 
 
 def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from datetime import date, time
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 # What NFKC, which makes ４ to 4 and ﬁ to fi, would spoil or leaves as it is.
@@ -65,6 +67,8 @@ SIGNED = [
     ),
     (re.compile(r"(?<=[0-9])'(?=[0-9]{3}(?![0-9]))|(?<=[0-9])_(?=[0-9]{3}(?![0-9]))"), ""),
 ]
+NUMBERS = int | Decimal | Fraction
+TIMES = date | time
 PLAIN = re.compile(r"[A-Za-z]{2}|[<>!]=|=[<>]|<>|[0-9]\s*[xX'_]|\+/?-|[)\]]\s*U")
 
 
@@ -126,10 +130,32 @@ def _command(found: re.Match[str]) -> str:
     return rf"\binom{{{found['above']}}}{{{found['below']}}}"
 
 
+def as_one(gold: Any) -> Any:
+    """A row's gold as one: several right values (a list, a tuple, an array) as a list with commas,
+    each of them what follows its last ``####``; as it is where one of them cannot be read."""
+    gold = gold.tolist() if hasattr(gold, "tolist") else gold  # NumPy's
+    if not isinstance(gold, list | tuple):
+        return gold
+    try:
+        return ", ".join(written_out(as_one(each)).rpartition("####")[2].strip() for each in gold)
+    except ValueError:
+        return gold
+
+
 def written_out(gold: Any) -> str:
-    """A gold as text; a finite float as its shortest spelling has it, without an exponent: 27.0 is
-    27, 1e-05 is 0.00001, and 6.02e23 is 602 with 21 zeros, not what the nearest float comes to."""
-    if not isinstance(gold, float) or not math.isfinite(gold):
-        return str(gold)
+    """A gold as text; ValueError says why it is none.
+
+    A float is its shortest spelling without an exponent: 27.0 is 27, 1e-05 is 0.00001, and 6.02e23
+    is 602 with 21 zeros, not what the nearest float comes to. Parquet files bring decimals, dates
+    and bytes, too.
+    """
+    if isinstance(gold, bytes):
+        return gold.decode()
+    if isinstance(gold, bool) or not isinstance(gold, str | float | NUMBERS | TIMES):
+        raise ValueError(f"the gold is no text but {type(gold).__name__}")
+    if isinstance(gold, float | Decimal) and not math.isfinite(gold):
+        raise ValueError(f"the gold is {gold}: no value was given")
+    if not isinstance(gold, float):
+        return f"{gold:f}" if isinstance(gold, Decimal) else str(gold)
     text = f"{Decimal(repr(float(gold) + 0.0)):f}"  # + 0.0, as -0.0 is 0
     return text.rstrip("0").rstrip(".") if "." in text else text
