@@ -143,6 +143,8 @@ def test_checkers() -> None:
         (SUM | {"timelimit": 1}, "no field 'timelimit'"),
         (SUM | {"time_limit": 0}, "time_limit must be a number of at least 0.1"),
         (SUM | {"time_limit": math.inf}, "time_limit must be a number of at least 0.1"),
+        (SUM | {"time_limit": 1e19}, "and of at most 86400 (seconds)"),
+        (SUM | {"entry_point": "", "checker": "word"}, "nor one of exact, lines"),
         (SUM | {"atol": math.inf}, "atol must be a number of at least 0"),
         (
             {"entry_point": "f", "inputs": [[1]], "outputs": [1], "checker": "numbers"},
@@ -249,6 +251,16 @@ def test_reward_in_order_and_for_chat(sandbox: Sandbox) -> None:
     tests = [DOUBLE, DOUBLE, json.dumps(DOUBLE), SUM, SUM, DOUBLE]
     answers = [right, wrong, chat, ADDS, right, right]
     assert code(completions=answers, tests=tests, prompts=[""] * 6) == [1, 0, 1, 1, 0, 1]
+
+
+def test_tests_with_arrays_and_tests_that_are_no_json(sandbox: Sandbox) -> None:
+    """Tables read with pandas have arrays of objects where JSON has lists."""
+    numpy = pytest.importorskip("numpy")
+    ours = {key: numpy.array(DOUBLE[key], dtype=object) for key in ("inputs", "outputs")}
+    assert code(["double = lambda x: x + x"], [DOUBLE | ours]) == [1.0]
+    for bad in (DOUBLE | {"outputs": [2, {8}]}, DOUBLE | {1: 2}, b"{}"):
+        with pytest.raises(UserError, match="tests: cannot be written as JSON: "):
+            code(["double = abs"], [bad])
 
 
 def test_reward_as_the_trainer_calls_it(sandbox: Sandbox) -> None:

@@ -17,6 +17,8 @@ FIELDS = {
     *("checker", "atol", "time_limit"),
 }
 TIME_LIMIT = 4.0
+LONGEST_TIME = 86400
+"""Seconds; what is longer is milliseconds, or no limit that a system takes."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,19 @@ def parse(tests: Any) -> Problem:
     tests = {key: value for key, value in tests.items() if value is not None}
     for key in tests.keys() - FIELDS:
         raise UserError(f"tests: there is no field {key!r}; there are {', '.join(sorted(FIELDS))}")
+    if not tests.get("entry_point", True):  # columns of text have "" where there is none
+        del tests["entry_point"]
     entry_point, inputs, outputs = (tests.get(k) for k in ("entry_point", "inputs", "outputs"))
     solution, check = tests.get("solution"), tests.get("check")
     for key in ("entry_point", "setup", "solution", "check", "checker"):
         if not isinstance(tests.get(key, ""), str):
             raise UserError(f"tests: {key} must be text")
-    for key, least in (("atol", 0.0), ("time_limit", 0.1)):
+    for key, least, most in (("atol", 0.0, math.inf), ("time_limit", 0.1, LONGEST_TIME)):
         value = tests.get(key, least)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not least <= value < math.inf:
-            raise UserError(f"tests: {key} must be a number of at least {least:g}")
+        if not number or not least <= value <= most or value == math.inf:
+            up_to = f", and of at most {most} (seconds)" if most < math.inf else ""
+            raise UserError(f"tests: {key} must be a number of at least {least:g}{up_to}")
     if entry_point is None and (inputs is None or outputs is None):
         raise UserError("tests: a program's tests need both inputs and outputs; a function's also "
                         "need entry_point")  # fmt: skip

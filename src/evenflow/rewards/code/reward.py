@@ -35,7 +35,7 @@ def code(completions: list, tests: list, **columns: Any) -> list[float]:
     """
     sandbox = Sandbox()
     answers = whole(completions, **columns)
-    texts = [json.dumps(test, sort_keys=True) for test in tests]
+    texts = list(map(written, tests))
     problems = {text: parse(json.loads(text)) for text in dict.fromkeys(texts)}
     keys = [
         (extract(answer, problems[text].entry_point), text)
@@ -45,6 +45,21 @@ def code(completions: list, tests: list, **columns: Any) -> list[float]:
     verdicts = ordered(lambda key: judge(key[0], problems[key[1]], sandbox), unique)
     found = dict(zip(unique, verdicts, strict=True))
     return [REWARD[found[key].verdict] for key in keys]
+
+
+def written(tests: Any) -> str:
+    """Tests as JSON text, by which equal ones are told; NumPy's arrays and numbers as lists and
+    numbers. UserError for what JSON has not."""
+
+    def plain(value: Any) -> Any:
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        raise TypeError(f"{type(value).__name__} is no value of JSON")
+
+    try:
+        return json.dumps(tests, sort_keys=True, default=plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"tests: cannot be written as JSON: {error}") from None
 
 
 def grade_rows(
