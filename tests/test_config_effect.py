@@ -184,6 +184,23 @@ def test_a_loss_without_ratio_off_policy() -> None:
         assert cautions(config("algorithm=tba", off, older, "train.epochs=2")) == [sentence]
 
 
+@pytest.mark.parametrize(
+    "older", ["rollout.lag=1", "rollout.replay.questions=2", "rollout.segment=8"]
+)
+def test_a_loss_without_ratio_on_older_answers(older: str) -> None:
+    """Without a ratio and without a correction nothing knows whose the answers are."""
+    off = "train.correction.kind=none"
+    for algorithm in ("rloo", "pkpo"):
+        (sentence,) = cautions(config(f"algorithm={algorithm}", older, off))
+        assert sentence.startswith("objective.ratio: none")
+        assert "train.correction.kind" in sentence
+        assert cautions(config(f"algorithm={algorithm}", off)) == []
+        kind = "train.correction.kind=token-truncate"
+        assert cautions(config(f"algorithm={algorithm}", older, kind)) == []
+    for algorithm in ("grpo", "tba", "flowrl"):  # a ratio of their own, or no need of one
+        assert cautions(config(f"algorithm={algorithm}", older, off)) == []
+
+
 def test_an_adapter_with_the_rate_of_all_weights() -> None:
     (sentence,) = cautions(config("model.lora={rank: 4}"))
     assert sentence.startswith("train.learning_rate: 1e-06")

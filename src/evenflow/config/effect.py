@@ -96,7 +96,7 @@ OF_RECIPE: list[Rule] = [
     ),
     (
         ("train.correction",),
-        lambda c, o: _exact(c) and _newest(c),
+        lambda c, o: _exact(c) and not c.older,
         "the embedded engine's float32 log-probs are the policy's own, and every answer is of the "
         "newest policy",
     ),
@@ -156,12 +156,6 @@ def _answers_run_out(config: TrainConfig, objective: Objective) -> bool:
 def _exact(config: TrainConfig) -> bool:
     """Whether the engine's log-probs are known to be those that the policy computes."""
     return config.rollout.engine == "embedded" and config.model.dtype == "float32"
-
-
-def _newest(config: TrainConfig) -> bool:
-    """Whether every answer that is learned from is whole of the policy before the step."""
-    rollout = config.rollout
-    return not (rollout.lag or rollout.replay.questions or rollout.segment)
 
 
 def _is_file(source: str | None) -> bool:

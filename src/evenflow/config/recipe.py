@@ -84,9 +84,13 @@ class TrainConfig(Recipe):
     @property
     def on_policy(self) -> bool:
         """Whether each answer is learned from once, by the very policy that sampled it."""
+        return not (self.repeated or self.older)
+
+    @property
+    def older(self) -> bool:
+        """Whether answers that the policy of an earlier batch sampled are learned from."""
         rollout = self.rollout
-        older = rollout.lag or rollout.replay.questions or rollout.segment
-        return not (self.repeated or older)
+        return bool(rollout.lag or rollout.replay.questions or rollout.segment)
 
     @property
     def repeated(self) -> bool:
@@ -127,6 +131,7 @@ class TrainConfig(Recipe):
         return Setting(
             single_step=self.on_policy,
             repeated=self.repeated,
+            uncorrected=self.older and self.train.correction.kind == "none",
             num_generations=rollout.num_generations,
             longest=float(rollout.max_completion_length),
             right=reward.right,

@@ -21,6 +21,11 @@ STALE = (
     "objective.{0}: none takes every answer for the policy's own, and after the first optimiser "
     "step of a batch they are an older policy's; use one mini-batch and one epoch, or another {0}"
 )
+UNCORRECTED = (
+    "objective.{0}: none takes every answer for the policy's own, rollout.lag, replay and segment "
+    "bring an older policy's, and train.correction.kind: none lets them count as they are; leave "
+    "the kind at auto, or take another {0}"
+)
 Loss = tuple[Tensor, dict[str, Tensor]]
 """A number with gradient, and detached metrics, (B,) each."""
 Idle = Iterator[tuple[tuple[str, ...], str]]
@@ -164,6 +169,9 @@ class Setting:
     """Each answer is learned from once, by the very policy that sampled it."""
     repeated: bool = False
     """A batch is learned from in several optimiser steps."""
+    uncorrected: bool = False
+    """Answers of earlier batches' policies are learned from, and nothing is asked to correct that.
+    """
     num_generations: int = 2
     """G."""
     longest: float = 1.0

@@ -22,6 +22,7 @@ from evenflow.objectives.answers import Answers
 from evenflow.objectives.objective import (
     ON_POLICY,
     STALE,
+    UNCORRECTED,
     Choices,
     Idle,
     Loss,
@@ -261,3 +262,5 @@ class Surrogate(Choices):
         """What is allowed and seldom meant."""
         if self.ratio == "none" and setting.repeated:
             yield STALE.format("ratio")
+        if self.ratio == "none" and setting.uncorrected:
+            yield UNCORRECTED.format("ratio")
