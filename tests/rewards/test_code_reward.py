@@ -8,6 +8,8 @@ import json
 import math
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -277,6 +279,27 @@ def test_reward_as_the_trainer_calls_it(sandbox: Sandbox) -> None:
     with pytest.raises(UserError, match="the reward 'code' raised UserError: tests: there is no"):
         rewards(["p"], ["x"], {"tests": [{"a": 1}]}, completion_ids=[[1]], finished=[True])
     assert list(inspect.signature(code).parameters) == ["completions", "tests", "columns"]
+
+
+@pytest.mark.parametrize("kind", ["program", "function"])
+def test_a_call_comes_back_in_time_with_what_it_knows(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """Hundreds of tests may take hours: nothing may go on for nobody, beside the next call."""
+    tests: dict[str, Any] = {"inputs": ["1"] * 500, "outputs": ["1"] * 500, "time_limit": 60}
+    slow, wrong = "import time\nprint(input())\ntime.sleep(0.5)", "print(2)"
+    if kind == "function":
+        tests |= {"entry_point": "f", "inputs": [[1]] * 500, "outputs": [1] * 500}
+        slow, wrong = "import time\ndef f(x):\n time.sleep(0.5)\n return x", "f = None"
+    began = time.monotonic()
+    found = Rewards([("code", code, 1.0)], timeout=8.0)(
+        ["p"] * 9, [wrong, *(f"{slow}\n# {n}" for n in range(8))], {"tests": [tests] * 9}
+    )
+    assert time.monotonic() - began < 8.0
+    assert found.total[0] == 0.0
+    assert all(map(math.isnan, found.total[1:]))
+    assert "8 of 9 programs were not judged in the time for a call" in caplog.text
+    assert [each for each in threading.enumerate() if each.name == "sandbox"] == []
 
 
 def test_a_sandbox_that_fails_is_unknown(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

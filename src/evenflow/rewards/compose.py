@@ -25,6 +25,7 @@ from typing import Any
 from evenflow.bounds import LARGEST_REWARD
 from evenflow.errors import UserError
 from evenflow.imports import raised
+from evenflow.rewards.deadline import END
 from evenflow.rewards.returned import numbers_of
 from evenflow.rewards.surroundings import copied, undisturbed
 
@@ -173,7 +174,7 @@ class Rewards:
         found = {}
         for name, (f, arguments) in calls.items():
             if name not in started:
-                found[name] = self._wait(name, _start(f, arguments), time.monotonic())
+                found[name] = self._wait(name, _start(f, arguments, self.timeout), time.monotonic())
         for name, (future, since) in started.items():
             found[name] = self._wait(name, future, since)
         return found
@@ -251,12 +252,13 @@ def _stop(loops: dict[str, asyncio.AbstractEventLoop]) -> None:
         loop.call_soon_threadsafe(loop.stop)
 
 
-def _start(function: Callable, arguments: dict[str, Any]) -> Future:
+def _start(function: Callable, arguments: dict[str, Any], timeout: float | None) -> Future:
     """Call in a daemon thread: one that hangs does not keep the process from ending."""
     future: Future = Future()
     future.set_running_or_notify_cancel()  # from here on cancel() does nothing: a thread runs on
 
     def work() -> None:
+        END.set(None if timeout is None else time.monotonic() + timeout)  # in this thread alone
         try:
             future.set_result((function(**arguments), None))
         except BaseException as error:  # also SystemExit: a reward may not end the run unnamed

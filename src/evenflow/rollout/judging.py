@@ -13,6 +13,7 @@ from typing import Self
 
 from evenflow.data import Prompt
 from evenflow.rewards import RewardResult, Rewards
+from evenflow.rewards.deadline import in_time
 from evenflow.rollout.group import Group, count_answers
 
 LOG = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Judging:
             opened_thoughts=[group.prompt.opened_thought for group in rows],
         )
         if self.rewards.timeout is not None:
-            self.late |= time.monotonic() - began >= self.rewards.timeout
+            self.late |= time.monotonic() - began >= in_time(self.rewards.timeout)
         start = 0
         for group in groups:
             self.results[group.place] = result[range(start, start + len(group))]

@@ -15,6 +15,7 @@ from evenflow.errors import UserError
 from evenflow.rewards import Rewards, load_reward
 from evenflow.rewards.code import grade_rows as grade_code
 from evenflow.rewards.code import parse, published_tests
+from evenflow.rewards.deadline import in_time
 from evenflow.rewards.load import place_of
 from evenflow.rewards.math import extract, normalise
 from evenflow.rewards.math import grade_rows as grade_math
@@ -190,7 +191,8 @@ def _rewarded(
         finished=[line["finished"] for line in lines],
         opened_thoughts=[line.get("opened_thought") or "" for line in lines],
     ).total
-    late = rewards.timeout is not None and time.monotonic() - began >= rewards.timeout
+    took = time.monotonic() - began
+    late = rewards.timeout is not None and took >= in_time(rewards.timeout)
     for total in totals:
         if math.isnan(total):
             yield "unknown", f"{LATE} {rewards.timeout:g} s" if late else "no reward"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 from evenflow.rewards.code.compare import OF_TEXT, Checker, same
 from evenflow.rewards.code.extract import joined
@@ -13,6 +14,7 @@ from evenflow.sandbox import Limits, Result, Sandbox, plain
 REFERENCES = References()
 WALL = 3.0  # times the processor time, for a machine with other things to do
 SLACK = 1 << 20  # bytes
+LATE = "the time for all answers was over"
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,23 @@ class Verdict:
     tier: str
 
 
-def judge(code: str, problem: Problem, sandbox: Sandbox) -> Verdict:
-    """Run a program (see `extract`) against the tests; a failed sandbox is tried once more."""
+def judge(code: str, problem: Problem, sandbox: Sandbox, end: float | None = None) -> Verdict:
+    """Run a program (see `extract`) against the tests; a failed sandbox is tried once more.
+
+    Nothing runs on after `end` (by `time.monotonic`), and what is not known by then is unknown.
+    """
     verdict = Verdict("unknown", "", sandbox.tier)
     if not code.strip():
         return Verdict("wrong", "no code", sandbox.tier)
     for _ in range(2):
+        if end is not None and time.monotonic() >= end:
+            return Verdict("unknown", LATE, sandbox.tier)
         try:
             expected = REFERENCES.of(problem, sandbox)
             if expected.trouble:
                 return Verdict("unknown", expected.trouble, sandbox.tier)
             of_kind = by_calls if problem.entry_point else by_runs
-            said, reason = of_kind(joined(problem.setup, code), problem, expected, sandbox)
+            said, reason = of_kind(joined(problem.setup, code), problem, expected, sandbox, end)
         except OSError as error:  # no process, no memory, no descriptor left on this machine
             said, reason = "unknown", f"the sandbox did not start ({error})"
         verdict = Verdict(said, reason, sandbox.tier)
@@ -45,33 +52,42 @@ def judge(code: str, problem: Problem, sandbox: Sandbox) -> Verdict:
     return verdict
 
 
-def limits_for(expected: Expected, output: int, report: int = 0) -> Limits:
+def limits_for(
+    expected: Expected, output: int, report: int = 0, end: float | None = None
+) -> Limits:
     """The limits of a run; where values are reported, what is printed does not count."""
-    return Limits(
+    limits = Limits(
         cpu=expected.cpu,
         wall=WALL * expected.cpu + 1,
         output=output,
         report=report,
         talkative=report > 0,
     )
+    if end is not None:
+        limits = replace(limits, wall=max(0.0, min(limits.wall, end - time.monotonic())))
+    return limits
 
 
-def unknown(result: Result) -> str:
+def unknown(result: Result, end: float | None = None) -> str:
     """Why a run says nothing about its code; empty if it does."""
     if not result.started:
         return failure(result)
+    if end is not None and time.monotonic() >= end and "wall" in result.limits_hit:
+        return LATE
     return "the machine was too busy" if result.starved else ""
 
 
-def by_calls(code: str, problem: Problem, expected: Expected, sandbox: Sandbox) -> tuple[str, str]:
+def by_calls(
+    code: str, problem: Problem, expected: Expected, sandbox: Sandbox, end: float | None = None
+) -> tuple[str, str]:
     """Calls of a function, all in one process."""
     assert problem.entry_point is not None
     count = len(expected.outputs)
     # What is equal is encoded alike, but for how numbers are written, and tuples for lists.
     report = 4 * sum(map(len, expected.outputs)) + SLACK
-    limits = limits_for(expected, SLACK, report)
+    limits = limits_for(expected, SLACK, report, end)
     result = sandbox.calls(code, problem.entry_point, expected.inputs, limits)
-    if reason := unknown(result):
+    if reason := unknown(result, end):
         return "unknown", reason
     returned = values(result)
     loose = problem.outputs is not None
@@ -107,13 +123,17 @@ def differs(line: bytes, gold: bytes, given: bytes, problem: Problem, loose: boo
     return "" if right else f"returned {short(value)}"
 
 
-def by_runs(code: str, problem: Problem, expected: Expected, sandbox: Sandbox) -> tuple[str, str]:
+def by_runs(
+    code: str, problem: Problem, expected: Expected, sandbox: Sandbox, end: float | None = None
+) -> tuple[str, str]:
     """Runs of a program, each in a process of its own, up to the first that goes wrong."""
     count = len(expected.outputs)
     for at, (given, gold) in enumerate(zip(expected.inputs, expected.outputs, strict=True)):
-        limits = limits_for(expected, 4 * len(gold) + SLACK)
+        if end is not None and time.monotonic() >= end:
+            return "unknown", LATE
+        limits = limits_for(expected, 4 * len(gold) + SLACK, end=end)
         result = sandbox.script(code, given, limits)
-        if reason := unknown(result):
+        if reason := unknown(result, end):
             return "unknown", reason
         trouble = failure(result)
         if not trouble:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -14,12 +15,14 @@ from evenflow.errors import UserError
 from evenflow.machine import cores
 from evenflow.rewards.code.extract import extract
 from evenflow.rewards.code.formats import published_tests
-from evenflow.rewards.code.judge import Verdict, judge
+from evenflow.rewards.code.judge import LATE, Verdict, judge
 from evenflow.rewards.code.problems import parse
+from evenflow.rewards.deadline import shortly_before
 from evenflow.rewards.portable import portable
 from evenflow.rewards.thoughts import whole, whole_of
 from evenflow.sandbox import Sandbox
 
+LOG = logging.getLogger("evenflow.rewards")
 T = TypeVar("T")
 U = TypeVar("U")
 REWARD = {"right": 1.0, "wrong": 0.0, "unknown": float("nan")}
@@ -30,9 +33,11 @@ AHEAD = 4  # rows a worker that are read before their turn
 def code(completions: list, tests: list, **columns: Any) -> list[float]:
     """1.0 where the answer's program passes every test of its row's `tests`, else 0.0.
 
-    NaN where the tests could not be run, which says nothing of the answer. UserError if the
+    NaN where the tests could not be run, which says nothing of the answer, or not in the time that
+    the caller waits (`deadline`), after which nothing runs on. UserError if the
     sandbox here is weaker than Landlock and seccomp, or `tests` is malformed.
     """
+    end = shortly_before()
     sandbox = Sandbox()
     answers = whole(completions, **columns)
     texts = list(map(written, tests))
@@ -42,8 +47,15 @@ def code(completions: list, tests: list, **columns: Any) -> list[float]:
         for answer, text in zip(answers, texts, strict=True)
     ]
     unique = list(dict.fromkeys(keys))  # a policy repeats itself within a group
-    verdicts = ordered(lambda key: judge(key[0], problems[key[1]], sandbox), unique)
+    verdicts = ordered(lambda key: judge(key[0], problems[key[1]], sandbox, end), unique)
     found = dict(zip(unique, verdicts, strict=True))
+    if late := sum(verdict.reason == LATE for verdict in found.values()):
+        LOG.warning(
+            "%d of %d programs were not judged in the time for a call and are unknown; raise "
+            "reward.timeout, or give fewer tests or a smaller time_limit",
+            late,
+            len(found),
+        )
     return [REWARD[found[key].verdict] for key in keys]
 
 
