@@ -212,7 +212,7 @@ def test_order_is_kept_around_one_that_hangs():
         ("2", "1"),
         (r"\boxed{\sum_{k=1}^{2} k}", "3"),
     ]
-    found = list(verdicts(pairs, timeout=1.0))
+    found = list(verdicts(pairs, timeout=3.0))  # of which the last needs its share
     assert [one.verdict for one in found] == ["right", "unknown", "wrong", "right"]
 
 
