@@ -21,7 +21,7 @@ settings that are none of `evenflow config compare` change the recipe of every r
 
 examples:
   evenflow compare countdown algorithms=tba,flowrl,grpo train.answers=10240
-  evenflow compare countdown algorithms=flowrl,flowrl:importance=none seeds=0
+  evenflow compare countdown algorithms=flowrl,flowrl:log_z=group seeds=0
   evenflow compare countdown algorithms=tba,grpo search=train.learning_rate=1e-4,2e-4
   evenflow compare study.yaml jobs=2
 """

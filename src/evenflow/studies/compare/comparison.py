@@ -22,6 +22,7 @@ from evenflow.run.files import CURVES, read_jsonl, write_atomic, writing
 from evenflow.run.lock import only_one
 from evenflow.studies.compare import frontier
 from evenflow.studies.compare.measure import TEST
+from evenflow.studies.compare.notices import notices
 from evenflow.studies.compare.plan import (
     Request,
     Run,
@@ -174,6 +175,14 @@ class Comparison:
             + (f", after {counted(len(self.trials), 'trial')} of the search" * bool(self.trials)),
             markup=False,
         )
+        told = notices([each for each in self.runs if each.seed == run.seed])
+        tried = [changes_of(trial.run.variant, trial.values) for trial in self.trials]
+        named = {key for changes in tried for key, _ in changes}
+        for kind, text in notices([trial.run for trial in self.trials], named):
+            if (kind, text) not in told:
+                told.append((kind, f"search: {text}"))
+        for kind, text in told:
+            console.print(f"{kind}   {text}", markup=False)
 
     def write(self, runs: Sequence[Run]) -> None:
         """comparison.md, comparison.csv and pass_at_k.csv, of the runs that are measured."""
