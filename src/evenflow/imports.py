@@ -44,7 +44,7 @@ def load_object(
         if error.name and f"{module_name}.".startswith(f"{error.name}."):
             raise UserError(
                 f"{what} {path!r}: there is no module {error.name!r}, neither installed nor in "
-                f"{here}"
+                f"{here}; go to the folder that has it, or name that folder in PYTHONPATH"
             ) from None
         raise _import_failed(path, what, module_name, error) from error
     except BaseException as error:  # a module may raise anything when it is run, SystemExit too
