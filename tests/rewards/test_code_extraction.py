@@ -104,6 +104,14 @@ BLOCKS = {
     f"    add(1, 2)\n    ```\n    {T3}\n    return a + b\n",
     "an unclosed string before": f"```python\ndef f():\n    {T3}Cut\n```\nAgain:\n"
     f"```python\n{ADD}```",
+    "begun anew": f"```python\ndef add(a, b):\n    return a -\nNo, wait.\n\n```python\n{ADD}```",
+    "begun anew in a list": f"1. ```py\n   x = 0\n2. ```py\n{indented(ADD, '   ')}   ```",
+    "begun anew, the prompt opened one": f"def add(a, b): 0\n\nNo.\n```python\n{ADD}```",
+    "begun anew after a fence too far in": f"```python\nx = 1\n      ```\nSo\n```python\n{ADD}```",
+    "a fence of Python in one without a name": f"```\n{FENCED}\n```",
+    "nothing but a fence at the end": f"```python\n{ADD}\n```python\n",
+    "a fence of Python in a comment": f"```python\n# so: ```python\n{ADD}```",
+    "a fence of Python in a longer one": f"````python\nX = (\n{T3}\n```python\n{T3})\n{ADD}````",
     "HTML": f"<p>It:</p><pre><code class='language-python'>{ADD}</code></pre>",
     "HTML with references": "<pre><code>def add(a, b):\n    return a + b if a &lt; 9 else 0 &gt; 1"
     "</code></pre>",
@@ -264,6 +272,8 @@ def test_long_answers_take_no_time() -> None:
     for text in (
         "```python\nx = '''\n```\n" * 600,
         "```\n" * 6000,
+        "```python\n" * 6000,
+        "```python\ndef f(x): return x\n" * 2000,
         "</think>```python\n" * 1000,
         "<think>" * 4000,
         "<think></think>" * 4000,

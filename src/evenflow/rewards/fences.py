@@ -4,8 +4,8 @@ CommonMark (0.31, section 4.5): a fence is a line of three or more backticks or 
 by a line of as many or more of the same, indented by at most three spaces, or by the text's end.
 Here a fence may stand in list items and quotes at any depth; their marks and indentation are taken
 off its lines. Beyond CommonMark: a fence within a triple-quoted string of a program closes nothing,
-one at the end of a program's last line closes, one of Python opens at the end of a line of prose,
-and a program may begin beside its fence.
+one at the end of a program's last line closes, one of Python opens at the end of a line of prose or
+after a program that was never closed, and a program may begin beside its fence.
 """
 
 from __future__ import annotations
@@ -82,6 +82,15 @@ class _Fence:
         before = line.rstrip(self.mark[0])
         return before if len(line) - len(before) >= len(self.mark) else None
 
+    def starts_anew(self, line: str) -> bool:
+        """Whether a line is a fence of Python, of such a mark: no line of a program is."""
+        another = opening(line) if OPENING.match(line) else None
+        return (
+            another is not None
+            and another.mark.startswith(self.mark)
+            and PYTHON.fullmatch(another.language) is not None
+        )
+
 
 def fenced(text: str, code_first: bool = False) -> Iterator[Block]:
     """The blocks of a text, whose lines end with ``\\n``, one after another.
@@ -101,12 +110,11 @@ def fenced(text: str, code_first: bool = False) -> Iterator[Block]:
         if fence is None:
             place += 1
             continue
-        last, glued = _closing(lines, first, fence)
+        last, end, glued = _closing(lines, first, fence)
         content = [" " * fence.indent + fence.beside + "\n"] if fence.beside else []
         content += [fence.within(line) for line in lines[first:last]]
         if glued is not None:
             content.append(glued + "\n")
-        end = min(last + 1, len(lines))
         start = starts[place] + fence.at
         yield Block(fence.language, _dedented(content, fence.indent), start, starts[end])
         fence, place = None, end
@@ -133,8 +141,9 @@ def opening(line: str) -> _Fence | None:
     )
 
 
-def _closing(lines: Sequence[str], first: int, fence: _Fence) -> tuple[int, str | None]:
-    """The line that closes a block, len(lines) if none does, and what of the block stands in it.
+def _closing(lines: Sequence[str], first: int, fence: _Fence) -> tuple[int, int, str | None]:
+    """Where a block's lines end, where the text goes on, and what of the block stands in the line
+    of its closing fence.
 
     A fence in a string of a program, or indented too far, closes if nothing better does.
     """
@@ -150,9 +159,11 @@ def _closing(lines: Sequence[str], first: int, fence: _Fence) -> tuple[int, str 
                 if quoted is not None:
                     break  # the string was never closed, and this is another block
                 nested = True
+            elif program and not quote and fence.starts_anew(line):
+                return (at, at, None) if far is None else (far, far + 1, None)
         elif before.strip():
             if program and open_string(before, quote) == "":
-                return at, before
+                return at, at + 1, before
         elif quote and nested:
             nested = False
         elif quote:
@@ -160,12 +171,14 @@ def _closing(lines: Sequence[str], first: int, fence: _Fence) -> tuple[int, str 
         elif _columns(before) > fence.indent + 3:
             far = at if far is None else far
         else:
-            return at, None
+            return at, at + 1, None
         if program:
             quote = open_string(line, quote) or ""
     if quote and quoted is not None:  # a string that was never closed
-        return quoted, None
-    return (len(lines) if far is None else far), None
+        return quoted, quoted + 1, None
+    if far is not None:
+        return far, far + 1, None
+    return len(lines), len(lines), None
 
 
 def open_string(line: str, quote: str = "") -> str | None:
