@@ -162,6 +162,12 @@ def _is_file(source: str | None) -> bool:
     return source is None or source.endswith((".json", ".jsonl", ".gz", ".parquet"))
 
 
+def as_computed(config: TrainConfig, dtype: str) -> TrainConfig:
+    """The recipe with the number type that its policy computes in, which `auto` leaves open."""
+    model = config.model.model_copy(update={"dtype": dtype})
+    return config.model_copy(update={"model": model})
+
+
 def without_effect(config: TrainConfig) -> list[str]:
     """A sentence for each field that is neither at its default nor set by the preset, and yet
     changes nothing."""

@@ -74,8 +74,10 @@ def new_adapter(model: nn.Module, lora: LoraConfig) -> Any:
         except ValueError as error:
             reason = " ".join(str(error).split())[:300]
             if lora.target_modules == "all-linear":  # of experts PEFT 0.19 takes it for letters
-                reason = f"PEFT {peft.__version__} does not find them in {type(model).__name__}"
-                reason = f"all-linear: {reason}; update it, or name them"
+                reason = (
+                    f"all-linear: PEFT {peft.__version__} does not find them in "
+                    f"{type(model).__name__}; update it, or name them"
+                )
             raise UserError(f"model.lora.target_modules: {reason}") from error
     if isinstance(lora.target_modules, list):
         found = {f".{name}" for name in adapted.targeted_module_names}

@@ -160,7 +160,9 @@ def _closing(lines: Sequence[str], first: int, fence: _Fence) -> tuple[int, int,
                     break  # the string was never closed, and this is another block
                 nested = True
             elif program and not quote and fence.starts_anew(line):
-                return (at, at, None) if far is None else (far, far + 1, None)
+                if far is None:
+                    return at, at, None
+                break
         elif before.strip():
             if program and open_string(before, quote) == "":
                 return at, at + 1, before

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from evenflow.config import GIVEN, TrainConfig
-from evenflow.config.effect import cautions, without_effect
+from evenflow.config.effect import as_computed, cautions, without_effect
 from evenflow.objectives import Choices, preset
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import ids_of, stop_ids
@@ -55,7 +55,8 @@ def facts(
     objective = config.build_objective()
     if isinstance(objective, Choices):
         rows += objective.facts(config.setting)
-    rows += [("no effect", sentence) for sentence in without_effect(as_computed(config, policy))]
+    computed = as_computed(config, str(policy.compute_dtype)[6:])
+    rows += [("no effect", sentence) for sentence in without_effect(computed)]
     rows += [("take care", sentence) for sentence in cautions(config)]
     trained_on = {prompt.ids for prompt in questions.train}
     if both := sum(prompt.ids in trained_on for prompt in questions.test):
@@ -63,12 +64,6 @@ def facts(
     if sentence := begun([prompt.text for prompt in questions.all]):
         rows.append(("take care", sentence))
     return rows
-
-
-def as_computed(config: TrainConfig, policy: Policy) -> TrainConfig:
-    """The recipe with the number type that the policy computes in, where `auto` leaves it open."""
-    model = config.model.model_copy(update={"dtype": str(policy.compute_dtype)[6:]})
-    return config.model_copy(update={"model": model})
 
 
 def one_line(text: str, longest: int = 400) -> str:

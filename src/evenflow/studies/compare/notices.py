@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from evenflow.config import TrainConfig
-from evenflow.config.effect import cautions, without_effect
+from evenflow.config.effect import as_computed, cautions, without_effect
 from evenflow.run.folder import choose_device
 from evenflow.studies.compare.plan import INSTEAD, Run
 
@@ -26,7 +26,9 @@ def notices(runs: Sequence[Run], named: Collection[str] = ()) -> list[tuple[str,
     idle, care = Found(), Found()
     for run in runs:
         label, config = run.variant.label, run.config
-        for sentence in without_effect(as_computed(config)):
+        # `auto` on a GPU stays open: a look at the card would keep a piece of its memory.
+        on_cpu = config.model.dtype == "auto" and choose_device(config.device).type == "cpu"
+        for sentence in without_effect(as_computed(config, "float32") if on_cpu else config):
             if not names(BY_COMPARE, field_of(sentence)):
                 note(idle, sentence, label)
         for sentence in cautions(config):
@@ -76,12 +78,3 @@ def alike(runs: Sequence[Run]) -> Iterator[str]:
         if before != label:
             yield f"{label}: makes the very runs of {before}"
         met.append((label, *made))
-
-
-def as_computed(config: TrainConfig) -> TrainConfig:
-    """The recipe with the number type that its runs compute in, where that is known without a look
-    at a GPU."""
-    if config.model.dtype != "auto" or choose_device(config.device).type != "cpu":
-        return config
-    model = config.model.model_copy(update={"dtype": "float32"})
-    return config.model_copy(update={"model": model})
