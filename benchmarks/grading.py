@@ -12,19 +12,27 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 from evenflow.machine import cores
-from evenflow.rewards.math import grade_rows, normalise
-from evenflow.rewards.math.expressions import read
-from evenflow.rewards.math.grading import _gold
+from evenflow.rewards.math import grade_rows
 from evenflow.rewards.math.workers import TIMEOUT, shared
 
 SAID = "We set up the equations and solve them step by step. " * 20
 HOSTILE = (r"9^{9^{9^9}}", r"\int_0^1 9^{9^{9^9}} dx", r"\log 9^{9^{9^9}}")
 NESTED = "{" * 100_000
+
+
+def empty_caches() -> None:
+    """Those of every function of the reward."""
+    for name, module in [*sys.modules.items()]:
+        if name.startswith("evenflow.rewards.math"):
+            for function in vars(module).values():
+                if hasattr(function, "cache_clear"):
+                    function.cache_clear()
 
 
 def respelled(gold: str) -> str:
@@ -46,8 +54,7 @@ def rows_of(golds: list[str], draw: random.Random) -> list[dict[str, str]]:
 
 def timed(name: str, rows: list[dict[str, str]]) -> None:
     """Grade the rows; print the pace."""
-    for function in (normalise, read, _gold):
-        function.cache_clear()
+    empty_caches()
     began = time.perf_counter()
     found = list(grade_rows(rows))
     seconds = time.perf_counter() - began

@@ -395,7 +395,7 @@ def benchmark(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", ["humaneval.jsonl", "humanevalplus_mini.jsonl"])
 def test_humaneval(sandbox: Sandbox, shared: Path, name: str) -> None:
-    """Every 16th problem and the one without a single right answer; benchmarks/code.py does all."""
+    """Every 16th problem, and the one with many answers; all: benchmarks/code_reward.py."""
     rows = benchmark(shared / "data" / name)
     some = [*rows[::16], *(row for row in rows if row["entry_point"] == "find_zero")]
     right = [{**row, "response": row["answer"]} for row in some]

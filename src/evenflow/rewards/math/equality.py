@@ -17,7 +17,13 @@ from evenflow.rewards.math.equations import APPROX, COMMAND, NAME, RELATION, sam
 from evenflow.rewards.math.layout import pieces_of
 from evenflow.rewards.math.members import by_names, nested, parts, rows_of, split
 from evenflow.rewards.math.sets import EMPTY, NoSet, between, same_sets, without_builder
-from evenflow.rewards.math.values import is_number, same_ratios, same_residues, same_values
+from evenflow.rewards.math.values import (
+    far_apart,
+    is_number,
+    same_ratios,
+    same_residues,
+    same_values,
+)
 
 THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?%?")
 WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}|[Nn]o")
@@ -35,6 +41,8 @@ MATRIX = re.compile(r"\\begin\{pmatrix\}(?P<inside>.*?)(?:\\\\)?\\end\{pmatrix\}
 CONDITION = re.compile(
     rf"{RELATION.pattern}|\\cup|\\emptyset|\\\{{\\\}}|(?i:allreal|nosolution|norealsolution)"
 )
+SIGN = re.compile(r"\\[lg]eq(?![a-z])|[<>]")
+SOLVED = re.compile(rf"([A-Za-z])(?:{SIGN.pattern})")
 INFINITE = re.compile(r"[-+]?\\infty")
 NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 LEADING_ZERO = re.compile(r",0[0-9]")
@@ -86,6 +94,18 @@ def _is_time(text: str) -> bool:
     return DATE.fullmatch(text) is not None
 
 
+def _time_of_day(text: str) -> tuple[int, str, str] | None:
+    """The hour from 0 to 23, the minute and the second; None where the half of the day is open."""
+    if not (found := CLOCK.fullmatch(MERIDIEM.sub("", text))):
+        return None
+    hour = int(found["hour"])
+    if MERIDIEM.search(text):
+        hour = hour % 12 + 12 * text.endswith("pm") if 0 < hour < 13 else 24
+    elif 0 < hour < 13:
+        return None
+    return (hour, found["minute"], found["second"] or "") if hour < 24 else None
+
+
 def _same_form(gold: str, said: str) -> bool | None:
     a, b = CHOICE.fullmatch(gold), CHOICE.fullmatch(said)
     if a or b:
@@ -105,6 +125,8 @@ def _same_form(gold: str, said: str) -> bool | None:
     if CONDITION.search(f"{gold}\n{said}"):
         return _same_conditions(gold, said)
     half = CLOCK.fullmatch(gold) and MERIDIEM.search(said)
+    if (ours := _time_of_day(gold)) and (theirs := _time_of_day(said)):
+        return ours == theirs
     if half or _is_time(gold):  # 2:30 does not ask which half of the day it is
         return gold.lstrip("0") == MERIDIEM.sub("", said).lstrip("0")
     if (modulo := same_residues(gold, said)) is not None:
@@ -113,13 +135,15 @@ def _same_form(gold: str, said: str) -> bool | None:
         ratio, other = split(gold, (":",)), split(said, (":",))
         if max(len(ratio), len(other)) > 2:
             return same_ratios(ratio, other)
+    a, b = parts(gold), parts(said)
     in_words = WORD.fullmatch(gold) and WORD.fullmatch(said)
     foreign = FOREIGN.search(gold) and not FIGURE.search(gold)
     if in_words or foreign or ("\\" not in gold and LONG_WORD.search(gold)):
+        if a[0] == b[0] == "list" and len(a[1]) > 1:  # Alice and Bob
+            return sorted(map(_letters, a[1])) == sorted(map(_letters, b[1]))
         return _letters(gold) == _letters(said)
     if BASED.fullmatch(gold) or BASED.fullmatch(said):
         return False  # or they were the same text
-    a, b = parts(gold), parts(said)
     matrices = [found for text, found in ((gold, a), (said, b)) if text.startswith(BEGIN)]
     if matrices and all(len(members) == 1 for _, members in matrices):
         return _same_matrices(gold, said)
@@ -144,6 +168,8 @@ def _same_choices(
 def _same_conditions(gold: str, said: str) -> bool | None:
     if r"\cup" in gold and r"\cup" not in said:
         said = BETWEEN_INTERVALS.sub(r"\\cup ", said)
+    if (name := SOLVED.match(gold)) and SIGN.match(said):  # \leq 3 for x \leq 3
+        said = name[1] + said
     try:
         return same_sets(gold, said, split)
     except NoSet:
@@ -293,8 +319,11 @@ def _same_atoms(gold: str, said: str) -> bool | None:
     if APPROX in gold:
         answers = [same(side, said) for side in _approximations(gold)]
         return True if True in answers else None if None in answers else False
-    if APPROX in said:  # 2/3 ≈ 0.67 answers both, each where it is asked for
-        said = _approximations(said)[-1 if NUMBER.fullmatch(gold) else 0]
+    if APPROX in said:  # 2/3 ≈ 0.67 answers both, each where it is asked for; 4 ≈ 5 neither
+        sides = _approximations(said)
+        if far_apart(sides[0], sides[-1]):
+            return False
+        said = sides[-1 if NUMBER.fullmatch(gold) else 0]
     return same_sides(sides_of(gold), sides_of(said), same)
 
 

@@ -17,6 +17,7 @@ from evenflow.rewards.math.expressions import DEPTH
 from evenflow.rewards.math.extraction import LONGEST, extract
 from evenflow.rewards.math.normalisation import named, normalise
 from evenflow.rewards.math.presets import PRESETS, boxed_right, dapo_right
+from evenflow.rewards.math.quantities import same_quantities
 from evenflow.rewards.math.sets import without_builder
 from evenflow.rewards.math.spelling import as_one, written_out
 from evenflow.rewards.math.workers import TIMEOUT, Workers, shared
@@ -132,6 +133,8 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
     if len(said) > max(LONGEST, 2 * len(gold)):
         return Verdict("wrong", "too long for an answer")
     gold = _gold(gold)
+    if (alike := same_quantities(gold, said)) is not None:
+        return Verdict("right", "the same value") if alike else Verdict("wrong", "another value")
     if "=" in gold and "=" in said and (found := _compare_equations(gold, said)):
         return found
     return _compare(normalise(gold), normalise(said), workers)

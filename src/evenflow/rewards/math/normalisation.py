@@ -10,7 +10,7 @@ from evenflow.rewards.math.bases import in_base
 from evenflow.rewards.math.clauses import WHERE, with_clause
 from evenflow.rewards.math.layout import in_one_line
 from evenflow.rewards.math.numerals import in_figures
-from evenflow.rewards.math.spelling import in_latex
+from evenflow.rewards.math.spelling import CONSTANT, in_latex
 from evenflow.rewards.math.wording import TEXT, choice, without_lead, without_units
 
 PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
@@ -32,6 +32,7 @@ COMMANDS = {
     **dict.fromkeys((r"\ge", r"\geqslant"), r"\geq"),
     **dict.fromkeys((r"\vert", r"\lvert", r"\rvert"), "|"),
     **dict.fromkeys((r"\times", r"\ast"), r"\cdot "),
+    **dict.fromkeys((r"\dots", r"\dotsc", r"\cdots"), r"\ldots "),
     **dict.fromkeys((r"\sim", r"\simeq", r"\thickapprox"), r"\approx "),
     r"\lg": r"\log_{10}",
     r"\ne": r"\neq",
@@ -59,7 +60,11 @@ MOD = rf"(?:{TEXT}\{{\s*mod\s*\}}|\\?\b[pb]?mod(?![a-z]))\s*[{{}}]?\s*([^(){{}}\
 # (what must be there, pattern, replacement), in this order; every pattern takes time linear in the
 # length.
 RULES = [
-    ("", r"\\\$|(?<!\\)\$|€|£|¥|₹|¢|(?:\bUSD|\bRs\.?)(?=\s*[0-9])", ""),
+    (
+        "",
+        r"(?:\b(?:US|CA|AU|NZ|HK))?(?:\\\$|(?<!\\)\$)|€|£|¥|₹|¢|(?:\bUSD|\bRs\.?)(?=\s*[0-9])",
+        "",
+    ),
     ("\\", r"(?<!\\)\\[()\[\]]", ""),
     ("%", r"\\?%", "%"),
     (
@@ -121,6 +126,7 @@ RULES = [
         r", \1",
     ),
     ("%", r"\s\(\s*([0-9.]+\s*%)\s*\)\s*$", r", \1"),
+    (",", r"(?<=,)\s*\.\.\.(?=\s*(?:,|\\?\}|$))", r"\\ldots "),
     # 10 over 5, in many ways
     ("C", r"(?:\{\s*\})?_\s*\{?([0-9]+)\}?\s*C\s*_\s*\{?\s*([0-9]+)\s*\}?", r"\\binom{\1}{\2}"),
     ("C", r"(?<![A-Za-z0-9])C\s*_\s*\{?([0-9]+)\}?\s*\^\s*\{?([0-9]+)\}?", r"\\binom{\1}{\2}"),
@@ -180,10 +186,12 @@ OR = re.compile(r"(?<=[0-9A-Za-z)}\]])\s*,?\s+or\s+(?=[-0-9A-Za-z(\[\\])")
 CONDITION = re.compile(
     r"[<>]|\\[lgn]eq(?![A-Za-z])|\\mid(?![a-z])|\{\s*[a-zA-Z]\s*[:|]|[\])]\s*,?\s+or\s+[\[(].*\\infty|\\infty.*[\])]\s*,?\s+or\s+[\[(]"
 )
+# What TeX takes where there are no braces: \frac12, \frac\pi4, \binom nk.
+ONE = rf"([0-9A-Za-z]|\\(?:{CONSTANT})(?![A-Za-z]))"
 SHORT_RULES = [
-    ("\\frac", r"\\frac\s*([0-9A-Za-z])\s*([0-9A-Za-z])", r"\\frac{\1}{\2}"),
-    ("\\frac", r"\\frac\s*(\{[^{}]*\})\s*([0-9A-Za-z])", r"\\frac\1{\2}"),
-    ("\\sqrt", r"\\sqrt\s*([0-9A-Za-z])", r"\\sqrt{\1}"),
+    ("\\", rf"\\(frac|binom)(?![a-z])\s*{ONE}\s*{ONE}", r"\\\1{\2}{\3}"),
+    ("\\", rf"\\(frac|binom)\s*(\{{[^{{}}]*\}})\s*{ONE}", r"\\\1\2{\3}"),
+    ("\\sqrt", rf"\\sqrt\s*{ONE}", r"\\sqrt{\1}"),
     (".", r"(?<![0-9])\.(?=[0-9])", "0."),
     ("", r"(?<=[_^])\s*([0-9])\s+(?=[0-9])", r"{\1}"),  # \\log_2 8
     ("{", r"(?<=[_^])\s*\{\s*([0-9A-Za-z])\s*\}(?!\s*[0-9])", r"\1"),

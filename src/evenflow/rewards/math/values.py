@@ -26,6 +26,8 @@ RELATIVE = 1e-9
 """Of inexact values: what rounding in floating point leaves between two ways to the same number."""
 DIGITS = 6
 """Significant digits from which a decimal stands for the number that it is rounded from."""
+ROUGH = 0.15
+"""A relative distance that no approximation makes."""
 FAR = 1e-3
 """A relative distance that no rounding makes."""
 SMALL = 1e-6
@@ -84,6 +86,15 @@ def is_number(text: str) -> bool:
         return not expression.names and expression.at({}) is not None
     except Unreadable:
         return False
+
+
+def far_apart(a: str, b: str) -> bool:
+    """Whether both are numbers of which neither is about the other."""
+    try:
+        x, y = (complex(read(text).at({})) for text in (a, b))
+    except (Unreadable, KeyError, OverflowError):
+        return False
+    return abs(x - y) > ROUGH * max(abs(x), abs(y))
 
 
 def same_values(gold: str, said: str) -> bool | None:

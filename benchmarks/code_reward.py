@@ -1,6 +1,6 @@
 """Every reference solution of HumanEval+ through the code reward, and "return None" instead.
 
-    python benchmarks/code.py humanevalplus.jsonl.gz
+    python benchmarks/code_reward.py humanevalplus.jsonl.gz
 
 Prints verdicts, seconds on all cores, and processor seconds of this process and the sandboxes (on
 a machine with other things to do, only these can be compared). The first pass also computes the
@@ -10,6 +10,7 @@ right and all of the second wrong.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import resource
@@ -29,8 +30,11 @@ def processor_seconds() -> float:
 
 
 def main() -> int:
-    """Two passes over a file of HumanEval or HumanEval+."""
-    path = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path, help="HumanEval or HumanEval+ (JSONL, also .gz)")
+    path = parser.parse_args().file
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         rows = [json.loads(line) for line in file]
     none = "def {}(*arguments):\n    return None\n"

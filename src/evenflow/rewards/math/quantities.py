@@ -1,0 +1,209 @@
+"""Values with units: 90 minutes are 1.5 hours and ``1 h 30 min``, and 5 cm are not 5 m."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+from evenflow.rewards.math.normalisation import normalise
+from evenflow.rewards.math.spelling import in_latex
+from evenflow.rewards.math.values import is_number, same_values
+from evenflow.rewards.math.wording import TEXT
+
+LONGEST = 120
+"""Characters of a text that is looked at."""
+
+# What is measured: its units' names without an s, and how many of the first unit each is.
+UNITS = {
+    "length": "m meter metre:1 in inch inche:0.0254 ft foot feet:0.3048 yd yard:0.9144"
+    " mi mile:1609.344",
+    "mass": "g gram gramme:1 oz ounce:28.349523125 lb pound:453.59237",
+    "time": "s sec second:1 min minute:60 h hr hour:3600 day:86400 week:604800",
+    "months": "month:1 yr year:12 decade:120 century centurie:1200",
+    "money": "cent:1 dollar usd:100",
+    "angle": "degree deg:1",
+    "cups": "cup:1 pint:2 quart:4 gal gallon:16",
+    "current": "A ampere:1",
+    "voltage": "V volt:1",
+    "power": "W watt:1",
+    "energy": "J joule:1",
+    "force": "N newton:1",
+    "pressure": "Pa pascal:1",
+    "frequency": "Hz hertz:1",
+    "amount": "mol mole:1",
+    "litres": "L l liter litre:1",
+}
+PREFIXED = (
+    "m meter metre g gram gramme s second A ampere V volt W watt J joule N newton Pa pascal"
+    " Hz hertz mol mole L l liter litre"
+)
+PREFIXES = {
+    "M mega": "1000000",
+    "k kilo": "1000",
+    "c centi": "1/100",
+    "m milli": "1/1000",
+    "µ micro": "1/1000000",
+    "n nano": "1/1000000000",
+}
+SPEEDS = {"mph": Fraction("0.44704"), "kph": Fraction(5, 18)}
+CUBIC_METRE = Fraction(1, 1000)
+"""What a litre is of it."""
+
+
+class Unit(NamedTuple):
+    """How many of the first unit of what is measured; and that, as (kind, power), sorted."""
+
+    size: Fraction
+    measured: tuple[tuple[str, int], ...]
+
+
+def _units() -> Iterator[tuple[str, Unit]]:
+    for kind, row in UNITS.items():
+        for each in re.findall(r"[^:]+:\S+", row):
+            names, _, size = each.partition(":")
+            unit = Unit(Fraction(size), ((kind, 1),))
+            if kind == "litres":
+                unit = Unit(CUBIC_METRE, (("length", 3),))
+            for name in names.split():
+                yield name, unit
+                for prefixes, times in PREFIXES.items() if name in PREFIXED.split() else ():
+                    prefix = prefixes.split()[len(name) > 3]
+                    yield prefix + name, unit._replace(size=unit.size * Fraction(times))
+    for name, size in SPEEDS.items():
+        yield name, Unit(size, (("length", 1), ("time", -1)))
+
+
+KNOWN = dict(_units())
+UNITLESS = re.compile(r"[-+0-9.,/() ]*")
+PLAIN = [
+    (re.compile(rf"{TEXT}\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}"), r" \1 "),
+    (re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-z])"), " degree "),
+    (re.compile(r"\\[,;:! ]|~|\\q?quad(?![a-z])"), " "),
+    (re.compile(r"\\mu(?![a-z])\s*"), "µ"),
+    (re.compile(r"\\sec(?![a-z])"), "sec"),
+    (re.compile(r"(?<=[0-9])(?:,|\{,\})(?=[0-9]{3}(?![0-9]))"), ""),
+    (
+        re.compile(
+            r"\\[dt]?frac\s*\{\s*([A-Za-z](?:[^{}]|\{-?[0-9]\}){0,30})\}"
+            r"\s*\{\s*([A-Za-z](?:[^{}]|\{-?[0-9]\}){0,30})\}"
+        ),
+        r" \1/\2",
+    ),
+    (re.compile(r"^\s*(-?)\s*\\?\$\s*([0-9.]+)\s*\$?\s*\.?$"), r"\1\2 dollar"),
+    (re.compile(r"(?<!\\)\$"), " "),
+]
+# Of a product of units: "m s^{-1}", "km/h", "square feet", "miles per hour".
+PIECE = re.compile(
+    r"\s*(?:(?P<below>/|per\b)|\*|\\cdot(?![a-z])|(?:(?P<power>square|sq|cubic|cu)\b\.?\s*)?"
+    r"(?P<name>[A-Za-zµ]+)\.?(?:\s*\^\s*\{?\s*(?P<exponent>-?\s*[0-9])\s*\}?)?)\s*"
+)
+POWERS = {None: 1, "square": 2, "sq": 2, "cubic": 3, "cu": 3}
+WORD = re.compile(r"(?<![A-Za-zµ\\])[A-Za-zµ]")
+# Of a sum: "1 h 30 min", "7 dollars and 50 cents".
+PART = re.compile(
+    r"\s*(?:,\s*)?(?:\band\b\s*)?(?P<value>[0-9]+(?:\.[0-9]+)?)\s*(?P<name>[A-Za-zµ]+)\.?"
+)
+
+
+class Quantity(NamedTuple):
+    """A sum of values, each of a unit, of one kind."""
+
+    parts: list[tuple[str, Unit]]
+
+    def counted_in(self, unit: Unit) -> str:
+        return "+".join(f"({value})({each.size / unit.size})" for value, each in self.parts)
+
+
+def same_quantities(gold: str, said: str) -> bool | None:
+    """Whether two values are the same, counted in one unit, as `gold` and `said` are written.
+
+    None where their units decide nothing: one has none, both have the same, or they do not measure
+    the same thing. A sum of units may stand for a number in one of them, as 7 dollars and 50 cents
+    for 7.50, and an angle in degrees for one with π.
+    """
+    a, b = quantity(gold), quantity(said)
+    if a and b:
+        (_, unit), (_, other) = a.parts[0], b.parts[0]
+        if unit.measured != other.measured:
+            return None
+        if len(a.parts) == len(b.parts) == 1 and unit == other:
+            return None
+        return same_values(a.counted_in(unit), b.counted_in(unit))
+    one = a or b
+    if one is None or not is_number(bare := normalise(said if a else gold)):
+        return None
+    if len(one.parts) > 1:
+        readings = [one.counted_in(unit) for _, unit in one.parts]
+    elif one.parts[0][1] == KNOWN["degree"] and r"\pi" in bare:
+        readings = [rf"({one.parts[0][0]})\pi/180"]
+    else:
+        return None
+    return any(same_values(bare, reading) for reading in readings) or None
+
+
+@lru_cache(maxsize=8192)
+def quantity(text: str) -> Quantity | None:
+    """The value and its unit, or several; None where there is no number, or no unit known here."""
+    if len(text) > LONGEST or UNITLESS.fullmatch(text):
+        return None
+    text = in_latex(text)
+    for pattern, by in PLAIN:
+        text = pattern.sub(by, text)
+    text = text.strip(" .")
+    return _sum(text) or _product(text)
+
+
+def _sum(text: str) -> Quantity | None:
+    parts, at = [], 0
+    while at < len(text):
+        if not (found := PART.match(text, at)):
+            return None
+        parts.append((found["value"], found["name"]))
+        at = found.end()
+    if len(parts) < 2:
+        return None
+    if _known(parts[0][1]) == KNOWN["hour"]:  # 1h30m
+        parts = [(value, "min" if name == "m" else name) for value, name in parts]
+    units = [_known(name) for _, name in parts]
+    if None in units or len({unit.measured for unit in units if unit}) > 1:
+        return None
+    return Quantity([(value, unit) for (value, _), unit in zip(parts, units, strict=True) if unit])
+
+
+def _product(text: str) -> Quantity | None:
+    for start in WORD.finditer(text):
+        if unit := _unit(text[start.start() :]):
+            value = normalise(text[: start.start()])
+            apart = len(text) - start.start() > 1 or text[: start.start()].endswith(" ")
+            return Quantity([(value, unit)]) if apart and is_number(value) else None
+    return None
+
+
+def _unit(text: str) -> Unit | None:
+    """The unit that the whole of a text is."""
+    size, powers, below, at = Fraction(1), Counter[str](), False, 0
+    while at < len(text):
+        if not (found := PIECE.match(text, at)) or found.end() == at:
+            return None
+        at, below = found.end(), below or bool(found["below"])
+        if not found["name"]:
+            continue
+        if (unit := _known(found["name"])) is None:
+            return None
+        power = POWERS[found["power"]] * int((found["exponent"] or "1").replace(" ", ""))
+        power = -power if below else power
+        size *= unit.size**power
+        for kind, exponent in unit.measured:
+            powers[kind] += exponent * power
+    return Unit(size, tuple(sorted((kind, n) for kind, n in powers.items() if n)))
+
+
+def _known(name: str) -> Unit | None:
+    for spelling in (name, name.lower()) if len(name) > 1 else (name,):
+        if unit := KNOWN.get(spelling) or KNOWN.get(spelling.removesuffix("s")):
+            return unit
+    return None
