@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import deque
 
@@ -12,12 +13,19 @@ from evenflow.rewards.thoughts import spoken
 
 CLAIM = re.compile(
     r"\banswer[\s*]{0,9}(?:is\b|=|[:：])[\s*:]{0,9}"
-    r"|(?:\bfinal|#)[ \t*]{1,4}answer\**[ \t]*\n\s{0,9}"
+    r"|(?:\bfinal|#)[ \t*]{1,4}answer\**[ \t]*\n\s{0,9}|\*\*(?:final\s+)?answer\.\*\*[\s*]{0,9}"
     r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}"
     r"|答案[\s*]{0,9}(?:是|为|為|[:：])[\s*:：]{0,9}|\brespuesta(?:\s+final)?\s+es\b[\s*:]{0,9}"
     r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+finale)?\s+est\b[\s*:]{0,9}",
     re.IGNORECASE,
 )
+# A field of JSON, where structured output was asked for.
+FIELD = re.compile(
+    r'"(?:final[ _]?)?answer"\s*:\s*(?P<value>"(?:[^"\\]|\\.)*"|-?[0-9.]+|\[[^\[\]]*\])',
+    re.IGNORECASE,
+)
+UNESCAPED = re.compile(r"(?<!\\)\\[A-Za-z]{2}")
+BULLET = re.compile(r"[-•]\s+(?=\S)")
 # "Option C is correct", "(C) is the right answer"
 CHOSEN = re.compile(
     r"(?:\b(?:[Oo]ption|[Cc]hoice)[\s*$]{1,9}\(?|\()(?P<letter>[A-J])\)?[\s*$]{1,9}"
@@ -47,7 +55,7 @@ ABOUT = re.compile(
     r"(?:independent|found|obtained|given|determined|derived|computed|calculated|correct|right|unique"
     r"|based|consistent|verified|confirmed|reasonable|clear)\b[^\d$\\]*"
 )
-BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
+BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 TOKEN = re.compile(r"[^\s{}$]{1,40}")
 # Tokens that end an answer, where they were decoded with it.
@@ -77,7 +85,10 @@ MOST = 20
 """Answers, or claims of one, that are looked at: the last ones."""
 BETWEEN = 80
 """Characters between two answers of which either is offered."""
-SPAN = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
+SPAN = re.compile(
+    r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\*\*([^*\n]{0,80}?[0-9][^*\n]{0,80})\*\*",
+    re.DOTALL,
+)
 # A formula that may go over several lines, and that ends the line where it ends.
 FORMULA = re.compile(r"(?:\$\$(.+?)\$\$|\\\[(.+?)\\\]|\$([^$]+)\$)[.\s*]*(?:$|\n)", re.DOTALL)
 LONGEST = 1000
@@ -238,10 +249,30 @@ def _claimed(text: str) -> str | None:
     chosen = deque(CHOSEN.finditer(text), 1)
     if chosen and (not claims or claims[-1].start() < chosen[-1].end()):
         return chosen[-1]["letter"]
+    fields = deque(FIELD.finditer(text), 1)
+    if fields and (not claims or claims[-1].start() < fields[-1].end()):
+        return _of_field(fields[-1]["value"])
     if not claims:
         return None
-    answers = [_of_claim(text[claim.end() :].lstrip(" \t\n*")) for claim in claims]
+    answers = [_of_claim(_after(text, claim)) for claim in claims]
     return next((each for each in reversed(answers) if not ABOUT.fullmatch(each)), answers[-1])
+
+
+def _of_field(value: str) -> str:
+    """What a field of JSON says; LaTeX may stand there as it is, which is no JSON."""
+    try:
+        said = None if UNESCAPED.search(value) else json.loads(value, strict=False)
+    except ValueError:
+        said = None
+    if isinstance(said, list):
+        return ", ".join(map(str, said))
+    return value.strip('"') if said is None else str(said)
+
+
+def _after(text: str, claim: re.Match[str]) -> str:
+    """What follows a claim, without the sign of a list's item in the next line."""
+    said = text[claim.end() :].lstrip(" \t\n*")
+    return BULLET.sub("", said, count=1) if "\n" in claim[0] and BULLET.match(said) else said
 
 
 def _of_claim(said: str) -> str:
