@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -56,6 +57,11 @@ TOTAL = """class Solution:
             total = total + x
         return total
 """
+
+
+METHOD = "class Solution:\n" + "".join(
+    f"    {line}\n" for line in SEARCH.replace("def search(", "def search(self, ").splitlines()
+)
 
 
 def block(code: str, language: str = "python") -> str:
@@ -135,6 +141,29 @@ ANSWERS: dict[str, tuple[str | None, str]] = {
         "Solution.total",
         block(TOTAL) + block("class Solution:\n    def total(self, xs):\n        pass"),
     ),
+    "a method for a function": ("search", block(METHOD)),
+    "a method for a function, and its usage": (
+        "search",
+        block(METHOD) + block("print(Solution().search([1, 3], 3))"),
+    ),
+    "a function for a method": ("Solution.total", block("def total(xs):\n    return sum(xs)")),
+    "a method and a function": ("add", block(f"class Solution:\n    def add(self): ...\n\n{ADD}")),
+    "Python's console": (
+        "add",
+        block(
+            ">>> def add(a, b):\n...     total = a + b\n...\n...     return total\n...\n>>> add(1, 2)\n3"
+        ),
+    ),
+    "a program, and the console": ("add", block(ADD) + block(">>> add(1, 2)\n3")),
+    "JSON": ("add", json.dumps({"reasoning": "a sum", "code": ADD})),
+    "JSON in a block": ("add", block(json.dumps({"code": ADD}), "json")),
+    "JSON of a program": (None, block(json.dumps({"program": SUM}), "json")),
+    "JSON with a block in it": ("add", json.dumps({"code": "It is\n" + block(ADD)})),
+    "a listing of LaTeX": (
+        "add",
+        f"So:\n\\begin{{lstlisting}}[language=Python]\n{ADD}\\end{{lstlisting}}\nDone.",
+    ),
+    "minted": ("add", f"\\begin{{minted}}{{python}}\n{ADD}\\end{{minted}}"),
     "a constant first": ("add", "ZERO = 0\n\ndef add(a, b):\n    return a + b + ZERO\n"),
     "two constants first": ("add", f"x, y = 0, 0\n\n{ADD}"),
     "a text first": ("add", f"s = ''\n\n{ADD}"),

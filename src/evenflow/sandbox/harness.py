@@ -102,8 +102,15 @@ def script(job: dict[str, Any], report: int) -> None:
 
 
 def resolve(space: dict[str, Any], name: str) -> Any:
-    """A function, or a method of a class without arguments, ``Solution.solve``."""
+    """A function, or a method of a class without arguments, ``Solution.solve``.
+
+    Who was asked for one may have written the other: a method of a class ``Solution``.
+    """
     first, *rest = name.split(".")
+    if first not in space and "Solution" in space:
+        first, rest = "Solution", [first]
+    elif first not in space and first == "Solution" and rest:
+        first, *rest = rest
     found = space[first]
     for part in rest:
         found = getattr(found() if isinstance(found, type) else found, part)

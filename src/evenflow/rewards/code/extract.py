@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,8 +38,10 @@ ELEMENT = re.compile(
 TAG = re.compile(r"</?(?:span|br|pre|div|font|em|strong)\b[^<>]{0,200}>", re.IGNORECASE)
 """Of the markup that there may be in an element of code; ``a<b and c>d`` is none."""
 ANSWER = re.compile(
-    r"(?:<(?:answer|solution|python)>|\[(?:PYTHON|BEGIN)\])\n?(?P<code>.*?)"
-    r"(?:</(?:answer|solution|python)>|\[(?:/PYTHON|DONE|END)\]|\Z)",
+    r"(?:<(?:answer|solution|python)>|\[(?:PYTHON|BEGIN)\]"
+    r"|\\begin\{(?:lstlisting|minted|verbatim)\}(?:\[[^\]\n]*\])?(?:\{\w+\})?)\n?(?P<code>.*?)"
+    r"(?:</(?:answer|solution|python)>|\[(?:/PYTHON|DONE|END)\]"
+    r"|\\end\{(?:lstlisting|minted|verbatim)\}|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
 MARKDOWN = ("markdown", "md")
@@ -48,6 +51,9 @@ FUTURE = re.compile(
     r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#(]*)[ \t]*;?[ \t]*(?:#[^\n]*)?\n?",
     re.MULTILINE,
 )
+FIELDS = ("code", "program", "solution", "answer", "completion")
+TYPED = re.compile(r"^(?:>>>|\.\.\.)(?: (.*\n?)|\n)", re.MULTILINE)
+"""A line as it stands in Python's console."""
 STARTS = re.compile(
     r"(?:async def|def|class)\s+\w+\s*[(:]|import [\w., ]+$|from [\w.]+ import |@\w+"
     r"|\w+(?:,\s*\w+)*\s*=\s*(?:\w+\(|\[|sys\.)|print\(|for \w.* in .*:$"
@@ -97,7 +103,30 @@ def extract(text: str, entry_point: str | None = None) -> str:
         return completed(programs[last], programs[:last])
     tagged = [found["code"] for found in ANSWER.finditer(said) if not blocks]
     said = tagged[-1] if tagged else said
-    return flush(blocks[-1].content if blocks else _inline(said, name), name)
+    said = blocks[-1].content if blocks else said
+    if (inside := _of_json(said)) is not None:
+        return extract(inside, entry_point)
+    return flush(said if blocks else _inline(said, name), name)
+
+
+def _of_json(said: str) -> str | None:
+    """The program in an object of JSON, where structured output was asked for."""
+    if not said.lstrip().startswith("{"):
+        return None
+    try:
+        found = json.loads(said, strict=False)
+    except (ValueError, RecursionError):
+        return None
+    return next((found[key] for key in FIELDS if isinstance(found.get(key), str)), None)
+
+
+def _defines(code: str, name: str, imported: bool = True) -> bool:
+    """Whether a program defines a name, maybe as a method of a class ``Solution``."""
+    names = definitions(code, imported)
+    method = rf"^[ \t]+def[ \t]+{re.escape(name)}\b"
+    return name in names or (
+        "Solution" in names and re.search(method, masked(code), re.MULTILINE) is not None
+    )
 
 
 def _answers(code: str, name: str | None, whole: bool, body: bool) -> bool:
@@ -107,8 +136,8 @@ def _answers(code: str, name: str | None, whole: bool, body: bool) -> bool:
     if name is None:
         return runs_on_input(code) and (not whole or PRINTS.search(masked(code)) is not None)
     if whole:
-        return name in definitions(code, imported=False) and not is_stub(code, name)
-    return name in definitions(code) and not (body and is_stub(code, name))
+        return _defines(code, name, imported=False) and not is_stub(code, name)
+    return _defines(code, name) and not (body and is_stub(code, name))
 
 
 def _blocks(said: str) -> list[Block]:
@@ -197,6 +226,10 @@ def flush(code: str, name: str | None) -> str:
     """The code with plain spaces, and at the margin if it defines the name, or is a program."""
     code = tidied(code)
     start = code.lstrip("\n")
+    if start.startswith(">>> "):
+        typed = "".join(found[1] or "\n" for found in TYPED.finditer(start))
+        if _defines(typed, name) if name else runs_on_input(typed):
+            return typed
     if start[:1] in (" ", "\t") and name:
         moved = dedent(code)
         return moved if name in definitions(moved) else code
