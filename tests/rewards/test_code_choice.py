@@ -151,7 +151,7 @@ ANSWERS: dict[str, tuple[str | None, str]] = {
     "Python's console": (
         "add",
         block(
-            ">>> def add(a, b):\n...     total = a + b\n...\n...     return total\n...\n>>> add(1, 2)\n3"
+            ">>> def add(a, b):\n...     c = a + b\n...\n...     return c\n...\n>>> add(1, 2)\n3"
         ),
     ),
     "a program, and the console": ("add", block(ADD) + block(">>> add(1, 2)\n3")),
