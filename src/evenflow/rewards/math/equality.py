@@ -16,7 +16,14 @@ from evenflow.rewards.math.clauses import WHERE, same_with_clauses
 from evenflow.rewards.math.equations import APPROX, COMMAND, NAME, RELATION, same_sides, sides_of
 from evenflow.rewards.math.layout import pieces_of
 from evenflow.rewards.math.members import by_names, nested, parts, rows_of, split
-from evenflow.rewards.math.sets import EMPTY, NoSet, between, same_sets, without_builder
+from evenflow.rewards.math.sets import (
+    EMPTY,
+    NoSet,
+    between,
+    same_sets,
+    without_builder,
+    without_range,
+)
 from evenflow.rewards.math.values import (
     far_apart,
     is_number,
@@ -31,7 +38,7 @@ LONG_WORD = re.compile(r"[A-Za-z]{4,}")
 FOREIGN = re.compile(r"(?:(?![A-Za-z])[^\W\d_])")
 FIGURE = re.compile(r"[0-9\\=]")
 SYNONYMS = {"dne": "doesnotexist"}
-SMALL_CHOICE = re.compile(r"\((?P<letter>[a-j])\)")
+SMALL_CHOICE = re.compile(r"\([a-j]\)|[a-e]")
 CHOICE = re.compile(
     r"\((?P<letter>[A-J])\)(?!.*(?:or|and|,|;|/|\\lor)\([A-J]\))"
     r"(?P<rest>(?!\\(?:cup|cap|cdot|lor|pm))[^,;/|+^=(].*)",
@@ -116,7 +123,7 @@ def _same_form(gold: str, said: str) -> bool | None:
             return left == sorted(right)
     small = SMALL_CHOICE.fullmatch(said)
     if small and len(gold) == 1 and gold.isupper():
-        return small["letter"].upper() == gold
+        return small[0].strip("()").upper() == gold
     constants = CONSTANT.fullmatch(gold), CONSTANT.fullmatch(said)
     if all(each and each["name"] not in COMMAND.sub("", each["rest"]) for each in constants):
         return same(*(each["rest"] for each in constants if each))  # +C and +c
@@ -183,7 +190,7 @@ def _same_conditions(gold: str, said: str) -> bool | None:
         return False  # infinity does not belong to it
     if EMPTY.fullmatch(gold):
         return EMPTY.fullmatch(said) is not None
-    plain = without_builder(gold), without_builder(said)
+    plain = tuple(without_range(without_builder(text), split) for text in (gold, said))
     if plain != (gold, said):
         return same(*plain)
     a, b = split(gold, (r"\cup",)), split(said, (r"\cup",))

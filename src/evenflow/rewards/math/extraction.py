@@ -55,6 +55,7 @@ ABOUT = re.compile(
     r"(?:independent|found|obtained|given|determined|derived|computed|calculated|correct|right|unique"
     r"|based|consistent|verified|confirmed|reasonable|clear)\b[^\d$\\]*"
 )
+LABEL = re.compile(r"^\*\*(\(?[A-J]\)|[A-J][.:])\*\*")  # of a choice
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 TOKEN = re.compile(r"[^\s{}$]{1,40}")
@@ -120,7 +121,7 @@ def extract(text: str) -> str | None:
     found = committed(said if tagged is None else tagged)
     if found is None:
         found = _stated(said) if tagged is None else tagged
-    return without_remark(found.strip().strip("*`")) or None if found else None
+    return without_remark(LABEL.sub(r"\1", found.strip()).strip("*`")) or None if found else None
 
 
 def said_at_last(text: str) -> str | None:

@@ -27,6 +27,8 @@ BUILDER = re.compile(
     r"(?:\\\{)?\(?(?:[a-zA-Z]|\\[a-z]+|(?P<within>\\mathbb\{?[A-Z]\}?))\)?"
     r"(?:\\mid|\\vert|\\colon|[|:]|suchthat)(?P<condition>.+?)(?:\\\})?"
 )
+INTEGERS = (r"\mathbb{Z}", r"\mathbb{N}")
+WHOLE = re.compile(r"-?[0-9]{1,6}")
 EITHER_SIGN = re.compile(r"(?P<name>[A-Za-z])\\neq\\pm(?P<size>[^,;]+)")
 RELATION = re.compile(r"\\leq|\\geq|\\neq|<|>|=")
 FLIPPED = {"<": ">", ">": "<", r"\leq": r"\geq", r"\geq": r"\leq", r"\neq": r"\neq", "=": "="}
@@ -117,6 +119,18 @@ def without_builder(text: str) -> str:
     within = found and (not found["within"] or ALL_REALS.fullmatch(found["within"]))
     braces = text.startswith(r"\{") and text.endswith(r"\}") and text.count(r"\{") == 1
     return found["condition"] if found and within and braces else text
+
+
+def without_range(text: str, split: Split) -> str:
+    """``\\{1,2,3\\}`` for the integers from 1 to 3 by a condition; other texts as they are."""
+    found = BUILDER.fullmatch(text)
+    if not found or found["within"] not in INTEGERS or not text.startswith(r"\{"):
+        return text
+    opened, closed, _, ends = between(found["condition"], split) or ("", "", "", [])
+    if not ends or not all(WHOLE.fullmatch(end) for end in ends):
+        return text
+    low, high = int(ends[0]) + (opened == "("), int(ends[1]) - (closed == ")")
+    return rf"\{{{','.join(map(str, range(low, high + 1)))}\}}" if high - low < MOST else text
 
 
 class _Reader:

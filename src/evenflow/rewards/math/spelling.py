@@ -51,9 +51,14 @@ WORDS = re.compile(
     rf"|(?P<constant>{CONSTANT})(?![A-Za-z])"
     r"|(?P<infinity>[Ii]nfinity|[Ii]nf|oo)(?![A-Za-z])"
     r"|(?P<binomial>binom|comb)\s*\(\s*(?P<above>[^(),]+),\s*(?P<below>[^(),]+)\)"
-    r"|(?P<absolute>abs)\s*\(\s*(?P<inside>[^()]*)\)"
+    r"|(?P<brackets>abs|floor|ceil)\s*\(\s*(?P<inside>[^()]*)\)"
     r")"
 )
+BRACKETS = {
+    "abs": ("|", "|"),
+    "floor": (r"\lfloor ", r"\rfloor "),
+    "ceil": (r"\lceil ", r"\rceil "),
+}
 LATEX = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 SIGNED = [
     (re.compile(r"\+/-|^\s*\+-"), r"\\pm "),
@@ -125,8 +130,9 @@ def _command(found: re.Match[str]) -> str:
         return f"\\{found['constant']} "
     if found["infinity"]:
         return r"\infty "
-    if found["absolute"]:
-        return f"|{found['inside']}|"
+    if found["brackets"]:
+        before, after = BRACKETS[found["brackets"]]
+        return f"{before}{found['inside']}{after}"
     return rf"\binom{{{found['above']}}}{{{found['below']}}}"
 
 
