@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from evenflow.rewards.math.normalisation import normalise
@@ -168,10 +169,12 @@ def _sum(text: str) -> Quantity | None:
         return None
     if _known(parts[0][1]) == KNOWN["hour"]:  # 1h30m
         parts = [(value, "min" if name == "m" else name) for value, name in parts]
-    units = [_known(name) for _, name in parts]
-    if None in units or len({unit.measured for unit in units if unit}) > 1:
+    units = [unit for _, name in parts if (unit := _known(name))]
+    if len(units) < len(parts) or len({unit.measured for unit in units}) > 1:
         return None
-    return Quantity([(value, unit) for (value, _), unit in zip(parts, units, strict=True) if unit])
+    if any(unit.size <= smaller.size for unit, smaller in pairwise(units)):  # 3 cm, 4 cm: a list
+        return None
+    return Quantity([(value, unit) for (value, _), unit in zip(parts, units, strict=True)])
 
 
 def _product(text: str) -> Quantity | None:
