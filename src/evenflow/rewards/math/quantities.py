@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from evenflow.rewards.math.normalisation import normalise
+from evenflow.rewards.math.normalisation import TRIGONOMETRY, normalise
 from evenflow.rewards.math.spelling import in_latex
 from evenflow.rewards.math.values import is_number, same_values
 from evenflow.rewards.math.wording import TEXT
@@ -149,7 +149,7 @@ def same_quantities(gold: str, said: str) -> bool | None:
 @lru_cache(maxsize=8192)
 def quantity(text: str) -> Quantity | None:
     """The value and its unit, or several; None where there is no number, or no unit known here."""
-    if len(text) > LONGEST or UNITLESS.fullmatch(text):
+    if len(text) > LONGEST or UNITLESS.fullmatch(text) or TRIGONOMETRY.search(text):
         return None
     text = in_latex(text)
     for pattern, by in PLAIN:
