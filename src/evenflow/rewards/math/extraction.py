@@ -25,7 +25,8 @@ FIELD = re.compile(
     re.IGNORECASE,
 )
 UNESCAPED = re.compile(r"(?<!\\)\\[A-Za-z]{2}")
-BULLET = re.compile(r"[-•]\s+(?=\S)")
+BULLET = re.compile(r"\s*(?:^|\n)[-•*]\s+")
+ITEMS = re.compile(r"[-•][ \t]+[^\n]+(?:\n[-•*][ \t]+(?![^\n]*[A-Za-z]{3})[^\n]+)*")
 # "Option C is correct", "(C) is the right answer"
 CHOSEN = re.compile(
     r"(?:\b(?:[Oo]ption|[Cc]hoice)[\s*$]{1,9}\(?|\()(?P<letter>[A-J])\)?[\s*$]{1,9}"
@@ -82,6 +83,9 @@ EITHER = re.compile(
     re.IGNORECASE,
 )
 NEXT_SENTENCE = re.compile(r"[.!?]\s|\n\s*\n|\bnot?\b", re.IGNORECASE)
+NEGATED = re.compile(
+    r"(?:\bnot|\bnever|n't|\bcannot be|rather than)\s+(?:equal\s+)?\Z", re.IGNORECASE
+)
 MOST = 20
 """Answers, or claims of one, that are looked at: the last ones."""
 BETWEEN = 80
@@ -250,9 +254,9 @@ def _claimed(text: str) -> str | None:
     chosen = deque(CHOSEN.finditer(text), 1)
     if chosen and (not claims or claims[-1].start() < chosen[-1].end()):
         return chosen[-1]["letter"]
-    fields = deque(FIELD.finditer(text), 1)
+    fields = deque(FIELD.finditer(text), MOST)
     if fields and (not claims or claims[-1].start() < fields[-1].end()):
-        return _of_field(fields[-1]["value"])
+        return _beside(text, [(f.start(), _of_field(f["value"]), f.end()) for f in fields])
     if not claims:
         return None
     answers = [_of_claim(_after(text, claim)) for claim in claims]
@@ -271,9 +275,11 @@ def _of_field(value: str) -> str:
 
 
 def _after(text: str, claim: re.Match[str]) -> str:
-    """What follows a claim, without the sign of a list's item in the next line."""
+    """What follows a claim; the items of a list in the next lines as one line."""
     said = text[claim.end() :].lstrip(" \t\n*")
-    return BULLET.sub("", said, count=1) if "\n" in claim[0] and BULLET.match(said) else said
+    if "\n" not in claim[0] or not (items := ITEMS.match(said)):
+        return said
+    return ", ".join(BULLET.split(items[0])[1:]) + said[items.end() :]
 
 
 def _of_claim(said: str) -> str:
@@ -313,12 +319,28 @@ def _stated(text: str) -> str | None:
     text = text.strip()
     if text.startswith("**") and text.endswith("**"):
         text = text.strip("*")
-    spans = list(SPAN.finditer(text[-2 * LONGEST :]))
-    if spans and re.fullmatch(r"[\s.*]*", text[-2 * LONGEST :][spans[-1].end() :]):
-        whole = len(spans) == 1 and spans[0].start() == 0
+    tail = text[-2 * LONGEST :]
+    spans = [
+        (found.start(), next(filter(None, found.groups())).strip(), found.end())
+        for found in SPAN.finditer(tail)
+    ]
+    if spans and re.fullmatch(r"[\s.*]*", tail[spans[-1][2] :]):
+        whole = len(spans) == 1 and spans[0][0] == 0
         if whole or not _is_answer(text):
-            return next(group for group in spans[-1].groups() if group is not None).strip()
+            return _last_of(tail, spans)
     return text if _is_answer(text) else None
+
+
+def _last_of(text: str, spans: list[tuple[int, str, int]]) -> str | None:
+    """The last formula, with those beside it (but of "n = 3, x = 7" only x's); None if denied."""
+    start, last, _ = spans[-1]
+    if NEGATED.search(text, max(0, start - 30), start):
+        return None
+    if len(spans) > 1:
+        _, before, end = spans[-2]
+        if "=" in before + last and not EITHER.search(text[end:start]):
+            return last
+    return _beside(text, spans)
 
 
 def _is_answer(text: str) -> bool:
