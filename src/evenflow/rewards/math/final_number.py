@@ -36,6 +36,7 @@ FIRST = re.compile(r"[\W_]*(?:[A-Za-z]\b[\W_]*)?[0-9]")
 """An answer that begins with its number."""
 SAID = re.compile(rf"{VERBS}[\s*$]*(?=-?[0-9.])", re.IGNORECASE)
 """Where a sentence comes to one."""
+DENIED = re.compile(r"\W*(?:not|never|neither)\b", re.IGNORECASE)
 SEVERAL = re.compile(r"[0-9)}],-?[0-9(\\]|\\cup|[0-9]or[0-9]|\\pm")
 
 
@@ -104,6 +105,8 @@ def final_number(text: str) -> Fraction | None:
 def _value(answer: str) -> Fraction | None:
     """The value of an answer: read as a whole; else, after its equals signs, the number that it
     begins with, or that a sentence comes to: after its last verb, or the last one."""
+    if DENIED.match(answer):  # not 5, but 6
+        answer = answer.partition("but")[2]
     if len(answer) > LONGEST:
         return None
     plain = normalise(answer)
