@@ -132,6 +132,7 @@ RULES = [
     ("C", r"(?:\{\s*\})?_\s*\{?([0-9]+)\}?\s*C\s*_\s*\{?\s*([0-9]+)\s*\}?", r"\\binom{\1}{\2}"),
     ("C", r"(?<![A-Za-z0-9])C\s*_\s*\{?([0-9]+)\}?\s*\^\s*\{?([0-9]+)\}?", r"\\binom{\1}{\2}"),
     ("C", r"(?<![A-Za-z0-9])C\s*\^\s*\{?([0-9]+)\}?\s*_\s*\{?([0-9]+)\}?", r"\\binom{\2}{\1}"),
+    ("\\overline", r"\\overline\s*\{\s*([A-Z]{2})\s*\}", r"\1"),  # a segment
     ("\\mathbb", r"(\\mathbb)\s*([A-Z])", r"\1{\2}"),
     ("matrix", r"(begin|end)\{(?:[bB]|small)?matrix\}", r"\1{pmatrix}"),
     ("array", r"\\begin\{array\}\s*\{[^{}]*\}", r"\\begin{pmatrix}"),
