@@ -14,10 +14,12 @@ import pytest
 
 from evenflow.errors import UserError
 from evenflow.rewards.code import (
+    apps,
     codeforces,
     grade_rows,
     humaneval,
     livecodebench,
+    parse,
     published_tests,
 )
 from evenflow.rewards.code.formats import without_tests, written_tests
@@ -197,6 +199,46 @@ def test_rows_of_codeforces_that_are_damaged(change: dict, says: str) -> None:
     assert codeforces(CODEFORCES | {"time_limit": "1"})["time_limit"] == 3.0
     with pytest.raises(UserError, match=says):
         codeforces(CODEFORCES | change)
+
+
+ADD_METHOD = (
+    "class Solution:\n    def add(self, a: int, b: int) -> List[int]:\n        return a + b\n"
+)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_apps_functions_and_programs(as_json: bool) -> None:
+    def row(**cases: Any) -> dict[str, Any]:
+        return {"input_output": json.dumps(cases) if as_json else cases}
+
+    calls = row(fn_name="add", inputs=[[1, 2], [3, 4]], outputs=[[3], 7])
+    assert graded(calls, "def add(a, b): return a + b", ADD_METHOD) == ["right", "right"]
+    assert (
+        graded(calls, "def add(a, b): return a - b", "def add(a, b): return [3]") == ["wrong"] * 2
+    )
+    lists = row(fn_name="same", inputs=[[[1]], [[]]], outputs=[[1], []])
+    assert graded(lists, "def same(a): return a", "def same(a): return None") == ["right", "wrong"]
+    program = row(inputs=["1 2\n", ["3", "4"]], outputs=["3", ["7"]])
+    assert graded(program, "print(sum(map(int, sys.stdin.read().split())))") == ["right"]
+    assert graded(program, "print(3)") == ["wrong"]
+
+
+@pytest.mark.parametrize(
+    "cases", ["", "{}", None, [], {"inputs": [], "outputs": []}, {"inputs": ["1"]}]
+)
+def test_rows_of_apps_without_tests(cases: Any) -> None:
+    with pytest.raises(UserError, match="a row without test cases"):
+        apps({"input_output": cases})
+
+
+def test_rows_of_apps_that_are_damaged() -> None:
+    with pytest.raises(UserError, match="APPS: input_output is not JSON"):
+        apps({"input_output": "{inputs"})
+    uneven = published_tests({"input_output": {"inputs": ["1"], "outputs": ["1", "2"]}})
+    with pytest.raises(UserError, match="1 inputs and 2 outputs"):
+        parse(uneven)
+    with pytest.raises(UserError, match="a list of arguments"):
+        parse(apps({"input_output": {"fn_name": "f", "inputs": ["1"], "outputs": [1]}}))
 
 
 # As on Hugging Face: the checks of HumanEval+ need NumPy, which no sandbox has.

@@ -1,7 +1,13 @@
 """Rewards for programs, judged by tests in the sandbox: see docs/rewards_code.md."""
 
 from evenflow.rewards.code.extract import extract
-from evenflow.rewards.code.formats import codeforces, humaneval, livecodebench, published_tests
+from evenflow.rewards.code.formats import (
+    apps,
+    codeforces,
+    humaneval,
+    livecodebench,
+    published_tests,
+)
 from evenflow.rewards.code.judge import Verdict, judge
 from evenflow.rewards.code.problems import Problem, parse
 from evenflow.rewards.code.reward import code, grade_rows
@@ -9,6 +15,7 @@ from evenflow.rewards.code.reward import code, grade_rows
 __all__ = [
     "Problem",
     "Verdict",
+    "apps",
     "code",
     "codeforces",
     "extract",

@@ -82,6 +82,14 @@ def polynomial_root(arguments: list, value: Any, expected: Any) -> bool:
     return abs(total) <= ROOT
 
 
+def one_of_one(arguments: list, value: Any, expected: Any) -> bool:
+    """Whether it is the expected value, or the only one in a list, as APPS writes values down."""
+    if same(value, expected, loose=True):
+        return True
+    alone = isinstance(expected, list) and len(expected) == 1
+    return alone and same(value, expected[0], loose=True)
+
+
 def exact(given: str, printed: str, expected: str) -> bool:
     """Every character."""
     return printed == expected
@@ -135,5 +143,5 @@ def decimals(line: str) -> list[Decimal] | None:
         return None
 
 
-OF_VALUES: dict[str, Checker] = {"polynomial_root": polynomial_root}
+OF_VALUES: dict[str, Checker] = {"polynomial_root": polynomial_root, "one_of_one": one_of_one}
 OF_TEXT: dict[str, Checker] = {"exact": exact, "lines": lines, "tokens": tokens}

@@ -1,4 +1,4 @@
-"""The `tests` of rows as published: HumanEval, HumanEval+, LiveCodeBench, Codeforces."""
+"""The `tests` of rows as published: HumanEval, HumanEval+, LiveCodeBench, Codeforces, APPS."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from evenflow.errors import UserError
 
 LIVECODEBENCH_TIME = 6.0
 """Seconds a test, as LiveCodeBench's own harness allows."""
+APPS_TIME = 4.0
+"""Seconds a test, as APPS's own harness allows."""
 TESTS_PAID = 10
 """Calls of a function share one process and one limit, which grows up to so many tests."""
 CODEFORCES_TIME = 3.0
@@ -47,6 +49,8 @@ def published_tests(row: dict[str, Any]) -> dict[str, Any] | str:
         return livecodebench(row)
     if "official_tests" in row:
         return codeforces(row)
+    if "input_output" in row:
+        return apps(row)
     if "entry_point" in row:
         return humaneval(row)
     raise UserError("there are no `tests` (see docs/rewards_code.md)")
@@ -133,12 +137,12 @@ def livecodebench(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_json(text: str, what: str) -> Any:
+def read_json(text: str, what: str, benchmark: str = "LiveCodeBench") -> Any:
     """The value of a field in JSON."""
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UserError(f"LiveCodeBench: {what} is not JSON ({text!r:.60}): {error}") from None
+        raise UserError(f"{benchmark}: {what} is not JSON ({text!r:.60}): {error}") from None
 
 
 def unpacked(row: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -223,3 +227,31 @@ def without_tests(row: dict[str, Any]) -> str:
     if row.get("generated_checker"):
         return "a problem with several right outputs, which needs a checker of its own"
     return ""
+
+
+def apps(row: dict[str, Any]) -> dict[str, Any]:
+    """The `tests` of a row of APPS and its kind (TACO, and what is made of them): `input_output`,
+    an object or its JSON text of `inputs`, `outputs` and, where a function is called, `fn_name`.
+
+    A function's outputs may stand in lists of one, and a program's texts may be lists of lines.
+    """
+    cases = row["input_output"]
+    cases = read_json(cases, "input_output", "APPS") if isinstance(cases, str) and cases else cases
+    if not isinstance(cases, dict) or not (cases.get("inputs") and cases.get("outputs")):
+        raise UserError("APPS: a row without test cases (input_output: inputs, outputs)")
+    inputs, outputs = cases["inputs"], cases["outputs"]
+    if name := cases.get("fn_name"):
+        limit = APPS_TIME * min(len(inputs), TESTS_PAID)
+        calls = {"entry_point": name, "checker": "one_of_one", "time_limit": limit}
+        return {**calls, "setup": PRELUDE, "inputs": inputs, "outputs": outputs}
+    return {
+        "setup": PRELUDE,
+        "inputs": [as_text(each) for each in inputs],
+        "outputs": [as_text(each) for each in outputs],
+        "time_limit": APPS_TIME,
+    }
+
+
+def as_text(value: Any) -> Any:
+    """Lines as one text; anything else as it is."""
+    return "\n".join(map(str, value)) if isinstance(value, list) else value
