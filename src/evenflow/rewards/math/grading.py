@@ -134,7 +134,7 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
         return Verdict("wrong", "too long for an answer")
     gold = _gold(gold)
     if (alike := same_quantities(gold, said)) is not None:
-        return Verdict("right", "the same value") if alike else Verdict("wrong", "another value")
+        return _of_values(alike)
     if "=" in gold and "=" in said and (found := _compare_equations(gold, said)):
         return found
     return _compare(normalise(gold), normalise(said), workers)
@@ -165,7 +165,11 @@ def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:
         return Verdict("wrong", "nested too deep for an answer")
     if answer is None:
         return _Pending(workers.ask(without_builder(gold), without_builder(said)))
-    return Verdict("right", "the same value") if answer else Verdict("wrong", "another value")
+    return _of_values(answer)
+
+
+def _of_values(alike: bool) -> Verdict:
+    return Verdict("right", "the same value") if alike else Verdict("wrong", "another value")
 
 
 def _compare_equations(gold: str, said: str) -> Verdict | None:

@@ -36,8 +36,11 @@ UNITS = {
     "pressure": "Pa pascal:1",
     "frequency": "Hz hertz:1",
     "amount": "mol mole:1",
-    "litres": "L l liter litre:1",
+    "volume": "L l liter litre:1/1000",
+    "speed": "mph:0.44704 kph:5/18",
 }
+COMPOSED = {"volume": (("length", 3),), "speed": (("length", 1), ("time", -1))}
+"""What is measured in units of other kinds."""
 PREFIXED = (
     "m meter metre g gram gramme s second A ampere V volt W watt J joule N newton Pa pascal"
     " Hz hertz mol mole L l liter litre"
@@ -50,9 +53,6 @@ PREFIXES = {
     "µ micro": "1/1000000",
     "n nano": "1/1000000000",
 }
-SPEEDS = {"mph": Fraction("0.44704"), "kph": Fraction(5, 18)}
-CUBIC_METRE = Fraction(1, 1000)
-"""What a litre is of it."""
 
 
 class Unit(NamedTuple):
@@ -66,16 +66,12 @@ def _units() -> Iterator[tuple[str, Unit]]:
     for kind, row in UNITS.items():
         for each in re.findall(r"[^:]+:\S+", row):
             names, _, size = each.partition(":")
-            unit = Unit(Fraction(size), ((kind, 1),))
-            if kind == "litres":
-                unit = Unit(CUBIC_METRE, (("length", 3),))
+            unit = Unit(Fraction(size), COMPOSED.get(kind, ((kind, 1),)))
             for name in names.split():
                 yield name, unit
                 for prefixes, times in PREFIXES.items() if name in PREFIXED.split() else ():
                     prefix = prefixes.split()[len(name) > 3]
                     yield prefix + name, unit._replace(size=unit.size * Fraction(times))
-    for name, size in SPEEDS.items():
-        yield name, Unit(size, (("length", 1), ("time", -1)))
 
 
 KNOWN = dict(_units())
