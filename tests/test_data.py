@@ -105,6 +105,38 @@ def test_missing_file(tmp_path, name):
         load_rows(str(tmp_path / name))
 
 
+def test_a_pattern_is_several_files_in_order(tmp_path):
+    for number in (2, 0, 1):
+        (tmp_path / f"part-{number}.jsonl").write_text(f'{{"prompt": "{number}"}}\n')
+    pattern = str(tmp_path / "part-*.jsonl")
+    assert [row["prompt"] for row in load_rows(pattern)] == ["0", "1", "2"]
+    with pytest.raises(UserError, match=r"there is no file .*none-"):
+        load_rows(str(tmp_path / "none-*.jsonl"))
+    (tmp_path / "part-3.jsonl").write_text("{")
+    with pytest.raises(UserError, match=r"part-3\.jsonl, line 1"):
+        load_rows(pattern)
+
+
+@pytest.mark.parametrize(
+    ("ability", "own", "column", "value"),
+    [
+        ("MATH", {}, "answer", "42"),
+        (None, {}, "answer", "42"),
+        ("code", {}, "tests", "42"),
+        ("MATH", {"answer": "41"}, "answer", "41"),
+        ("code", {"tests": "41"}, "tests", "41"),
+    ],
+)
+def test_rows_of_verls_form_bring_their_answer(tmp_path, ability, own, column, value):
+    truth = {"ground_truth": "42", "style": "rule"}
+    row = {"prompt": "q", "ability": ability, "reward_model": truth, **own}
+    (tmp_path / "q.jsonl").write_text(json.dumps(row))
+    (found,) = load_rows(str(tmp_path / "q.jsonl"))
+    assert found == row | {column: value}
+    (tmp_path / "q.jsonl").write_text(json.dumps({"prompt": "q", "reward_model": "large"}))
+    assert load_rows(str(tmp_path / "q.jsonl")) == [{"prompt": "q", "reward_model": "large"}]
+
+
 def test_hub_names_go_to_datasets(monkeypatch):
     asked = []
 

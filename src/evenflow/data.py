@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from glob import glob
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,26 +60,26 @@ class Prompt:
 def load_rows(source: str, split: str = "train") -> list[Row]:
     """Rows of a JSON, JSONL (also .gz) or Parquet file, or of a Hugging Face data set.
 
-    `source` is a path, or ``org/name`` or ``org/name:config``; `split` counts for the latter only.
+    `source` is a path, a pattern of several (``train-*.parquet``, read in the order of their
+    names), or ``org/name`` or ``org/name:config``; `split` counts for the latter only. Rows of
+    verl's own form get a column with their right answer (`with_truth`).
     Raises UserError for a source that is missing, cannot be read or has no rows.
     """
-    path = expanded(source)
-    hub = HUB_NAME.fullmatch(source)
-    if source.endswith(JSON_NAMES):
-        rows = _read_json(path, by_line=".jsonl" in path.name)
-    elif path.suffix == ".parquet":
-        rows = _read_parquet(path)
-    elif hub and not path.exists():
-        rows = _read_hub(hub["name"], hub["config"], split)
-    else:
-        allowed = ", ".join((*JSON_NAMES, ".parquet"))
-        raise UserError(
-            f"cannot tell how to read the data {source!r}: give a file that ends in {allowed}, "
-            "or a Hugging Face name as org/name or org/name:config"
-        )
+    parts = sorted(glob(str(expanded(source)))) if "*" in source else []
+    rows = [with_truth(row) for part in parts or [source] for row in _read(part, split)]
     if not rows:
         raise UserError(f"the data {source!r} have no rows")
     return rows
+
+
+def with_truth(row: Row) -> Row:
+    """A row with its right answer in a column, where it is of verl's own form and has none there:
+    `tests` where the ability that it asks for is code, else `answer`."""
+    truth = row.get("reward_model")
+    name = "tests" if row.get("ability") == "code" else "answer"
+    if name in row or not isinstance(truth, dict) or "ground_truth" not in truth:
+        return row
+    return {**row, name: truth["ground_truth"]}
 
 
 def build_prompts(
@@ -171,6 +172,22 @@ def _permutation(count: int, seed: int, epoch: int) -> Sequence[int]:
 
 
 # --- sources --------------------------------------------------------------------------------
+
+
+def _read(source: str, split: str) -> list[Row]:
+    path = expanded(source)
+    hub = HUB_NAME.fullmatch(source)
+    if source.endswith(JSON_NAMES):
+        return _read_json(path, by_line=".jsonl" in path.name)
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    if hub and not path.exists():
+        return _read_hub(hub["name"], hub["config"], split)
+    allowed = ", ".join((*JSON_NAMES, ".parquet"))
+    raise UserError(
+        f"cannot tell how to read the data {source!r}: give a file that ends in {allowed}, "
+        "or a Hugging Face name as org/name or org/name:config"
+    )
 
 
 def _read_json(path: Path, *, by_line: bool) -> list[Row]:

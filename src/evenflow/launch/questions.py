@@ -29,7 +29,7 @@ def write_files(config: TrainConfig, folder: Path) -> Files:
     are others than those of the checkpoints that are there."""
     from evenflow.training.build import build_rewards, read_rows
 
-    train, test = (list(map(from_verl, rows)) for rows in read_rows(config)[:2])
+    train, test, _ = read_rows(config)
     rewards = build_rewards(config)
     for rows in filter(None, (train, test)):
         rewards.require_columns(dict.fromkeys(columns_of(rows, config.data.prompt_column)), TOLD)
@@ -58,14 +58,6 @@ def write_files(config: TrainConfig, folder: Path) -> Files:
         test=folder / TEST if held_out else None,
         template=plain_template(config) if plain == {True} else None,
     )
-
-
-def from_verl(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with the column `answer`, where it is of verl's own form and has none."""
-    truth = row.get("reward_model")
-    if "answer" in row or not isinstance(truth, dict) or "ground_truth" not in truth:
-        return row
-    return {**row, "answer": truth["ground_truth"]}
 
 
 def columns_of(rows: Sequence[dict[str, Any]], prompt: str) -> list[str]:

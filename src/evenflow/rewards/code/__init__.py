@@ -6,6 +6,7 @@ from evenflow.rewards.code.formats import (
     codeforces,
     humaneval,
     livecodebench,
+    mbpp,
     published_tests,
 )
 from evenflow.rewards.code.judge import Verdict, judge
@@ -23,6 +24,7 @@ __all__ = [
     "humaneval",
     "judge",
     "livecodebench",
+    "mbpp",
     "parse",
     "published_tests",
 ]

@@ -82,6 +82,21 @@ def polynomial_root(arguments: list, value: Any, expected: Any) -> bool:
     return abs(total) <= ROOT
 
 
+def equal(arguments: list, value: Any, expected: Any, atol: float = 0.0) -> bool:
+    """Python's ``==``, by which a tuple is no list, within the tolerance of `same`."""
+    return same(value, expected, atol)
+
+
+def as_set(arguments: list, value: Any, expected: Any) -> bool:
+    """In any order, and however often."""
+    return set(value) == set(expected)
+
+
+def as_sorted(arguments: list, value: Any, expected: Any) -> bool:
+    """In any order."""
+    return same(sorted(value), sorted(expected))
+
+
 def one_of_one(arguments: list, value: Any, expected: Any) -> bool:
     """Whether it is the expected value, or the only one in a list, as APPS writes values down."""
     if same(value, expected, loose=True):
@@ -143,5 +158,10 @@ def decimals(line: str) -> list[Decimal] | None:
         return None
 
 
-OF_VALUES: dict[str, Checker] = {"polynomial_root": polynomial_root, "one_of_one": one_of_one}
+OF_VALUES: dict[str, Checker] = {
+    "polynomial_root": polynomial_root,
+    "one_of_one": one_of_one,
+    "as_set": as_set,
+    "as_sorted": as_sorted,
+}
 OF_TEXT: dict[str, Checker] = {"exact": exact, "lines": lines, "tokens": tokens}

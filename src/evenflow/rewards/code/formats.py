@@ -1,4 +1,4 @@
-"""The `tests` of rows as published: HumanEval, HumanEval+, LiveCodeBench, Codeforces, APPS."""
+"""The `tests` of rows as published: HumanEval(+), MBPP, LiveCodeBench, Codeforces, APPS."""
 
 from __future__ import annotations
 
@@ -13,29 +13,19 @@ from contextlib import suppress
 from typing import Any
 
 from evenflow.errors import UserError
+from evenflow.rewards.code.assertions import from_assertions
+from evenflow.rewards.code.cases import (
+    from_columns,
+    from_list,
+    read_json,
+)
 
-LIVECODEBENCH_TIME = 6.0
-"""Seconds a test, as LiveCodeBench's own harness allows."""
-APPS_TIME = 4.0
-"""Seconds a test, as APPS's own harness allows."""
-TESTS_PAID = 10
-"""Calls of a function share one process and one limit, which grows up to so many tests."""
 CODEFORCES_TIME = 3.0
 """Python's share of the limits, which are set for compiled languages."""
 LONGEST = 1 << 30
 """Bytes of tests unpacked at most."""
 INPUTS = re.compile(r"\s*inputs = (\[.*\])\s*$")
 ASSERTION = re.compile(r"\s*assertion\(.*, ([0-9.]+(?:e-?[0-9]+)?)\)\s*$")
-# What LiveCodeBench's own harness puts before every answer, a method's and a program's alike.
-MODULES = (
-    "string, re, datetime, collections, heapq, bisect, copy, math, random, statistics, itertools, "
-    "functools, operator, io, sys, json, builtins, typing"
-)
-PRELUDE = (
-    "".join(f"from {module} import *\n" for module in MODULES.split(", "))
-    # datetime and copy are the modules, not what is in them
-    + f"import {MODULES}\nsys.setrecursionlimit(50000)\n"
-)
 
 
 def published_tests(row: dict[str, Any]) -> dict[str, Any] | str:
@@ -51,6 +41,8 @@ def published_tests(row: dict[str, Any]) -> dict[str, Any] | str:
         return codeforces(row)
     if "input_output" in row:
         return apps(row)
+    if "test_list" in row:
+        return mbpp(row)
     if "entry_point" in row:
         return humaneval(row)
     raise UserError("there are no `tests` (see docs/rewards_code.md)")
@@ -113,36 +105,7 @@ def livecodebench(row: dict[str, Any]) -> dict[str, Any]:
     cases = [case for key in ("public", "private") for case in unpacked(row, f"{key}_test_cases")]
     if not cases:
         raise UserError("LiveCodeBench: a row without test cases")
-    if cases[0].get("testtype") != "functional":
-        return {
-            "setup": PRELUDE,
-            "inputs": [case["input"] for case in cases],
-            "outputs": [case["output"] for case in cases],
-            "time_limit": LIVECODEBENCH_TIME,
-        }
-    metadata = row.get("metadata") or {}
-    metadata = read_json(metadata, "metadata") if isinstance(metadata, str) else metadata
-    if not isinstance(metadata, dict) or "func_name" not in metadata:
-        raise UserError("LiveCodeBench: the metadata do not name the method (func_name)")
-    return {
-        "entry_point": f"Solution.{metadata['func_name']}",
-        "setup": PRELUDE,
-        "inputs": [
-            # Not splitlines(): JSON text may hold U+2028 and its like as they are.
-            [read_json(line, "an input") for line in case["input"].split("\n") if line.strip()]
-            for case in cases
-        ],
-        "outputs": [read_json(case["output"], "an output") for case in cases],
-        "time_limit": LIVECODEBENCH_TIME * min(len(cases), TESTS_PAID),
-    }
-
-
-def read_json(text: str, what: str, benchmark: str = "LiveCodeBench") -> Any:
-    """The value of a field in JSON."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{benchmark}: {what} is not JSON ({text!r:.60}): {error}") from None
+    return from_list([{**case, "metadata": row.get("metadata")} for case in cases])
 
 
 def unpacked(row: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -239,19 +202,11 @@ def apps(row: dict[str, Any]) -> dict[str, Any]:
     cases = read_json(cases, "input_output", "APPS") if isinstance(cases, str) and cases else cases
     if not isinstance(cases, dict) or not (cases.get("inputs") and cases.get("outputs")):
         raise UserError("APPS: a row without test cases (input_output: inputs, outputs)")
-    inputs, outputs = cases["inputs"], cases["outputs"]
-    if name := cases.get("fn_name"):
-        limit = APPS_TIME * min(len(inputs), TESTS_PAID)
-        calls = {"entry_point": name, "checker": "one_of_one", "time_limit": limit}
-        return {**calls, "setup": PRELUDE, "inputs": inputs, "outputs": outputs}
-    return {
-        "setup": PRELUDE,
-        "inputs": [as_text(each) for each in inputs],
-        "outputs": [as_text(each) for each in outputs],
-        "time_limit": APPS_TIME,
-    }
+    return from_columns(cases)
 
 
-def as_text(value: Any) -> Any:
-    """Lines as one text; anything else as it is."""
-    return "\n".join(map(str, value)) if isinstance(value, list) else value
+def mbpp(row: dict[str, Any]) -> dict[str, Any]:
+    """The `tests` of a row of MBPP: the assertions in `test_list`, after `test_setup_code` or
+    `test_imports`."""
+    setup = [row.get("test_setup_code") or "", *(row.get("test_imports") or ())]
+    return from_assertions("\n".join(row["test_list"])) | {"setup": "\n".join(filter(None, setup))}

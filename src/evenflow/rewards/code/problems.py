@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from evenflow.errors import UserError
-from evenflow.rewards.code.compare import OF_TEXT, OF_VALUES, Checker, numbers
+from evenflow.rewards.code.cases import as_fields
+from evenflow.rewards.code.compare import OF_TEXT, OF_VALUES, Checker, equal, numbers
 from evenflow.sandbox import plain
 
 FIELDS = {
@@ -45,16 +45,8 @@ class Problem:
 
 
 def parse(tests: Any) -> Problem:
-    """A problem from its `tests`: an object, or JSON text of one. UserError says what is wrong."""
-    if isinstance(tests, str):
-        try:
-            tests = json.loads(tests)
-        except ValueError as error:
-            raise UserError(f"tests: not valid JSON: {error}") from None
-    if not isinstance(tests, dict):
-        raise UserError(f"tests: must be an object, not {type(tests).__name__}")
-    # Data sets in columns give every row all fields, with None where a row has nothing.
-    tests = {key: value for key, value in tests.items() if value is not None}
+    """A problem from its `tests`, in any of the forms of `cases`. UserError says what is wrong."""
+    tests = as_fields(tests)
     for key in tests.keys() - FIELDS:
         raise UserError(f"tests: there is no field {key!r}; there are {', '.join(sorted(FIELDS))}")
     if not tests.get("entry_point", True):  # columns of text have "" where there is none
@@ -116,13 +108,13 @@ def find_checker(name: str | None, of_text: bool, atol: float) -> Checker | None
     """A built-in checker, or one's own by import path."""
     if name is None:
         return None if not of_text else partial(numbers, atol=atol) if atol else OF_TEXT["lines"]
-    if name == "numbers" and of_text:
-        return partial(numbers, atol=atol)
+    if name == ("numbers" if of_text else "equal"):
+        return partial(numbers if of_text else equal, atol=atol)
     built_in = OF_TEXT if of_text else OF_VALUES
     if name in built_in:
         return built_in[name]
     if ":" not in name:
-        known = [*built_in.keys(), *["numbers"] * of_text]
+        known = [*built_in.keys(), "numbers" if of_text else "equal"]
         raise UserError(
             f"tests: the checker {name!r} is neither package.module:function nor one of "
             f"{', '.join(known)}"

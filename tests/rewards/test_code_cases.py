@@ -1,0 +1,201 @@
+"""`tests` as other collections write them become tests that a right program passes."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from evenflow.errors import UserError
+from evenflow.rewards.code import code, grade_rows, parse
+from evenflow.rewards.code.assertions import from_assertions
+from evenflow.rewards.code.cases import as_fields
+
+PROGRAM = "a, b = map(int, input().split())\nprint(a + b)"
+FUNCTION = "def add(a, b):\n    return a + b"
+METHOD = "class Solution:\n    def add(self, a, b):\n        return a + b"
+CHECK = """\
+def check(candidate):
+    assert candidate(a = 1, b = 2) == 3
+    assert candidate(a = -1, b = 1) == 0
+
+
+check(Solution().add)
+"""
+PYTEST = '''\
+from solution import add
+
+def test_positive():
+    """Two numbers."""
+    a = 1
+    total = add(a, 2)
+    a = 5
+    assert total == 3
+    assert 7 == add(a, 2)
+
+def test_zero():
+    assert add(0, 0) == 0
+
+if __name__ == "__main__":
+    test_zero()
+'''
+
+
+def stdin(given: str, expected: str) -> dict[str, Any]:
+    return {"input": given, "output": expected, "testtype": "stdin"}
+
+
+def functional(given: str, expected: str) -> dict[str, Any]:
+    named = {"func_name": "add"}
+    return {"input": given, "output": expected, "testtype": "functional", "metadata": named}
+
+
+CALLS = [{"fn_name": "add", "input": [1, 2], "output": [3], "type": "function_call"}]
+FORMS: dict[str, tuple[Any, str]] = {
+    # DeepCoder's: what the authors of FlowRL train on is JSON text of such lists and columns.
+    "runs": ([stdin("1 2\n", "3\n"), stdin("4 5\n", "9\n")], PROGRAM),
+    "runs of Codeforces": ([{"input": "1 2", "output": "3"}], PROGRAM),
+    "calls of a method": ([functional("1\n2", "3"), functional("4\n5", "9")], METHOD),
+    "calls": (CALLS, FUNCTION),
+    "columns of calls": ({"fn_name": "add", "inputs": [[1, 2]], "outputs": [[3]]}, FUNCTION),
+    "columns of lines": ({"inputs": [["1 2"]], "outputs": [["3"]]}, PROGRAM),
+    "a list in an object": ({"language": "python", "test_cases": CALLS}, FUNCTION),
+    "LeetCode's check": ({"functional": CHECK}, METHOD),
+    # MBPP's and AceCode's
+    "lines that assert": (["assert add(1, 2) == 3", "assert add(4, 5) == 9"], FUNCTION),
+    "a file for pytest": (PYTEST, FUNCTION),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("write", [lambda tests: tests, json.dumps, repr], ids=["", "json", "repr"])
+def test_a_right_program_passes_and_no_other(name: str, write: Any) -> None:
+    tests, program = FORMS[name]
+    written = write(tests)
+    wrong = program.replace("+", "-")
+    assert code(completions=[program, wrong], tests=[written] * 2) == [1.0, 0.0]
+
+
+def test_a_verl_row_of_code(tmp_path: Any) -> None:
+    from evenflow.data import load_rows
+
+    row = {
+        "prompt": [{"role": "user", "content": "Add two numbers."}],
+        "data_source": "livecodebench",
+        "ability": "code",
+        "reward_model": {"style": "rule", "ground_truth": json.dumps(FORMS["runs"][0])},
+    }
+    (tmp_path / "code.jsonl").write_text(json.dumps(row))
+    (found,) = load_rows(str(tmp_path / "code.jsonl"))
+    assert code(completions=[PROGRAM, "print(3)"], tests=[found["tests"]] * 2) == [1.0, 0.0]
+
+
+def test_mbpp() -> None:
+    row = {
+        "text": "Write a function to round up the root.",
+        "code": "def up(x): return ceil(sqrt(x))",
+        "test_list": ["assert up(2) == 2", "assert up(4)==2", "assert up(26) == 6"],
+        "test_setup_code": "from math import ceil, sqrt",
+        "test_imports": ["import math"],
+    }
+    answers = ["def up(x):\n    return ceil(math.sqrt(x))", "def up(x):\n    return 2"]
+    graded = [verdict for verdict, _ in grade_rows({**row, "response": a} for a in answers)]
+    assert graded == ["right", "wrong"]
+
+
+@pytest.mark.parametrize(
+    ("assertion", "name", "arguments", "value", "checker", "atol"),
+    [
+        ("f(1) == (1, 2)", "f", [1], (1, 2), "equal", 0),
+        ("(1, 2) == f([1], {2: 3})", "f", [[1], {2: 3}], (1, 2), "equal", 0),
+        ("f(x=1) is None", "f", [1], None, "equal", 0),
+        ("f('a')", "f", ["a"], True, "equal", 0),
+        ("not f('a')", "f", ["a"], False, "equal", 0),
+        ("f(float('inf')) == -1", "f", [math.inf], -1, "equal", 0),
+        ("Solution().f(1) == 2", "Solution.f", [1], 2, "equal", 0),
+        ("abs(f(1) - 2.5) < 1e-3", "f", [1], 2.5, "equal", 1e-3),
+        ("math.isclose(f(1), 2.0, rel_tol=0.01)", "f", [1], 2.0, "equal", 0.02),
+        ("math.isclose(f(1), 2.0, abs_tol=0.1), 'far'", "f", [1], 2.0, "equal", 0.1),
+        ("set(f((3, 4))) == set((4, 3))", "f", [(3, 4)], (4, 3), "as_set", 0),
+        ("sorted(f([2, 1])) == [1, 2]", "f", [[2, 1]], [1, 2], "as_sorted", 0),
+    ],
+)
+def test_assertions(assertion, name, arguments, value, checker, atol) -> None:
+    found = from_assertions(f"assert {assertion}")
+    assert found["entry_point"] == name
+    assert found["inputs"] == [arguments]
+    assert found["outputs"] == [value]
+    assert type(found["outputs"][0]) is type(value)
+    assert found["checker"] == checker
+    assert found["atol"] == pytest.approx(atol)
+
+
+@pytest.mark.parametrize(
+    ("tests", "right", "wrong"),
+    [
+        ("assert f(1) == (1, 2)", "(1, 2)", "[1, 2]"),
+        ("assert f(1) == [1, 2]", "[1, 2]", "(1, 2)"),
+        ("assert f(1) == {1: 'a'}", "{1: 'a'}", "{'1': 'a'}"),
+        ("assert abs(f(1) - 2.5) < 0.01", "2.505", "2.52"),
+        ("assert set(f(1)) == {1, 2}", "(2, 1, 2)", "(2, 1, 3)"),
+        ("assert sorted(f(1)) == sorted([2, 1, 2])", "[2, 2, 1]", "[2, 1]"),
+        ("assert set(f(1)) == {1, 2}", "{2, 1}", "3"),
+    ],
+)
+def test_values_are_compared_as_python_does(tests: str, right: str, wrong: str) -> None:
+    answers = [f"def f(x):\n    return {value}" for value in (right, wrong)]
+    assert code(completions=answers, tests=[tests] * 2) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("tests", "says"),
+    [
+        ([], "a list must hold objects"),
+        ([{"input": "1"}], "a list must hold objects"),
+        (["1 2"], "are not Python"),
+        (["print(1)"], "asserts nothing"),
+        ([1], "a list must hold objects"),
+        ([CALLS[0], CALLS[0] | {"fn_name": "g"}], "call different functions"),
+        ([stdin("1", "2") | {"testtype": "functional"}], "do not name the method"),
+        ([functional("1 2", "3")], "an input is not JSON"),
+        ([functional("1", "three")], "an output is not JSON"),
+        ([stdin("1", "2") | {"metadata": "{"}], "metadata is not JSON"),
+        ([stdin("1", "2") | {"input": None}], "inputs and outputs must be text"),
+        ({"fn_name": "f"}, "inputs are missing"),
+        ({"fn_name": "f", "inputs": 3, "outputs": 3}, "inputs must be a list"),
+        ("assert f(", "are not Python"),
+        ("assert f(1) == 1\nassert g(1) == 1", "call different functions"),
+        ("assert f(a=1, b=2) == 1\nassert f(b=1, a=2) == 1", "do not all call and compare"),
+        ("assert f(1) == 1\nassert set(f(1)) == {1}", "do not all call and compare"),
+        ("assert f(1) == g(1)", "not of the form"),
+        ("assert f(1) > 0", "not of the form"),
+        ("assert 0 < f(1) < 2", "not of the form"),
+        ("assert f(1) == 1 and f(2) == 2", "not of the form"),
+        ("assert len(f(1)) == 2", "not of the form"),
+        ("assert f(f(1)) == 2", "not of the form"),
+        ("assert f(*[1]) == 1", "not of the form"),
+        ("assert f(**{'a': 1}) == 1", "not of the form"),
+        ("x = [1]\nx.append(2)\nassert f(x) == 1", "not of the form"),
+        ("x = [1]\nx += [2]\nassert f(x) == 1", "not of the form"),
+        ("s = Stack()\ns.push(1)\nassert s.pop() == 1", "not of the form"),
+        ("assert Stack(3).size() == 3", "not of the form"),
+        ("for x in [1]:\n    assert f(x) == x", "not in a loop"),
+        (
+            "def test():\n    with pytest.raises(ValueError):\n        f(1)\nassert f(1)",
+            "not in a loop",
+        ),
+        ("@given(x)\ndef test(a, b):\n    assert f(a) == b", "not of the form"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(tests: Any, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        parse(tests)
+
+
+def test_the_documented_form_stays_as_it_is() -> None:
+    tests = {"inputs": ["1"], "outputs": ["2"], "time_limit": 2, "check": None}
+    assert as_fields(tests) == {"inputs": ["1"], "outputs": ["2"], "time_limit": 2}
+    calls = {"entry_point": "f", "inputs": [[[1, 2]]], "outputs": [[3]]}
+    assert as_fields(json.dumps(calls)) == calls
