@@ -88,6 +88,24 @@ def test_a_file_of_verls_own_form_is_taken(tmp_path: Path) -> None:
     assert judged(r"\boxed{42}", row, files.recipe)["score"] == 1.0
 
 
+def test_tests_that_cannot_be_read_are_found_before_anything_is_written(tmp_path: Path) -> None:
+    prompt = [{"role": "user", "content": "Add."}]
+    right = json.dumps([{"input": "1 2", "output": "3"}])
+    rows = [
+        {"prompt": prompt, "ability": "code", "reward_model": {"ground_truth": truth}}
+        for truth in (right, "[]")
+    ]
+    given = config(rows, tmp_path, "reward.functions={code: 1.0}")
+    with pytest.raises(UserError, match=r"^row 2: tests: a list must hold objects"):
+        write_files(given, tmp_path)
+    assert not (tmp_path / "train.parquet").exists()
+    files = write_files(config(rows[:1], tmp_path, "reward.functions={code: 1.0}"), tmp_path)
+    row = parquet.read_table(files.train).to_pylist()[0]
+    assert row["reward_model"]["ground_truth"] == right
+    program = "print(sum(map(int, input().split())))"
+    assert judged(f"```python\n{program}\n```", row, files.recipe)["score"] == 1.0
+
+
 def test_unknown_is_zero_and_counted(tmp_path: Path) -> None:
     rows = [{**ROWS[0], "answer": ""}, ROWS[1]]
     files = write_files(config(rows, tmp_path), tmp_path)

@@ -12,6 +12,7 @@ import pytest
 
 from evenflow.errors import UserError
 from evenflow.rewards.code import code
+from evenflow.rewards.compose import Rewards
 from evenflow.rewards.math import boxed_strict, dapo, gsm8k, math, math_verify
 from evenflow.rewards.portable import portable
 
@@ -99,3 +100,21 @@ def test_async_functions_stay_async() -> None:
     assert inspect.iscoroutinefunction(same)
     assert asyncio.run(verl(same, "3", "3")) == {"score": 1.0, "acc": 1.0, "unknown": 0.0}
     assert asyncio.run(same(completions=["3", "4"], goal=["3", "3"])) == [1.0, 0.0]
+
+
+def test_a_reward_may_look_at_its_column_beforehand() -> None:
+    def check(value: object) -> None:
+        if value == "?":
+            raise UserError("no answer")
+
+    @portable("answer", check=check)
+    def mine(completions: list, answer: list) -> list[float]:
+        return [1.0] * len(completions)
+
+    rewards = Rewards([("mine", mine, 1.0), ("code", code, 1.0), ("math", math, 1.0)])
+    rewards.check({"answer": "42", "tests": TESTS}, "row 1")
+    rewards.check({}, "row 2")  # which columns there must be is asked elsewhere
+    with pytest.raises(UserError, match=r"^row 3: no answer$"):
+        rewards.check({"answer": "?"}, "row 3")
+    with pytest.raises(UserError, match=r"^row 4: tests: inputs are missing"):
+        rewards.check({"tests": {"entry_point": "f"}}, "row 4")

@@ -10,6 +10,7 @@ import pytest
 
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
+from evenflow.rewards.code import code
 from evenflow.training import requirements, trainer
 from evenflow.training.trainer import Trainer
 
@@ -82,4 +83,20 @@ def test_a_column_that_a_reward_asks_for(held_out: bool, recipe: Make, tmp_path:
             rewards=[needs_answer],
             questions=whole if held_out else without,
             held_out=without if held_out else whole,
+        )
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_tests_that_cannot_be_read(held_out: bool, recipe: Make) -> None:
+    config = recipe(
+        "data.task=null", "data.train=given", "reward.functions={}", "evaluation.every=1"
+    )
+    whole = [{"prompt": "1", "tests": ["assert f(1) == 2"]}]
+    broken = [{"prompt": "2", "tests": ["assert f(1) > 2"]}]
+    with pytest.raises(UserError, match=r"^the question '2': tests: the assertion .* is not of"):
+        Trainer(
+            config,
+            rewards=[code],
+            questions=whole if held_out else broken,
+            held_out=broken if held_out else whole,
         )

@@ -33,6 +33,8 @@ def write_files(config: TrainConfig, folder: Path) -> Files:
     rewards = build_rewards(config)
     for rows in filter(None, (train, test)):
         rewards.require_columns(dict.fromkeys(columns_of(rows, config.data.prompt_column)), TOLD)
+        for number, row in enumerate(rows, 1):
+            rewards.check(row, f"row {number}")
     put = [in_verl(row, number, config) for number, row in enumerate(train, 1)]
     held_out = [in_verl(row, number, config) for number, row in enumerate(test, 1)]
     plain = {row["extra_info"]["plain"] for row in (*put, *held_out)}

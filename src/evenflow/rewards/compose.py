@@ -17,7 +17,7 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,8 @@ NAN = float("nan")
 BLOCKED = 0.5  # seconds without a sign of life after which a loop is given up
 Outcome = tuple[Any, BaseException | None]
 OURS = ("prompts", "completions", "completion_ids", "finished", "opened_thoughts")
+CHECKS = "checks"
+"""The attribute of a function with what it looks at beforehand: {column: check of its value}."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,17 @@ class Rewards:
         offered = dict.fromkeys([*columns, *told])
         for name, function, _ in self.functions:
             accepted(name, function, offered)
+
+    def check(self, columns: Mapping[str, Any], place: str) -> None:
+        """UserError, with the place of the question, where a function cannot read what its columns
+        hold, as far as it says so by itself (`portable`): found before anything is sampled."""
+        for _, function, _ in self.functions:
+            for column, check in getattr(function, CHECKS, {}).items():
+                try:
+                    if column in columns:
+                        check(columns[column])
+                except UserError as error:
+                    raise UserError(f"{place}: {error}") from None
 
     @property
     def longest(self) -> float | None:

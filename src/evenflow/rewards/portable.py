@@ -14,13 +14,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from evenflow.bounds import is_right
-from evenflow.rewards.compose import accepted, is_async
+from evenflow.rewards.compose import CHECKS, accepted, is_async
 
 Reward = Callable[..., Any]
 
 
-def portable(ground_truth: str) -> Callable[[Reward], Reward]:
+def portable(
+    ground_truth: str, check: Callable[[Any], object] | None = None
+) -> Callable[[Reward], Reward]:
     """Let verl call a TRL-like reward whose column `ground_truth` holds the right answers.
+
+    `check` raises UserError for a value of that column that the reward cannot read: what a run
+    finds out of every question before it samples (`Rewards.check`).
 
     The fields of verl's `extra_info` are columns too, and `reward_kwargs` reach the function as
     they are; what it does not take is left out. There are no `prompts`, `completion_ids`,
@@ -49,7 +54,10 @@ def portable(ground_truth: str) -> Callable[[Reward], Reward]:
                 return score(await reward(**row(columns)))
             return await reward(*arguments, **columns)
 
-        return either_async if is_async(reward) else either
+        wrapped = either_async if is_async(reward) else either
+        if check is not None:
+            setattr(wrapped, CHECKS, {ground_truth: check})
+        return wrapped
 
     return decorate
 

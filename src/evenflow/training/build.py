@@ -207,10 +207,12 @@ def build_rewards(
 
 
 def require_columns(rewards: Rewards, questions: Questions) -> None:
-    """UserError where a reward asks for a column that no question has."""
+    """UserError where a reward asks for a column that no question has, or cannot read one."""
     for prompts in (questions.train, [] if questions.task else questions.test):
         if prompts:
             rewards.require_columns(dict.fromkeys(n for p in prompts for n in p.columns))
+        for prompt in prompts:
+            rewards.check(prompt.columns, f"the question {prompt.text!r:.80}")
 
 
 def given_functions(

@@ -29,7 +29,7 @@ REWARD = {"right": 1.0, "wrong": 0.0, "unknown": float("nan")}
 AHEAD = 4  # rows a worker that are read before their turn
 
 
-@portable("tests")
+@portable("tests", check=parse)
 def code(completions: list, tests: list, **columns: Any) -> list[float]:
     """1.0 where the answer's program passes every test of its row's `tests`, else 0.0.
 
