@@ -113,6 +113,11 @@ def _time_of_day(text: str) -> tuple[int, str, str] | None:
     return (hour, found["minute"], found["second"] or "") if hour < 24 else None
 
 
+def _clocks(*texts: str) -> list[str]:
+    """Without the half of the day."""
+    return [MERIDIEM.sub("", text) for text in texts]
+
+
 def _same_form(gold: str, said: str) -> bool | None:
     a, b = CHOICE.fullmatch(gold), CHOICE.fullmatch(said)
     if a or b:
@@ -131,11 +136,13 @@ def _same_form(gold: str, said: str) -> bool | None:
         return _same_pieces(ours, pieces_of(said))
     if CONDITION.search(f"{gold}\n{said}"):
         return _same_conditions(gold, said)
-    half = CLOCK.fullmatch(gold) and MERIDIEM.search(said)
+    # 2:30 does not ask which half of the day it is, nor does a gold of 2:30 pm doubt it
+    clocks = _clocks(gold, said)
+    half = clocks != [gold, said] and all(map(CLOCK.fullmatch, clocks))
     if (ours := _time_of_day(gold)) and (theirs := _time_of_day(said)):
         return ours == theirs
-    if half or _is_time(gold):  # 2:30 does not ask which half of the day it is
-        return gold.lstrip("0") == MERIDIEM.sub("", said).lstrip("0")
+    if half or _is_time(gold):
+        return clocks[0].lstrip("0") == clocks[1].lstrip("0")
     if (modulo := same_residues(gold, said)) is not None:
         return modulo
     if ":" in gold + said:

@@ -9,12 +9,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 
 from evenflow.rewards.math.expressions import Unreadable, read
+from evenflow.rewards.math.intervals import (
+    HIGH,
+    LOW,
+    MOST,
+    Interval,
+    NoSet,
+    complement,
+    half,
+    intersection,
+    merged,
+    read_end,
+)
 from evenflow.rewards.math.members import members
-from evenflow.rewards.math.values import same_values
 
 REALS = r"\mathbb{R}"
 EMPTY = re.compile(
@@ -30,6 +40,9 @@ BUILDER = re.compile(
 INTEGERS = (r"\mathbb{Z}", r"\mathbb{N}")
 WHOLE = re.compile(r"-?[0-9]{1,6}")
 EITHER_SIGN = re.compile(r"(?P<name>[A-Za-z])\\neq\\pm(?P<size>[^,;]+)")
+NEITHER = re.compile(r"(?P<unlike>[A-Za-z]\\neq)(?P<values>(?:(?!\\neq)[^=<>|])+)")
+"""``x\\neq 1,2``."""
+NOT_IN = re.compile(r"^[A-Za-z]\\notin(?=\\\{)")
 RELATION = re.compile(r"\\leq|\\geq|\\neq|<|>|=")
 FLIPPED = {"<": ">", ">": "<", r"\leq": r"\geq", r"\geq": r"\leq", r"\neq": r"\neq", "=": "="}
 NAME = re.compile(r"(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|mu|phi|omega))\s?(?:\([a-z]\)|_\w)?")
@@ -39,35 +52,10 @@ DISTANCE = re.compile(
     rf"|(?P<first>{SIDE})(?P<back>{RELATION.pattern})\|(?P<inside>[^|]+)\|"
 )
 """``|x-1|<2``."""
-MOST = 30
-"""Intervals of a set."""
 
 
-@dataclass(frozen=True)
-class End:
-    """An end of an interval: its value, as written and as a float to sort by."""
-
-    text: str
-    at: float
-    closed: bool
-
-    def meets(self, other: End) -> bool:
-        """Whether both are at one value."""
-        return self.text == other.text or (
-            math.isfinite(self.at)
-            and math.isfinite(other.at)
-            and same_values(self.text, other.text) is True
-        )
-
-
-Interval = tuple[End, End]
-LOW, HIGH = End(r"-\infty", -math.inf, False), End(r"\infty", math.inf, False)
 Split = Callable[[str, tuple[str, ...]], list[str]]
 """Of a text, at separators that stand outside brackets."""
-
-
-class NoSet(Exception):
-    """Not a set that is read here."""
 
 
 def same_sets(gold: str, said: str, split: Split) -> bool:
@@ -83,7 +71,7 @@ def same_sets(gold: str, said: str, split: Split) -> bool:
         raise NoSet("conditions on several variables")
     if names[0] and names[1] and names[0] != names[1]:
         return False
-    a, b = _merged(a), _merged(b)
+    a, b = merged(a), merged(b)
     return len(a) == len(b) and all(
         x.meets(y) and x.closed == y.closed
         for one, other in zip(a, b, strict=True)
@@ -142,7 +130,11 @@ class _Reader:
 
     def union(self, text: str) -> list[Interval]:
         text = re.sub(r"^[A-Z]=", "", text.strip())  # S = …
+        text = NOT_IN.sub(lambda _: REALS + r"\setminus", text)
         text = EITHER_SIGN.sub(r"\g<name>\\neq\g<size>,\g<name>\\neq-(\g<size>)", text)
+        if several := NEITHER.fullmatch(text):
+            each = self.split(several["values"], (",", r"\cup"))
+            text = ",".join(f"{several['unlike']}{value}" for value in each)
         parts = self.split(text, (r"\cup",))
         builder = BUILDER.fullmatch(text) if len(parts) == 1 else None
         if builder and text.startswith(r"\{") == text.endswith(r"\}"):
@@ -158,14 +150,14 @@ class _Reader:
         if len(parts) == 1 and text.startswith(REALS + "-"):
             parts = [REALS, text[len(REALS) + 1 :]]
         if len(parts) == 2:
-            return _intersection(self.union(parts[0]), _complement(self.without(parts[1])))
+            return intersection(self.union(parts[0]), complement(self.without(parts[1])))
         if interval := self.interval(text):
             return interval
         parts = self.split(text, (",", r"\land", r"\wedge", r"\cap"))
         if len(parts) > 1:
             found = self.union(parts[0])
             for part in parts[1:]:
-                found = _intersection(found, self.union(part))
+                found = intersection(found, self.union(part))
             if not found and len(self.split(text, (",",))) == len(parts):  # x > 4, x < 1: either
                 return [interval for part in parts for interval in self.union(part)]
             return found
@@ -187,7 +179,7 @@ class _Reader:
         ends = self.split(text[1:-1], (",",))
         if len(ends) != 2:
             return None
-        low, high = _end(ends[0], text[0] == "["), _end(ends[1], text[-1] == "]")
+        low, high = read_end(ends[0], text[0] == "["), read_end(ends[1], text[-1] == "]")
         if low.at >= high.at and not (low.meets(high) and low.closed and high.closed):
             raise NoSet("no interval")
         if (math.isinf(low.at) and low.closed) or (math.isinf(high.at) and high.closed):
@@ -195,7 +187,7 @@ class _Reader:
         return [(low, high)]
 
     def point(self, text: str) -> Interval:
-        end = _end(text, True)
+        end = read_end(text, True)
         if math.isinf(end.at):
             raise NoSet("infinity is no member")
         return end, end
@@ -219,20 +211,20 @@ class _Reader:
         found: list[Interval] = [(LOW, HIGH)]
         for at, sign in enumerate(signs):  # the sign between sides at and at + 1
             variable_first = named[0] == at
-            bound = _end(sides[at + 1 if variable_first else at], False)
-            found = _intersection(found, _half(bound, sign if variable_first else FLIPPED[sign]))
+            bound = read_end(sides[at + 1 if variable_first else at], False)
+            found = intersection(found, half(bound, sign if variable_first else FLIPPED[sign]))
         return found
 
     def distance(self, inside: str, sign: str, bound: str) -> list[Interval]:
         """``|inside| < bound``: both signs of it, or either."""
-        if _end(bound, True).at < 0:
+        if read_end(bound, True).at < 0:
             raise NoSet("a negative distance")
         above, below = (
             self.simple(f"{inside}{sign}{bound}"),
             self.simple(f"-({bound}){sign}{inside}"),
         )
         both = sign in ("<", r"\leq", r"\neq")
-        return _intersection(above, below) if both else above + below
+        return intersection(above, below) if both else above + below
 
 
 def _solved(sides: list[str], signs: list[str]) -> tuple[list[str], list[str]]:
@@ -253,98 +245,3 @@ def _solved(sides: list[str], signs: list[str]) -> tuple[list[str], list[str]]:
     bound = -values[0] / slope
     written = rf"\frac{{{bound.numerator}}}{{{bound.denominator}}}"
     return [name, written], signs if slope > 0 else [FLIPPED[signs[0]]]
-
-
-def _half(bound: End, sign: str) -> list[Interval]:
-    """The x with x `sign` bound."""
-    closed = End(bound.text, bound.at, True)
-    if math.isinf(bound.at):
-        if (sign in ("<", r"\leq")) == (bound.at > 0) and sign not in ("=", r"\neq"):
-            return [(LOW, HIGH)]
-        raise NoSet("beyond infinity")
-    return {
-        "<": [(LOW, bound)],
-        ">": [(bound, HIGH)],
-        r"\leq": [(LOW, closed)],
-        r"\geq": [(closed, HIGH)],
-        r"\neq": [(LOW, bound), (bound, HIGH)],
-        "=": [(closed, closed)],
-    }[sign]
-
-
-def _end(text: str, closed: bool) -> End:
-    text = text.strip().removeprefix("+")
-    if text in (r"\infty", r"-\infty"):
-        return End(text, math.inf if text[0] == "\\" else -math.inf, closed)
-    try:
-        expression = read(text)
-        if expression.names:
-            raise NoSet("an end that is no number")
-        value = complex(expression.at({}))
-    except (Unreadable, OverflowError) as error:
-        raise NoSet(str(error)) from None
-    if value.imag:
-        raise NoSet("an end that is not real")
-    return End(text, value.real, closed)
-
-
-def _later(a: End, b: End) -> End:
-    """Of two lower ends, where their intersection begins."""
-    if a.meets(b):
-        return a if not a.closed else b
-    return a if a.at > b.at else b
-
-
-def _sooner(a: End, b: End) -> End:
-    if a.meets(b):
-        return a if not a.closed else b
-    return a if a.at < b.at else b
-
-
-def _intersection(a: list[Interval], b: list[Interval]) -> list[Interval]:
-    if len(a) * len(b) > MOST * MOST:
-        raise NoSet("too many parts")
-    found = []
-    for low, high in a:
-        for start, end in b:
-            one = _later(low, start), _sooner(high, end)
-            if one[0].meets(one[1]):
-                keep = one[0].closed and one[1].closed
-            else:
-                keep = one[0].at < one[1].at
-            if keep:
-                found.append(one)
-    return found
-
-
-def _complement(intervals: list[Interval]) -> list[Interval]:
-    found: list[Interval] = [(LOW, HIGH)]
-    for low, high in intervals:
-        outside = []
-        if math.isfinite(low.at):
-            outside.append((LOW, End(low.text, low.at, not low.closed)))
-        if math.isfinite(high.at):
-            outside.append((End(high.text, high.at, not high.closed), HIGH))
-        found = _intersection(found, outside)
-    return found
-
-
-def _merged(intervals: list[Interval]) -> list[Interval]:
-    """In order, and where two touch or overlap one of them."""
-    found: list[Interval] = []
-    for low, high in sorted(intervals, key=lambda one: (one[0].at, not one[0].closed)):
-        if found:
-            last_low, last_high = found[-1]
-            if last_high.meets(low):
-                touches = last_high.closed or low.closed
-            else:
-                touches = low.at < last_high.at
-            if touches:
-                if high.meets(last_high):
-                    further = last_high if last_high.closed else high
-                else:
-                    further = high if high.at > last_high.at else last_high
-                found[-1] = (last_low, further)
-                continue
-        found.append((low, high))
-    return found

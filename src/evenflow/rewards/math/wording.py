@@ -177,6 +177,26 @@ def without_lead(text: str) -> str:
     return rest.replace("}", "", 1) if found[0].count("{") > found[0].count("}") else rest
 
 
+TRUTHS = ("yes", "no", "true", "false")
+TRUTH = rf"(?P<word>{'|'.join(TRUTHS)})"
+REASONED = re.compile(
+    rf"\s*(?:{TEXT}\{{)?\s*{TRUTH}\b\s*(?:\}}\s*)?(?:[,;:.]|[-–—]|(?:because|since|as)\b)"
+    r"(?!.*\b(?:or|yes|no|true|false|but|if|unless|except)\b).*",
+    re.IGNORECASE | re.DOTALL,
+)
+STATED = re.compile(
+    rf"\s*(?:{TEXT}\{{)?\s*(?:(?:the|this|that)\s+)?(?:\w+\s+is\s+)?{TRUTH}\s*[.}}\s]*",
+    re.IGNORECASE,
+)
+
+
+def in_one_word(text: str) -> str:
+    """Yes, no, true or false, of ``\\text{Yes, because }5>3`` and ``\\text{It is true}``; any other
+    text as it is."""
+    found = REASONED.fullmatch(text) or STATED.fullmatch(text)
+    return found["word"] if found else text
+
+
 # --- choices -----------------------------------------------------------------------------------
 
 # No two ways to read one text: with a choice at every \text{ a long row of them would never end.
