@@ -105,6 +105,17 @@ def test_mbpp() -> None:
     assert graded == ["right", "wrong"]
 
 
+def test_checks_without_a_solution() -> None:
+    row = {
+        "prompt": "from math import *\nfrom typing import *\n",
+        "entry_point": "Solution().area",
+        "test": "def check(candidate):\n    assert candidate(sides = [3, 4, 5]) == 6.0\n",
+    }
+    answer = "class Solution:\n    def area(self, s: List[int]) -> float:\n        return "
+    graded = grade_rows({**row, "response": answer + value} for value in ("prod(s) / 10", "5.0"))
+    assert [verdict for verdict, _ in graded] == ["right", "wrong"]
+
+
 @pytest.mark.parametrize(
     ("assertion", "name", "arguments", "value", "checker", "atol"),
     [

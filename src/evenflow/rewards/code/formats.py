@@ -53,8 +53,13 @@ def humaneval(row: dict[str, Any]) -> dict[str, Any]:
 
     The copy of HumanEval+ on Hugging Face has its inputs as literals inside `test`, whose checks
     need NumPy; inputs and tolerance are read, not run. The reference solution,
-    `canonical_solution` or `answer`, is trusted; the expected values are what it returns.
+    `canonical_solution` or `answer`, is trusted; the expected values are what it returns. A row
+    without one has them in the assertions of its `test` (LeetCodeDataset).
     """
+    solution = row.get("canonical_solution") or row.get("answer")
+    if solution is None and "assert" in (row.get("test") or ""):
+        check = f"{row['test']}\ncheck({row['entry_point']})"
+        return from_assertions(check) | {"setup": row["prompt"]}
     inputs: list[Any] = []
     for key in ("base_input", "plus_input"):
         values = row.get(key) or []
@@ -70,7 +75,7 @@ def humaneval(row: dict[str, Any]) -> dict[str, Any]:
     tests: dict[str, Any] = {
         "entry_point": row["entry_point"],
         "setup": row["prompt"],
-        "solution": row.get("canonical_solution") or row["answer"],
+        "solution": solution or row["answer"],
         "atol": atol,
     }
     tests |= {"inputs": inputs} if inputs else {"check": row["test"]}
