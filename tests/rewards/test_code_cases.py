@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evenflow.errors import UserError
-from evenflow.rewards.code import code, grade_rows, parse
+from evenflow.rewards.code import code, code_contests, grade_rows, parse
 from evenflow.rewards.code.assertions import from_assertions
 from evenflow.rewards.code.cases import as_fields
 
@@ -57,6 +57,8 @@ FORMS: dict[str, tuple[Any, str]] = {
     # DeepCoder's: what the authors of FlowRL train on is JSON text of such lists and columns.
     "runs": ([stdin("1 2\n", "3\n"), stdin("4 5\n", "9\n")], PROGRAM),
     "runs of Codeforces": ([{"input": "1 2", "output": "3"}], PROGRAM),
+    "columns of runs": ({"input": ["1 2"], "output": ["3"]}, PROGRAM),
+    "columns of a method": ({k: [v] for k, v in functional("1\n2", "3").items()}, METHOD),
     "calls of a method": ([functional("1\n2", "3"), functional("4\n5", "9")], METHOD),
     "calls": (CALLS, FUNCTION),
     "columns of calls": ({"fn_name": "add", "inputs": [[1, 2]], "outputs": [[3]]}, FUNCTION),
@@ -103,6 +105,24 @@ def test_mbpp() -> None:
     answers = ["def up(x):\n    return ceil(math.sqrt(x))", "def up(x):\n    return 2"]
     graded = [verdict for verdict, _ in grade_rows({**row, "response": a} for a in answers)]
     assert graded == ["right", "wrong"]
+
+
+def test_code_contests() -> None:
+    row = {
+        "description": "Add.",
+        "public_tests": {"input": ["1 2\n"], "output": ["3\n"]},
+        "private_tests": {"input": [], "output": []},
+        "generated_tests": {"input": ["4 5\n", "0 0\n"], "output": ["9 \n", "0\n"]},
+        "time_limit": {"seconds": 1, "nanos": 500_000_000},
+    }
+    graded = grade_rows({**row, "response": a} for a in (PROGRAM, "print(3)"))
+    assert [verdict for verdict, _ in graded] == ["right", "wrong"]
+    tests = code_contests(row)
+    assert tests["inputs"] == ["1 2\n", "4 5\n", "0 0\n"]
+    assert tests["time_limit"] == 4.5
+    assert code_contests(row | {"time_limit": None})["time_limit"] == 6.0
+    with pytest.raises(UserError, match="without test cases"):
+        code_contests({"private_tests": {"input": [], "output": []}})
 
 
 def test_checks_without_a_solution() -> None:

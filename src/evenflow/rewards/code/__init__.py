@@ -3,6 +3,7 @@
 from evenflow.rewards.code.extract import extract
 from evenflow.rewards.code.formats import (
     apps,
+    code_contests,
     codeforces,
     humaneval,
     livecodebench,
@@ -18,6 +19,7 @@ __all__ = [
     "Verdict",
     "apps",
     "code",
+    "code_contests",
     "codeforces",
     "extract",
     "grade_rows",

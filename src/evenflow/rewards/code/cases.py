@@ -40,6 +40,9 @@ def as_fields(tests: Any) -> dict[str, Any]:
         raise UserError(f"tests: must be an object, not {type(tests).__name__}")
     # Data sets in columns give every row all fields, with None where a row has nothing.
     tests = {key: value for key, value in tests.items() if value is not None}
+    if {"input", "output"} <= tests.keys() and all(isinstance(v, list) for v in tests.values()):
+        each = zip(*tests.values(), strict=False)  # `datasets` turns a list of objects so
+        return from_list([dict(zip(tests, case, strict=True)) for case in each])
     if isinstance(cases := tests.get("test_cases"), list):
         return from_list(cases)
     if isinstance(code := tests.get("functional"), str):

@@ -1,4 +1,5 @@
-"""The `tests` of rows as published: HumanEval(+), MBPP, LiveCodeBench, Codeforces, APPS."""
+"""The `tests` of rows as published: HumanEval(+), MBPP, LiveCodeBench, Codeforces, CodeContests,
+APPS."""
 
 from __future__ import annotations
 
@@ -39,6 +40,8 @@ def published_tests(row: dict[str, Any]) -> dict[str, Any] | str:
         return livecodebench(row)
     if "official_tests" in row:
         return codeforces(row)
+    if "private_tests" in row:
+        return code_contests(row)
     if "input_output" in row:
         return apps(row)
     if "test_list" in row:
@@ -195,6 +198,28 @@ def without_tests(row: dict[str, Any]) -> str:
     if row.get("generated_checker"):
         return "a problem with several right outputs, which needs a checker of its own"
     return ""
+
+
+def code_contests(row: dict[str, Any]) -> dict[str, Any]:
+    """The `tests` of a row of deepmind/code_contests, public, private and generated, compared token
+    by token; problems with several right outputs are not told apart there.
+
+    The limit is `CODEFORCES_TIME` times the problem's, for Python.
+    """
+    kinds = [row.get(f"{kind}_tests") or {} for kind in ("public", "private", "generated")]
+    tests = {
+        f"{key}s": [text for kind in kinds for text in kind.get(key, ())]
+        for key in ("input", "output")
+    }
+    if not tests["inputs"]:
+        raise UserError("CodeContests: a row without test cases")
+    limit = row.get("time_limit")
+    limit = limit["seconds"] + limit.get("nanos", 0) / 1e9 if isinstance(limit, dict) else limit
+    return {
+        **tests,
+        "checker": "tokens",
+        "time_limit": CODEFORCES_TIME * seconds({"time_limit": limit}),
+    }
 
 
 def apps(row: dict[str, Any]) -> dict[str, Any]:
