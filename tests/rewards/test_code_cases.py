@@ -15,7 +15,9 @@ from evenflow.rewards.code.cases import as_fields
 
 PROGRAM = "a, b = map(int, input().split())\nprint(a + b)"
 FUNCTION = "def add(a, b):\n    return a + b"
-METHOD = "class Solution:\n    def add(self, a, b):\n        return a + b"
+METHOD = (
+    "class Solution:\n    def add(self, a: int, b: int) -> Optional[int]:\n        return a + b"
+)
 CHECK = """\
 def check(candidate):
     assert candidate(a = 1, b = 2) == 3
@@ -56,6 +58,7 @@ CALLS = [{"fn_name": "add", "input": [1, 2], "output": [3], "type": "function_ca
 FORMS: dict[str, tuple[Any, str]] = {
     # DeepCoder's: what the authors of FlowRL train on is JSON text of such lists and columns.
     "runs": ([stdin("1 2\n", "3\n"), stdin("4 5\n", "9\n")], PROGRAM),
+    "runs that name a method": ([stdin("1 2", "3") | {"metadata": {"func_name": "f"}}], PROGRAM),
     "runs of Codeforces": ([{"input": "1 2", "output": "3"}], PROGRAM),
     "columns of runs": ({"input": ["1 2"], "output": ["3"]}, PROGRAM),
     "columns of a method": ({k: [v] for k, v in functional("1\n2", "3").items()}, METHOD),
@@ -192,7 +195,7 @@ def test_values_are_compared_as_python_does(tests: str, right: str, wrong: str) 
         ([stdin("1", "2") | {"testtype": "functional"}], "do not name the method"),
         ([functional("1 2", "3")], "an input is not JSON"),
         ([functional("1", "three")], "an output is not JSON"),
-        ([stdin("1", "2") | {"metadata": "{"}], "metadata is not JSON"),
+        ([functional("1", "2") | {"metadata": "{"}], "metadata is not JSON"),
         ([stdin("1", "2") | {"input": None}], "inputs and outputs must be text"),
         ({"fn_name": "f"}, "inputs are missing"),
         ({"fn_name": "f", "inputs": 3, "outputs": 3}, "inputs must be a list"),

@@ -46,7 +46,7 @@ def as_fields(tests: Any) -> dict[str, Any]:
     if isinstance(cases := tests.get("test_cases"), list):
         return from_list(cases)
     if isinstance(code := tests.get("functional"), str):
-        return from_assertions(code)
+        return calls_asserted(code)
     if "fn_name" in tests:
         return from_columns(tests)
     if "entry_point" not in tests:
@@ -63,16 +63,21 @@ def from_text(text: str) -> Any:
         with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             value = ast.literal_eval(text)
         if value is None and "assert " in text:
-            return from_assertions(text)
+            return calls_asserted(text)
         if value is None:
             raise UserError(f"tests: not valid JSON: {error}") from None
     return from_text(value) if isinstance(value, str) else value  # a text in a text
 
 
+def calls_asserted(code: str) -> dict[str, Any]:
+    """The calls that code asserts the values of."""
+    return {**from_assertions(code), "setup": PRELUDE}
+
+
 def from_list(tests: list[Any]) -> dict[str, Any]:
     """Cases, each an object with its input and output, or assertions, each a line of Python."""
     if tests and all(isinstance(test, str) for test in tests):
-        return from_assertions("\n".join(tests))
+        return calls_asserted("\n".join(tests))
     if not tests or not all(isinstance(t, dict) and {"input", "output"} <= t.keys() for t in tests):
         raise UserError(
             "tests: a list must hold objects with `input` and `output`, or assertions as text"
@@ -83,16 +88,17 @@ def from_list(tests: list[Any]) -> dict[str, Any]:
     (name,) = names
     columns = {f"{key}s": [test[key] for test in tests] for key in ("input", "output")}
     if any(test.get("testtype") == "functional" for test in tests):
-        return {**from_lines(name, **columns), "setup": PRELUDE}
+        return from_lines(name, **columns)
     return from_columns({"fn_name": name} | columns, LIVECODEBENCH_TIME)
 
 
 def name_in(test: dict[str, Any]) -> str | None:
     """The function that a case calls; None for a program."""
-    metadata = test.get("metadata")
+    if test.get("testtype") != "functional":
+        return test.get("fn_name") or None
+    metadata = test.get("metadata") or {}
     metadata = read_json(metadata, "metadata") if isinstance(metadata, str) else metadata
-    named = metadata.get("func_name") if isinstance(metadata, dict) else None
-    return test.get("fn_name") or named
+    return metadata.get("func_name") if isinstance(metadata, dict) else None
 
 
 def from_lines(name: str | None, inputs: list[Any], outputs: list[Any]) -> dict[str, Any]:
@@ -102,6 +108,7 @@ def from_lines(name: str | None, inputs: list[Any], outputs: list[Any]) -> dict[
         raise UserError("LiveCodeBench: the metadata do not name the method (func_name)")
     return {
         "entry_point": f"Solution.{name}",
+        "setup": PRELUDE,
         "inputs": [
             # Not splitlines(): JSON text may hold U+2028 and its like as they are.
             [read_json(line, "an input") for line in str(text).split("\n") if line.strip()]
