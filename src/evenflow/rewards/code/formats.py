@@ -15,11 +15,7 @@ from typing import Any
 
 from evenflow.errors import UserError
 from evenflow.rewards.code.assertions import from_assertions
-from evenflow.rewards.code.cases import (
-    from_columns,
-    from_list,
-    read_json,
-)
+from evenflow.rewards.code.cases import from_columns, from_list, read_json
 
 CODEFORCES_TIME = 3.0
 """Python's share of the limits, which are set for compiled languages."""
