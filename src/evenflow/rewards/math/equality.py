@@ -31,13 +31,13 @@ from evenflow.rewards.math.values import (
     same_residues,
     same_values,
 )
+from evenflow.rewards.math.wording import letters
 
 THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?%?")
 WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}|[Nn]o")
 LONG_WORD = re.compile(r"[A-Za-z]{4,}")
 FOREIGN = re.compile(r"(?:(?![A-Za-z])[^\W\d_])")
 FIGURE = re.compile(r"[0-9\\=]")
-SYNONYMS = {"dne": "doesnotexist"}
 SMALL_CHOICE = re.compile(r"\([a-j]\)|[a-e]")
 CHOICE = re.compile(
     r"\((?P<letter>[A-J])\)(?!.*(?:or|and|,|;|/|\\lor)\([A-J]\))"
@@ -154,8 +154,8 @@ def _same_form(gold: str, said: str) -> bool | None:
     foreign = FOREIGN.search(gold) and not FIGURE.search(gold)
     if in_words or foreign or ("\\" not in gold and LONG_WORD.search(gold)):
         if a[0] == b[0] == "list" and len(a[1]) > 1:  # Alice and Bob
-            return sorted(map(_letters, a[1])) == sorted(map(_letters, b[1]))
-        return _letters(gold) == _letters(said)
+            return sorted(map(letters, a[1])) == sorted(map(letters, b[1]))
+        return letters(gold) == letters(said)
     if BASED.fullmatch(gold) or BASED.fullmatch(said):
         return False  # or they were the same text
     matrices = [found for text, found in ((gold, a), (said, b)) if text.startswith(BEGIN)]
@@ -189,7 +189,7 @@ def _same_conditions(gold: str, said: str) -> bool | None:
     except NoSet:
         pass
     if "\\" not in gold and LONG_WORD.search(gold):
-        return _letters(gold) == _letters(said)
+        return letters(gold) == letters(said)
     if (ours := between(gold, split)) and (theirs := between(said, split)):
         alike = ours[:2] == theirs[:2] and (not ours[2] or not theirs[2] or ours[2] == theirs[2])
         return _each(ours[3], theirs[3]) if alike else False
@@ -206,11 +206,6 @@ def _same_conditions(gold: str, said: str) -> bool | None:
     if NUMBER.fullmatch(gold) or NUMBER.fullmatch(said):
         return False  # no condition is a number
     return _same_collections(parts(gold), parts(said))
-
-
-def _letters(text: str) -> str:
-    found = re.sub(r"[\W_]", "", text.casefold())
-    return SYNONYMS.get(found, found)
 
 
 def _same_pieces(

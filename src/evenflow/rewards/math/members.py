@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-ASSIGNED = re.compile(r"([a-z])=([^=]+)")
+ASSIGNED = re.compile(r"((?:[a-z]=)+)([^=]+)")
 
 
 def split(text: str, separators: Sequence[str]) -> list[str]:
@@ -63,9 +63,12 @@ def members(text: str) -> list[str]:
 
 
 def by_names(assigned: Sequence[str]) -> list[str]:
-    """The values of ``x=1`` and ``y=2``, by the names' order; none where others are among them."""
-    named = {m[1]: m[2] for m in map(ASSIGNED.fullmatch, assigned) if m}
-    return [named[name] for name in sorted(named)] if len(named) == len(assigned) > 1 else []
+    """The values of ``x=1`` and ``y=2``, by the names' order, of ``x=y=1`` twice the one; none
+    where others are among them."""
+    found = [ASSIGNED.fullmatch(each) for each in assigned]
+    named = [(name, m[2]) for m in found if m for name in m[1].split("=")[:-1]]
+    whole = all(found) and len(dict(named)) == len(named) > 1
+    return [value for _, value in sorted(named)] if whole else []
 
 
 def nested(text: str) -> str | None:

@@ -43,6 +43,15 @@ EITHER_SIGN = re.compile(r"(?P<name>[A-Za-z])\\neq\\pm(?P<size>[^,;]+)")
 NEITHER = re.compile(r"(?P<unlike>[A-Za-z]\\neq)(?P<values>(?:(?!\\neq)[^=<>|])+)")
 """``x\\neq 1,2``."""
 NOT_IN = re.compile(r"^[A-Za-z]\\notin(?=\\\{)")
+RELATED = r"(?=[A-Za-z](?:[<>]|\\[lgn]eq(?![a-z])))"
+QUANTIFIED = re.compile(
+    r"^(?:for)?(?:all|any|every|each)?(?:positive|negative)?(?:real|integer|natural|rational)?"
+    rf"(?:numbers?|integers?|s)?{RELATED}",
+    re.IGNORECASE,
+)
+"""``all integers n\\geq 2``."""
+INTEGER = re.compile(rf"^(?P<condition>{RELATED}[i-npq][^,]*?)(?:,|\()\\mathbb\{{[ZN]\}}\)?$")
+"""``n\\geq 2, n\\in\\mathbb{Z}``, which goes without saying of such a name."""
 RELATION = re.compile(r"\\leq|\\geq|\\neq|<|>|=")
 FLIPPED = {"<": ">", ">": "<", r"\leq": r"\geq", r"\geq": r"\leq", r"\neq": r"\neq", "=": "="}
 NAME = re.compile(r"(?:[a-zA-Z]|\\(?:theta|alpha|beta|lambda|mu|phi|omega))\s?(?:\([a-z]\)|_\w)?")
@@ -130,6 +139,7 @@ class _Reader:
 
     def union(self, text: str) -> list[Interval]:
         text = re.sub(r"^[A-Z]=", "", text.strip())  # S = …
+        text = QUANTIFIED.sub("", INTEGER.sub(r"\g<condition>", text))
         text = NOT_IN.sub(lambda _: REALS + r"\setminus", text)
         text = EITHER_SIGN.sub(r"\g<name>\\neq\g<size>,\g<name>\\neq-(\g<size>)", text)
         if several := NEITHER.fullmatch(text):

@@ -75,6 +75,11 @@ UNITS = [
         rf"|dollars?|cents?|[kM]?Hz|k?Pa)|(?<=[0-9])\s+(?:[gshL]|[kcmn]?m|[kmM]?[NJWVA]|K|in\b\.?|mi|yd)){POWER}{END}"
     ),
 ]
+QUALITIES = (
+    r"(?:(?:non)?(?:positive|negative)|odd|even|prime|composite|(?:ir)?rational|real|complex|integers?"
+    r"|integral|natural|whole|(?:in)?finite|(?:un)?bounded|(?:in|de)creasing|constant|true|false)"
+)
+QUALITY = re.compile(rf"\b{QUALITIES}\b", re.IGNORECASE)
 TEMPERATURE = re.compile(
     r"(\^\s*\{?\s*\\circ\s*\}?|\\degree)\s*(?:\\(?:text|mathrm)\s*\{\s*[CFK]\s*\}|[CFK])(?![A-Za-z])"
 )
@@ -120,8 +125,14 @@ def without_units(text: str) -> str:
 
 def _without_unit(text: str) -> str:
     for pattern in UNITS:
-        text = pattern.sub("", text)
+        text = pattern.sub(_unless_quality, text)
     return text
+
+
+def _unless_quality(found: re.Match[str]) -> str:
+    """``n \\text{ odd}`` says what n is; 5 odd numbers are five."""
+    named = found.string[found.start() - 1].isalpha() and QUALITY.search(found[0])
+    return found[0] if named else ""
 
 
 def _without_unit_of_each(text: str) -> str | None:
@@ -195,6 +206,20 @@ def in_one_word(text: str) -> str:
     text as it is."""
     found = REASONED.fullmatch(text) or STATED.fullmatch(text)
     return found["word"] if found else text
+
+
+SYNONYMS = {"dne": "doesnotexist", "therearenone": "none", "thereisnone": "none"}
+OF_NAME = re.compile(
+    r"(?:(?:for)?(?:all|any|every))?(?:[a-z](?:is|are)?)?(?:an?)?"
+    rf"(?P<quality>{QUALITIES}{{1,2}}?)(?:integers?|numbers?)?[a-z]?"
+)
+
+
+def letters(text: str) -> str:
+    """What is compared of an answer in words: ``nisodd`` and ``alloddn`` are odd."""
+    found = re.sub(r"[\W_]", "", text.casefold())
+    quality = OF_NAME.fullmatch(found)
+    return quality["quality"] if quality else SYNONYMS.get(found, found)
 
 
 # --- choices -----------------------------------------------------------------------------------
