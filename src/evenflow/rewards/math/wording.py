@@ -208,7 +208,12 @@ def in_one_word(text: str) -> str:
     return found["word"] if found else text
 
 
-SYNONYMS = {"dne": "doesnotexist", "therearenone": "none", "thereisnone": "none"}
+SYNONYMS = {
+    "dne": "doesnotexist",
+    "notpossible": "impossible",
+    "therearenone": "none",
+    "thereisnone": "none",
+}
 OF_NAME = re.compile(
     r"(?:(?:for)?(?:all|any|every))?(?:[a-z](?:is|are)?)?(?:an?)?"
     rf"(?P<quality>{QUALITIES}{{1,2}}?)(?:integers?|numbers?)?[a-z]?"
