@@ -32,7 +32,10 @@ class Follower:
         for module in model.modules():
             module.__dict__.pop("forward", None)  # compiled, around the first one's weights
         self.policy = Policy(
-            model, compute_dtype=policy.compute_dtype, temperature=policy.temperature
+            model,
+            compute_dtype=policy.compute_dtype,
+            temperature=policy.temperature,
+            shares_prompts=policy.shares_prompts,
         )
         self.policy.eval()
         self.trained = trained(model)
