@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evenflow.errors import UserError
-from evenflow.rewards.code import code, code_contests, grade_rows, parse
+from evenflow.rewards.code import code, code_contests, grade_rows, mbpp, parse, published_tests
 from evenflow.rewards.code.assertions import from_assertions
 from evenflow.rewards.code.cases import as_fields
 
@@ -128,14 +128,98 @@ def test_code_contests() -> None:
         code_contests({"private_tests": {"input": [], "output": []}})
 
 
+@pytest.mark.parametrize(
+    ("tests", "right", "wrong"),
+    [
+        # What the imports before an answer bring is none of the answer's.
+        (["assert add(1, 2) == 3"], FUNCTION, "x = 1"),
+        (["assert factorial(3) == 6"], "def factorial(n):\n    return 6", "import math"),
+        (FORMS["columns of calls"][0], METHOD, METHOD.replace("+", "-")),
+        ([functional("[2, 1]", "[1, 2]")], "def add(a):\n    return sorted(a)", "x = 1"),
+        # Arguments by their names
+        (
+            ["assert down([1, 2], reverse=True) == [2, 1]"],
+            "def down(xs, key=None, reverse=False):\n    return sorted(xs, reverse=reverse)",
+            "def down(xs, reverse, key=None):\n    return xs",
+        ),
+        # Fields beside those of others
+        (
+            {"fn_name": "f", "inputs": [[3]], "outputs": [[2, 1]], "checker": "as_sorted"},
+            "def f(x):\n    return [1, 2]",
+            "def f(x):\n    return [1, 3]",
+        ),
+        (
+            {"fn_name": "f", "inputs": [[3]], "outputs": [4], "setup": "K = 1"},
+            "def f(x):\n    return x + K",
+            "def f(x):\n    return K",
+        ),
+        ({"entry_point": "add", "test_cases": [{"input": [1, 2], "output": 3}]}, FUNCTION, "x = 1"),
+        ({"entry_point": "add", "functional": CHECK.partition("\n\n")[0]}, FUNCTION, "x = 1"),
+        # JSON keeps no tuples; assertions are kept as text.
+        (
+            json.dumps(mbpp({"test_list": ["assert f(1) == (1, 2)"]})),
+            "f = lambda x: (1, 2)",
+            "f = lambda x: [1, 2]",
+        ),
+    ],
+)
+def test_what_is_easily_misread(tests: Any, right: str, wrong: str) -> None:
+    assert code(completions=[right, wrong], tests=[tests] * 2) == [1.0, 0.0]
+
+
+def test_a_class_goes_before_the_stub_of_its_method() -> None:
+    stub = 'def add(a, b):\n    """Return a + b."""\n'
+    tests = {"entry_point": "add", "setup": stub, "inputs": [[1, 2]], "outputs": [3]}
+    method = METHOD.replace("Optional[int]", "int")
+    answers = [method, f"{method}\n\ndef add(a, b):\n    return Solution().add(a, b)", FUNCTION]
+    assert code(completions=answers, tests=[tests] * 3) == [1.0, 1.0, 1.0]
+
+
+def test_a_check_of_what_is_done_in_place_is_unknown() -> None:
+    check = "def check(candidate):\n    xs = [2, 1]\n    candidate(xs)\n    assert xs == [1, 2]"
+    solution = "def order(xs):\n    xs.sort()"
+    tests = {"entry_point": "order", "check": check, "solution": solution}
+    (reward,) = code(completions=["def order(xs):\n    pass"], tests=[tests])
+    assert math.isnan(reward)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"test_list": ["assert f(1) == 2"], "test": "inputs = [[1]]"}, "MBPP+"),
+        ({"test_list": ["assert f(1) == 2"], "test_setup_code": 3}, "must be text"),
+        ({"test_list": None}, "need both inputs and outputs"),
+        ({"test_list": [1]}, "assertions must be text"),
+        ({"private_tests": {"input": ["1"], "output": []}}, "1 inputs and 0 outputs"),
+        ({"private_tests": "x"}, "must be an object"),
+        ({"private_tests": {"input": "1", "output": "2"}}, "must hold lists"),
+        (
+            {"private_tests": {"input": ["1"], "output": ["2"]}, "time_limit": {"seconds": "x"}},
+            "time_limit must be",
+        ),
+    ],
+)
+def test_rows_that_are_damaged(row: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        parse(published_tests(row))
+
+
+def test_imports_that_are_one_text() -> None:
+    row = {"test_list": ["assert up(2.5) == 3"], "test_imports": "import math"}
+    answers = ["def up(x):\n    return math.ceil(x)", "def up(x):\n    return 2"]
+    assert code(completions=answers, tests=[mbpp(row)] * 2) == [1.0, 0.0]
+
+
 def test_checks_without_a_solution() -> None:
     row = {
         "prompt": "from math import *\nfrom typing import *\n",
         "entry_point": "Solution().area",
         "test": "def check(candidate):\n    assert candidate(sides = [3, 4, 5]) == 6.0\n",
     }
-    answer = "class Solution:\n    def area(self, s: List[int]) -> float:\n        return "
-    graded = grade_rows({**row, "response": answer + value} for value in ("prod(s) / 10", "5.0"))
+    answer = "class Solution:\n    def area(self, sides: List[int]) -> float:\n        return "
+    graded = grade_rows(
+        {**row, "response": answer + value} for value in ("prod(sides) / 10", "5.0")
+    )
     assert [verdict for verdict, _ in graded] == ["right", "wrong"]
 
 
@@ -144,7 +228,7 @@ def test_checks_without_a_solution() -> None:
     [
         ("f(1) == (1, 2)", "f", [1], (1, 2), "equal", 0),
         ("(1, 2) == f([1], {2: 3})", "f", [[1], {2: 3}], (1, 2), "equal", 0),
-        ("f(x=1) is None", "f", [1], None, "equal", 0),
+        ("f(2, x=1) is None", "f", ([2], {"x": 1}), None, "equal", 0),
         ("f('a')", "f", ["a"], True, "equal", 0),
         ("not f('a')", "f", ["a"], False, "equal", 0),
         ("f(float('inf')) == -1", "f", [math.inf], -1, "equal", 0),
@@ -201,8 +285,8 @@ def test_values_are_compared_as_python_does(tests: str, right: str, wrong: str) 
         ({"fn_name": "f", "inputs": 3, "outputs": 3}, "inputs must be a list"),
         ("assert f(", "are not Python"),
         ("assert f(1) == 1\nassert g(1) == 1", "call different functions"),
-        ("assert f(a=1, b=2) == 1\nassert f(b=1, a=2) == 1", "do not all call and compare"),
-        ("assert f(1) == 1\nassert set(f(1)) == {1}", "do not all call and compare"),
+        ("assert abs(f(1) - 2.5) < 5\nassert f(2) == 10", "do not all compare"),
+        ("assert f(1) == 1\nassert set(f(1)) == {1}", "do not all compare"),
         ("assert f(1) == g(1)", "not of the form"),
         ("assert f(1) > 0", "not of the form"),
         ("assert 0 < f(1) < 2", "not of the form"),
@@ -211,16 +295,48 @@ def test_values_are_compared_as_python_does(tests: str, right: str, wrong: str) 
         ("assert f(f(1)) == 2", "not of the form"),
         ("assert f(*[1]) == 1", "not of the form"),
         ("assert f(**{'a': 1}) == 1", "not of the form"),
-        ("x = [1]\nx.append(2)\nassert f(x) == 1", "not of the form"),
-        ("x = [1]\nx += [2]\nassert f(x) == 1", "not of the form"),
-        ("s = Stack()\ns.push(1)\nassert s.pop() == 1", "not of the form"),
+        ("x = [1]\nx.append(2)\nassert f(x) == 1", "nothing is done beside them"),
+        ("x = [1]\nx += [2]\nassert f(x) == 1", "nothing is done beside them"),
+        ("s = Stack()\ns.push(1)\nassert s.pop() == 1", "nothing is done beside them"),
+        ("assert f(1) == 1\nself.assertEqual(f(2), 4)", "nothing is done beside them"),
+        ("assert f(1) == 1\nsame(f(2), 4)", "nothing is done beside them"),
+        ("assert f(1) == 1\nif f(2) != 4:\n    raise AssertionError", "not in a loop"),
+        ("assert f(1) == 1\ntry:\n    f(-1)\nexcept ValueError:\n    pass", "not in a loop"),
+        ("b = 1\na = b = 3\nassert f(b) == 9", "nothing is done beside them"),
+        ("x = [3, 1]\nz = x.pop()\nassert f(x) == 1", "nothing is done beside them"),
+        ("class T:\n    assert f(2) > 4", "not of the form"),
+        ("from s import add as plus\nassert plus(1) == 1", "none of the answer's"),
+        ("def f(x):\n    return 1\nassert f(2) == 1", "decorator or arguments"),
+        ("def helper():\n    pass\nassert helper() is None", "none of the answer's"),
+        ("def check(candidate):\n    assert candidate(1) == 1", "or none"),
+        ("def check(c):\n    assert c(1) == 1\ncheck(lambda a: f(a))", "or none"),
+        ("assert Counter().inc() == 1", "not of the form"),
+        ("assert np.isclose(f(1), 3.14, atol=0.01)", "not of the form"),
+        ("assert math.isclose(f(1), 3.14, atol=0.01)", "not of the form"),
+        ("assert sorted(f(1)) == [3, 2]", "not of the form"),
+        ("assert set(f(1)) == [1, 2]", "not of the form"),
+        ("assert sorted(f(1), key=str) == [1, 2]", "not of the form"),
+        ("assert abs(f(1) - 2.0) < 'x'", "not of the form"),
+        ({"input": ["1 2", "5 7"], "output": ["3"]}, "columns of different lengths"),
+        ({"fn_name": ["add"], "inputs": [[1]], "outputs": [1]}, "entry_point must be text"),
+        ({"fn_name": "add(a)", "inputs": [[1]], "outputs": [1]}, "must name a function"),
+        (
+            [CALLS[0] | {"fn_name": {}}, CALLS[0] | {"fn_name": ["a"]}],
+            "entry_point must be text|different",
+        ),
+        ({"test_cases": CALLS, "inputs": [[1]]}, "both; give one of them"),
+        ({"test_cases": CALLS, "points": 3}, "no field 'points'"),
+        ({"inputs": [[1, 2]], "outputs": [[3]]}, "must be text"),
+        ("[" * 200_000, "not valid JSON|nested"),
+        ("{[]: 1}", "not valid JSON"),
         ("assert Stack(3).size() == 3", "not of the form"),
         ("for x in [1]:\n    assert f(x) == x", "not in a loop"),
         (
             "def test():\n    with pytest.raises(ValueError):\n        f(1)\nassert f(1)",
             "not in a loop",
         ),
-        ("@given(x)\ndef test(a, b):\n    assert f(a) == b", "not of the form"),
+        ("@given(x)\ndef test(a, b):\n    assert f(a) == b", "decorator or arguments"),
+        ("@pytest.mark.skip\ndef test():\n    assert f(1) == 2", "decorator or arguments"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tests: Any, says: str) -> None:

@@ -11,6 +11,7 @@ Runs inside the sandboxed process: the standard library only.
 
 from __future__ import annotations
 
+import dis
 import importlib
 import inspect
 import os
@@ -101,17 +102,35 @@ def script(job: dict[str, Any], report: int) -> None:
     exec(compiled(job["code"], "answer.py"), space)
 
 
-def resolve(space: dict[str, Any], name: str) -> Any:
+def load(code: str) -> tuple[dict[str, Any], list[str]]:
+    """What code defines, and the names that it binds itself, in their order: not by a star."""
+    space = namespace("answer")
+    module = compiled(code, "answer.py")
+    exec(module, space)
+    binds = ("STORE_NAME", "STORE_GLOBAL")
+    return space, [each.argval for each in dis.get_instructions(module) if each.opname in binds]
+
+
+def resolve(space: dict[str, Any], name: str, bound: list[str]) -> Any:
     """A function, or a method of a class without arguments, ``Solution.solve``.
 
-    Who was asked for one may have written the other: a method of a class ``Solution``.
+    Who was asked for one may have written the other: a method of a class ``Solution``, which also
+    goes before a stub of the function. A name counts that the code binds, or what it makes
+    otherwise; what a star brings before it is not its own.
     """
     first, *rest = name.split(".")
-    if first not in space and "Solution" in space:
-        first, rest = "Solution", [first]
-    elif first not in space and first == "Solution" and rest:
+
+    def last(name: str) -> int:
+        return max((at for at, each in enumerate(bound) if each == name), default=-1)
+
+    if first != "Solution" and last("Solution") > last(first):
+        if callable(getattr(space.get("Solution"), first, None)):
+            first, rest = "Solution", [first, *rest]
+    elif first == "Solution" and last(first) < 0 and rest:
         first, *rest = rest
     found = space[first]
+    if last(first) < 0 and getattr(found, "__module__", None) != space["__name__"]:
+        raise NameError(f"name {first!r} is not defined", name=first)
     for part in rest:
         found = getattr(found() if isinstance(found, type) else found, part)
     return found
@@ -119,18 +138,18 @@ def resolve(space: dict[str, Any], name: str) -> Any:
 
 def calls(job: dict[str, Any], report: int) -> None:
     """Call a function on one input after another; the first exception ends it."""
-    space = namespace("answer")
-    exec(compiled(job["code"], "answer.py"), space)
-    function = resolve(space, job["entry_point"])
+    space, bound = load(job["code"])
+    function = resolve(space, job["entry_point"], bound)
     for line in job["calls"]:
-        write(report, plain.encode(function(*plain.decode(line.encode()))))
+        given = plain.decode(line.encode())  # a list; with arguments by name a pair
+        positional, named = given if isinstance(given, tuple) else (given, {})
+        write(report, plain.encode(function(*positional, **named)))
 
 
 def record(job: dict[str, Any], report: int) -> None:
     """Run ``check(candidate)`` with a reference solution and report what it is called with."""
-    space = namespace("answer")
-    exec(compiled(job["code"], "answer.py"), space)
-    function = resolve(space, job["entry_point"])
+    space, bound = load(job["code"])
+    function = resolve(space, job["entry_point"], bound)
 
     def candidate(*arguments: Any, **named: Any) -> Any:
         if named:  # an answer may call them otherwise: by their places

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from evenflow.errors import UserError
+from evenflow.rewards.code.compare import ABSOLUTE
 
-CALLED = "candidate"
-"""What a check calls the function that it is given."""
+IDLE = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Pass)
+RUNS = re.compile(r"check|main|(?:pytest|unittest)\.main|test\w*|print")
+"""What is called beside assertions, and tests nothing by itself."""
+UNREAD = (ValueError, TypeError, AttributeError, IndexError, RecursionError)
 NOT_READ = "is not of the form f(…) == value, with both sides written out"
 
 
-def from_assertions(code: str) -> dict[str, Any]:
+def from_assertions(code: str, entry_point: str | None = None) -> dict[str, Any]:
     """Calls and their values from ``assert f(…) == value`` and its like: ``is``, ``f(…)``, which is
     True, and ``not f(…)``; ``set(f(…)) == …`` and ``sorted``; within a tolerance
-    ``abs(f(…) - value) < …`` and ``math.isclose``. UserError for any other assertion.
+    ``abs(f(…) - value) < …`` and ``math.isclose``. UserError for any other assertion, and for what
+    stands beside assertions and may be a test, or change one.
 
-    What a check calls `candidate` is what stands in ``check(…)``. Arguments that have names count
-    in their order.
+    What a check calls its parameter is what stands in ``check(…)``, or `entry_point`.
     """
     try:
         tree = ast.parse(code)
@@ -31,29 +35,52 @@ def from_assertions(code: str) -> dict[str, Any]:
     if not found:
         raise UserError("tests: the code asserts nothing")
     names = {one.name for one in found}
-    if names == {CALLED}:
+    given = [node.args[0] for node in ast.walk(tree) if is_call_of(node, "check")]
+    checks = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "check"]
+    if names == {each.arg for check in checks for each in check.args.args}:
+        names = {entry_point} if entry_point and not given else set()
         with suppress(ValueError):
-            names = {dotted(n.args[0]) for n in ast.walk(tree) if is_call_of(n, "check")} or names
-    if len(names) > 1:
-        raise UserError(f"tests: the assertions call different functions ({sorted(names)})")
-    checkers = {one.checker for one in found}
-    if len(checkers) > 1 or len({one.words for one in found}) > 1:
-        raise UserError("tests: the assertions do not all call and compare in one way")
+            names |= {dotted(each) for each in given}
+    if len(names) != 1:
+        raise UserError(f"tests: the assertions call different functions or none {sorted(names)}")
+    (name,) = names
+    if name.partition(".")[0] in bound_in(tree):
+        raise UserError(f"tests: the assertions call {name!r}, which is none of the answer's")
+    if len({(one.checker, one.atol) for one in found}) > 1:
+        raise UserError("tests: the assertions do not all compare in one way")
     return {
-        "entry_point": names.pop(),
+        "entry_point": name,
         "inputs": [one.arguments for one in found],
         "outputs": [one.value for one in found],
-        "checker": checkers.pop(),
-        "atol": max(one.atol for one in found),
+        "checker": found[0].checker,
+        "atol": found[0].atol,
     }
 
 
 def bodies(tree: ast.Module) -> Iterator[list[ast.stmt]]:
-    """The statements outside functions and those of each function."""
+    """The statements outside functions and those of each function and class."""
     yield tree.body
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            arguments = node.args.args if isinstance(node, ast.FunctionDef) else []
+            if node.decorator_list or (arguments and node.name != "check"):
+                raise UserError(f"tests: {node.name!r} has a decorator or arguments: not read")
             yield node.body
+
+
+def bound_in(tree: ast.Module) -> set[str]:
+    """The names that test code binds itself, but for what it imports under its own name."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.alias) and node.asname:
+            names.add(node.asname)
+    return names
 
 
 @dataclass(frozen=True)
@@ -61,9 +88,7 @@ class Assertion:
     """What is called, with what, and what it returns."""
 
     name: str
-    words: tuple[str, ...]
-    """The names of arguments that have one, the last ones."""
-    arguments: list[Any]
+    arguments: list[Any] | tuple[list[Any], dict[str, Any]]
     value: Any
     atol: float = 0.0
     checker: str = "equal"
@@ -73,26 +98,34 @@ def assertions(body: Iterable[ast.stmt]) -> Iterator[Assertion]:
     """Those of a body without branches, in which names stand for what was last written for them."""
     known = Known()
     for statement in body:
-        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-            continue  # its body is one of its own
         if isinstance(statement, ast.Assert):
-            with suppress(ValueError, TypeError, AttributeError, IndexError, RecursionError):
+            with suppress(*UNREAD):
                 yield assertion(known.visit(statement.test))
                 continue
             raise UserError(f"tests: the assertion {ast.unparse(statement)!r:.90} {NOT_READ}")
-        inner = list(ast.walk(statement))
-        if any(isinstance(node, ast.Assert | ast.With) for node in inner):
+        if isinstance(statement, ast.Assign) and known.learn(statement):
+            continue
+        if not is_idle(statement):
             raise UserError(
                 f"tests: {ast.unparse(statement)!r:.90} cannot be read: assertions stand in a row, "
-                "not in a loop, a branch or a `with`"
+                "not in a loop, a branch or a `with`, and nothing is done beside them"
             )
-        if isinstance(statement, ast.Assign):
-            statement.value = known.visit(statement.value)
-            inner = list(ast.walk(statement.targets[0]))
-        for node in inner:  # what is done to a value may change it
-            known.values.pop(getattr(node, "id", ""), None)
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            known.values[statement.targets[0].id] = statement.value
+
+
+def is_idle(statement: ast.stmt) -> bool:
+    """Whether it tests nothing and changes nothing: a definition, an import, a docstring, the call
+    of what is defined here, a main part."""
+    if isinstance(
+        statement, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Pass
+    ):
+        return True
+    if isinstance(statement, ast.If):
+        return "__name__" in ast.unparse(statement.test) and not statement.orelse
+    if not isinstance(statement, ast.Expr):
+        return False
+    called = getattr(statement.value, "func", None)
+    name = ast.unparse(called) if called else ""
+    return isinstance(statement.value, ast.Constant) or bool(RUNS.fullmatch(name))
 
 
 class Known(ast.NodeTransformer):
@@ -105,16 +138,31 @@ class Known(ast.NodeTransformer):
         """The value of a name that has one."""
         return self.values.get(node.id, node)
 
+    def learn(self, statement: ast.Assign) -> bool:
+        """Take over ``name = …``; False for a value that is neither written out nor a call's."""
+        (target, *others), value = statement.targets, self.visit(statement.value)
+        if others or not isinstance(target, ast.Name):
+            return False
+        for read in (value_of, call):
+            with suppress(*UNREAD):
+                read(value)
+                self.values[target.id] = value
+                return True
+        return False
+
 
 def assertion(test: ast.expr) -> Assertion:
     """One assertion; ValueError and its like for what has another form."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         return Assertion(*call(test.operand), False)
-    if is_call_of(test, "isclose"):
-        near = {word.arg: value_of(word.value) for word in test.keywords}
-        value = value_of(test.args[1])
-        atol = max(near.get("rel_tol", 1e-9) * abs(value), near.get("abs_tol", 0.0))
-        return Assertion(*call(test.args[0]), value, atol)
+    if isinstance(test, ast.Call) and ast.unparse(test.func) in ("math.isclose", "isclose"):
+        first, second = test.args
+        near = {word.arg: number(word.value) for word in test.keywords}
+        value = number(second)
+        atol = max(near.pop("rel_tol", 1e-9) * abs(value), near.pop("abs_tol", 0.0))
+        if near:
+            raise ValueError("another tolerance")
+        return Assertion(*call(first), value, tolerance(atol))
     if not isinstance(test, ast.Compare):
         return Assertion(*call(test), True)
     (operator,), (right,), left = test.ops, test.comparators, test.left
@@ -122,37 +170,52 @@ def assertion(test: ast.expr) -> Assertion:
         (between,) = left.args
         if not isinstance(between, ast.BinOp) or not isinstance(between.op, ast.Sub):
             raise ValueError("no difference")
-        return Assertion(*call(between.left), value_of(between.right), value_of(right))
+        return Assertion(*call(between.left), number(between.right), tolerance(number(right)))
     if not isinstance(operator, ast.Eq | ast.Is):
         raise ValueError("another comparison")
-    for name in ("set", "sorted"):
+    for name, kind in (("set", set), ("sorted", sorted)):
         if is_call_of(left, name):
             bare = right.args[0] if is_call_of(right, name) else right
-            return Assertion(*call(left.args[0]), value_of(bare), checker=f"as_{name}")
+            value = value_of(bare)
+            if (bare is right and kind(value) != value) or len(left.args) > 1 or left.keywords:
+                raise ValueError("never so")
+            return Assertion(*call(left.args[0]), value, checker=f"as_{name}")
     with suppress(ValueError, TypeError, AttributeError):
         return Assertion(*call(left), value_of(right))
     return Assertion(*call(right), value_of(left))
 
 
-def call(node: ast.expr) -> tuple[str, tuple[str, ...], list[Any]]:
-    """A call's function, the names that arguments have, and the arguments in their order."""
+def number(node: ast.expr) -> float:
+    """A real number that is written out."""
+    value = value_of(node)
+    if not isinstance(value, int | float):
+        raise ValueError("no number")
+    return value
+
+
+def tolerance(atol: float) -> float:
+    """0 for what floats are allowed anyway."""
+    return 0.0 if atol <= ABSOLUTE else atol
+
+
+def call(node: ast.expr) -> tuple[str, Any]:
+    """A call's function and its arguments, with those by name as a pair of list and dict."""
     if not isinstance(node, ast.Call):
         raise ValueError("no call")
-    words = {word.arg: word.value for word in node.keywords if word.arg}
-    if len(words) < len(node.keywords):
+    named = {word.arg: value_of(word.value) for word in node.keywords if word.arg}
+    if len(named) < len(node.keywords):
         raise ValueError("arguments that are not written out")
-    return dotted(node.func), tuple(words), list(map(value_of, (*node.args, *words.values())))
+    arguments = list(map(value_of, node.args))
+    return dotted(node.func), (arguments, named) if named else arguments
 
 
 def dotted(node: ast.expr) -> str:
-    """``f``, and ``Solution.f`` of ``Solution().f``."""
+    """``f``, and ``Solution.f`` of ``Solution().f``: other classes may keep what is done to one."""
     if isinstance(node, ast.Name):
         return node.id
-    if isinstance(node, ast.Attribute) and isinstance(made := node.value, ast.Call):
-        if made.args or made.keywords:
-            raise ValueError("a class that is made with arguments")
-        return f"{dotted(made.func)}.{node.attr}"
-    raise ValueError("neither a function nor a method of what is made there")
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Solution()":
+        return f"Solution.{node.attr}"
+    raise ValueError("neither a function nor a method of Solution")
 
 
 def value_of(node: ast.expr) -> Any:

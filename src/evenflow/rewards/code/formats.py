@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Any
 
 from evenflow.errors import UserError
-from evenflow.rewards.code.assertions import from_assertions
 from evenflow.rewards.code.cases import from_columns, from_list, read_json
 
 CODEFORCES_TIME = 3.0
@@ -38,10 +37,12 @@ def published_tests(row: dict[str, Any]) -> dict[str, Any] | str:
         return codeforces(row)
     if "private_tests" in row:
         return code_contests(row)
-    if "input_output" in row:
-        return apps(row)
     if "test_list" in row:
         return mbpp(row)
+    if "entry_point" in row and "test" in row:
+        return humaneval(row)
+    if "input_output" in row:
+        return apps(row)
     if "entry_point" in row:
         return humaneval(row)
     raise UserError("there are no `tests` (see docs/rewards_code.md)")
@@ -56,9 +57,11 @@ def humaneval(row: dict[str, Any]) -> dict[str, Any]:
     without one has them in the assertions of its `test` (LeetCodeDataset).
     """
     solution = row.get("canonical_solution") or row.get("answer")
-    if solution is None and "assert" in (row.get("test") or ""):
-        check = f"{row['test']}\ncheck({row['entry_point']})"
-        return from_assertions(check) | {"setup": row["prompt"]}
+    if solution is None and isinstance(check := row.get("test"), str) and "assert" in check:
+        return {
+            "assertions": f"{check}\ncheck({row['entry_point']})",
+            "setup": row["prompt"],
+        }
     inputs: list[Any] = []
     for key in ("base_input", "plus_input"):
         values = row.get(key) or []
@@ -175,7 +178,7 @@ def seconds(row: dict[str, Any]) -> float:
     limit = row.get("time_limit") or 2.0
     try:
         return float(limit)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(
             f"Codeforces: time_limit must be a number of seconds, not {limit!r:.60}"
         ) from None
@@ -202,15 +205,25 @@ def code_contests(row: dict[str, Any]) -> dict[str, Any]:
 
     The limit is `CODEFORCES_TIME` times the problem's, for Python.
     """
-    kinds = [row.get(f"{kind}_tests") or {} for kind in ("public", "private", "generated")]
-    tests = {
-        f"{key}s": [text for kind in kinds for text in kind.get(key, ())]
-        for key in ("input", "output")
-    }
+    tests: dict[str, list[Any]] = {"inputs": [], "outputs": []}
+    for kind in ("public", "private", "generated"):
+        columns = row.get(f"{kind}_tests") or {}
+        if not isinstance(columns, dict):
+            raise UserError(f"CodeContests: {kind}_tests must be an object")
+        given, expected = columns.get("input") or [], columns.get("output") or []
+        if not isinstance(given, list) or not isinstance(expected, list):
+            raise UserError(f"CodeContests: {kind}_tests must hold lists")
+        if len(given) != len(expected):
+            raise UserError(
+                f"CodeContests: {kind}_tests has {len(given)} inputs and {len(expected)} outputs"
+            )
+        tests["inputs"] += given
+        tests["outputs"] += expected
     if not tests["inputs"]:
         raise UserError("CodeContests: a row without test cases")
     limit = row.get("time_limit")
-    limit = limit["seconds"] + limit.get("nanos", 0) / 1e9 if isinstance(limit, dict) else limit
+    if isinstance(limit, dict):
+        limit = f"{limit.get('seconds') or 0}.{limit.get('nanos') or 0:09}"
     return {
         **tests,
         "checker": "tokens",
@@ -233,6 +246,14 @@ def apps(row: dict[str, Any]) -> dict[str, Any]:
 
 def mbpp(row: dict[str, Any]) -> dict[str, Any]:
     """The `tests` of a row of MBPP: the assertions in `test_list`, after `test_setup_code` or
-    `test_imports`."""
-    setup = [row.get("test_setup_code") or "", *(row.get("test_imports") or ())]
-    return from_assertions("\n".join(row["test_list"])) | {"setup": "\n".join(filter(None, setup))}
+    `test_imports`. The `test` of MBPP+ needs NumPy, and is refused."""
+    if row.get("test"):
+        raise UserError("MBPP+: its `test` is not read; without that column test_list is")
+    imports = row.get("test_imports") or []
+    parts = [
+        row.get("test_setup_code") or "",
+        *([imports] if isinstance(imports, str) else imports),
+    ]
+    if not all(isinstance(part, str) for part in parts):
+        raise UserError("MBPP: test_setup_code and test_imports must be text")
+    return {"assertions": row["test_list"], "setup": "\n".join(filter(None, parts))}

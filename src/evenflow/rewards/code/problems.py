@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ FIELDS = {
     *("entry_point", "inputs", "outputs", "setup", "solution", "check"),
     *("checker", "atol", "time_limit"),
 }
+ENTRY_POINT = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 TIME_LIMIT = 4.0
 LONGEST_TIME = 86400
 """Seconds; what is longer is milliseconds, or no limit that a system takes."""
@@ -46,6 +48,14 @@ class Problem:
 
 def parse(tests: Any) -> Problem:
     """A problem from its `tests`, in any of the forms of `cases`. UserError says what is wrong."""
+    try:
+        return read(tests)
+    except RecursionError:
+        raise UserError("tests: values are nested too deep") from None
+
+
+def read(tests: Any) -> Problem:
+    """The same; RecursionError for what is nested too deep."""
     tests = as_fields(tests)
     for key in tests.keys() - FIELDS:
         raise UserError(f"tests: there is no field {key!r}; there are {', '.join(sorted(FIELDS))}")
@@ -56,6 +66,10 @@ def parse(tests: Any) -> Problem:
     for key in ("entry_point", "setup", "solution", "check", "checker"):
         if not isinstance(tests.get(key, ""), str):
             raise UserError(f"tests: {key} must be text")
+    if entry_point and not ENTRY_POINT.fullmatch(entry_point):
+        raise UserError(
+            f"tests: entry_point must name a function, or Class.method, not {entry_point!r:.60}"
+        )
     for key, least, most in (("atol", 0.0, math.inf), ("time_limit", 0.1, LONGEST_TIME)):
         value = tests.get(key, least)
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -91,8 +105,8 @@ def parse(tests: Any) -> Problem:
 
 
 def arguments(value: Any) -> bytes:
-    """A call's arguments."""
-    if not isinstance(value, list):
+    """A call's arguments: a list, and with those by name a pair of it and a dict."""
+    if not isinstance(value, list | tuple):
         raise UserError(f"tests: an entry of inputs must be a list of arguments, not {value!r:.60}")
     return plain.encode(value)
 

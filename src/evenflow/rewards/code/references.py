@@ -99,6 +99,8 @@ def compute(problem: Problem, sandbox: Sandbox) -> Expected:
         return Expected((), (), 0, f"the reference solution: {trouble}")
     if len(outputs) != len(inputs):
         return Expected((), (), 0, "the reference solution did not answer every input")
+    if problem.check and set(outputs) == {plain.encode(None)}:
+        return Expected((), (), 0, "the reference solution returns None whatever it is given")
     if any(plain.OTHER in line for line in outputs):
         return Expected((), (), 0, "the reference solution returns what is no plain data")
     limit = problem.time_limit or FASTEST + TIMES * result.cpu
