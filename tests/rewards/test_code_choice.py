@@ -68,7 +68,31 @@ def block(code: str, language: str = "python") -> str:
     return f"{F}{language}\n{code.rstrip()}\n{F}\n"
 
 
+FUNCTION = (
+    TOTAL.partition("\n")[2].replace("    def total(self, ", "def total(").replace("\n    ", "\n")
+)
 ANSWERS: dict[str, tuple[str | None, str]] = {
+    "a function for a method, and a usage": (
+        "Solution.total",
+        block(FUNCTION) + "For example:\n" + block("n = 5\nprint(n * n)"),
+    ),
+    "a function for a method, and another one": (
+        "Solution.total",
+        block(FUNCTION) + block("def gcd(a, b):\n    return a") + block("result = 3", ""),
+    ),
+    "a header that is cut off": ("add", block(ADD) + "Better:\n```python\ndef add(a, b"),
+    "a header without its end": ("add", block(ADD) + "Better:\n```python\ndef add(a, b) -> i"),
+    "a class that is cut off": (
+        "Solution.total",
+        block(TOTAL) + "Better:\n```python\nclass Solution:\n    def total(self, x",
+    ),
+    "the name of a class": ("Solution.total", block(TOTAL) + "```python\nclass Solution"),
+    "a body to be written": (
+        "add",
+        block("def add(a, b):\n    raise NotImplementedError('here')")
+        + block(ADD)
+        + block("def add(a, b):\n    raise NotImplementedError"),
+    ),
     "a line of it, explained": (
         "search",
         block(SEARCH) + "The midpoint is\n" + block("mid = (left + right) // 2"),

@@ -58,6 +58,7 @@ STARTS = re.compile(
     r"(?:async def|def|class)\s+\w+\s*[(:]|import [\w., ]+$|from [\w.]+ import |@\w+"
     r"|\w+(?:,\s*\w+)*\s*=\s*(?:\w+\(|\[|sys\.)|print\(|for \w.* in .*:$"
 )
+CLASS = re.compile(r"^[ \t>]*class[ \t]+Solution\b", re.MULTILINE)
 BLOCK = re.compile(r"(?:if|for|while|with|try|else|elif)\b.*:\s*(?:#.*)?$")
 # A sentence, a heading or a list of Markdown: what no statement begins with.
 PROSE = re.compile(
@@ -84,7 +85,7 @@ def extract(text: str, entry_point: str | None = None) -> str:
     if said is None:
         return ""
     said = said.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
-    name = entry_point.partition(".")[0] if entry_point else None
+    name = _called(said, entry_point)
     blocks = [block for block in _blocks(said) if block.content.strip()]
     python = [flush(block.content, name) for block in blocks if block.is_python]
     unnamed = [flush(block.content, name) for block in blocks if not block.language]
@@ -107,6 +108,13 @@ def extract(text: str, entry_point: str | None = None) -> str:
     if (inside := _of_json(said)) is not None:
         return extract(inside, entry_point)
     return flush(said if blocks else _inline(said, name), name)
+
+
+def _called(said: str, entry_point: str | None) -> str | None:
+    """What an answer must define: the function, or the class, unless the method stands alone."""
+    name, _, method = (entry_point or "").partition(".")
+    alone = name == "Solution" and method and not CLASS.search(said)
+    return (method if alone else name) or None
 
 
 def _of_json(said: str) -> str | None:

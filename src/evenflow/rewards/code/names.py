@@ -47,6 +47,9 @@ BOUND = re.compile(
 )
 PARAMETER = re.compile(r"(?:^|,)\s*\**(\w+)")
 HEADER = re.compile(r"\s*(?:@|(?:async[ \t]+)?(?:def|class)\b[^\n]*:\s*(?:\.\.\.|pass)?\s*$)")
+EMPTY = re.compile(
+    r"\.\.\.|pass|raise[ \t]+NotImplementedError\b.*|(?:(?:async[ \t]+)?def|class)[ \t]+\w+[^:]*"
+)
 PRINTS = re.compile(r"\bprint\b|\bwrite(?:lines)?\s*\(|\bstdout\b")
 
 
@@ -129,11 +132,14 @@ def does_nothing_else(statement: str) -> bool:
 
 
 def is_stub(code: str, name: str) -> bool:
-    """Whether a name's definition in a program has no body: a header, a docstring, ``...``."""
+    """Whether a name's definition in a program has no body: a header, whole or cut off, a
+    docstring, ``...``."""
     for statement in statements(code):
-        if name in defined(statement) and DEFINITION.match(masked(statement)):
-            lines = (line.strip() for line in masked(statement).splitlines() if line.strip())
-            return all(line in ("...", "pass") or HEADER.match(line) for line in lines)
+        plain = masked(statement)
+        if name in defined(statement) and DEFINITION.match(plain):
+            lines = (line.strip() for line in plain.splitlines() if line.strip())
+            cut_off = plain.count("(") > plain.count(")")
+            return cut_off or all(EMPTY.fullmatch(line) or HEADER.match(line) for line in lines)
     return False
 
 
