@@ -24,7 +24,7 @@ CONSTANT = rf"{ANY}(?:arbitrary\s+|real\s+)*(?:constants?|numbers?|reals?)"
 RELATION = r"(?:\\[lgn]eq?(?![A-Za-z])|[<>])"
 NAME = r"(?P<name>[A-Za-z])"
 TAILS = [
-    re.compile(rf"{NAME}\s*\\in(?![A-Za-z])\s*(?:{NUMBERS}){SPECIAL}"),
+    re.compile(rf"{NAME}\s*\\in(?![A-Za-z])\s*(?:{NUMBERS})(?P<part>{SPECIAL})"),
     re.compile(
         rf"{NAME}\s*(?:is|are|为|是|an?)\s*"
         rf"(?:{INTEGER}|(?P<whole>整数)|(?P<constant>{CONSTANT}|(?:任意)?常数|实数))"
@@ -73,6 +73,9 @@ def _said(tail: str, value: str) -> str:
         if groups.get("relation"):
             return re.sub(r"\s+", "", found["relation"])
         if kind := groups.get("set") or groups.get("plain"):
+            part = re.sub(r"[\s{}]", "", groups["part"])
+            if part and kind != "N":  # Z^+ and Z_{\ge 0} are N's; Z^- and R^+ are their own
+                kind = "N" if kind == "Z" and not re.search(r"-|<|\\l", part) else f"{kind}{part}"
             return f"{found['name']}:{kind}"
         if groups.get("constant"):
             return f"{found['name']}:R"
@@ -123,8 +126,8 @@ def same_with_clauses(gold: str, said: str, same: Same) -> bool | None:
             return answer and same(ours, theirs)
         return answer if not ours else answer and None
     (x, _, kind), (y, _, other) = ours.partition(":"), theirs.partition(":")
-    if {kind, other} == {"Z", "N"}:
-        return False  # one goes on in both directions
+    if kind and other and kind != other:
+        return False  # one goes on in both directions, say
     b = renamed(b, y, x) if x and y and x not in names_in(b) else alike_named(a, b)
     answer = same(a, b)
     if answer or "Z" not in (kind, other):

@@ -41,7 +41,8 @@ FIGURE = re.compile(r"[0-9\\=]")
 SMALL_CHOICE = re.compile(r"\([a-j]\)|[a-e]")
 CHOICE = re.compile(
     r"\((?P<letter>[A-J])\)(?!.*(?:or|and|,|;|/|\\lor)\([A-J]\))"
-    r"(?P<rest>(?!\\(?:cup|cap|cdot|lor|pm))[^,;/|+^=(].*)",
+    r"(?P<rest>(?!\\(?:cup|cap|cdot|lor|pm)|(?i:(?:is)?(?:not|isn|incorrect|invalid|wrong|false)|maybe|perhaps"
+    r"|eliminated|excluded|if[^aeiou]|unless)|[A-J]$)[^,;/|+^=(].*)",
     re.DOTALL,
 )
 MATRIX = re.compile(r"\\begin\{pmatrix\}(?P<inside>.*?)(?:\\\\)?\\end\{pmatrix\}", re.DOTALL)

@@ -57,6 +57,7 @@ ABOUT = re.compile(
     r"|based|consistent|verified|confirmed|reasonable|clear)\b[^\d$\\]*"
 )
 LABEL = re.compile(r"^\*\*(\(?[A-J]\)|[A-J][.:])\*\*")  # of a choice
+BARE = re.compile(r"^[*`]+|(?<![\^_*`])[*`]+$")  # Markdown's; the star of N^* stays
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 TOKEN = re.compile(r"[^\s{}$]{1,40}")
@@ -125,7 +126,7 @@ def extract(text: str) -> str | None:
     found = committed(said if tagged is None else tagged)
     if found is None:
         found = _stated(said) if tagged is None else tagged
-    return without_remark(LABEL.sub(r"\1", found.strip()).strip("*`")) or None if found else None
+    return without_remark(BARE.sub("", LABEL.sub(r"\1", found.strip()))) or None if found else None
 
 
 def said_at_last(text: str) -> str | None:

@@ -160,6 +160,8 @@ class _Reader:
         if len(parts) == 1 and text.startswith(REALS + "-"):
             parts = [REALS, text[len(REALS) + 1 :]]
         if len(parts) == 2:
+            if EMPTY.fullmatch(parts[0]):
+                raise NoSet("nothing but what is left out")
             return intersection(self.union(parts[0]), complement(self.without(parts[1])))
         if interval := self.interval(text):
             return interval

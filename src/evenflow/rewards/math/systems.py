@@ -11,7 +11,8 @@ from evenflow.rewards.math.values import RELATIVE, points
 
 MOST = 6
 """Sides of a chain."""
-STEPS = (0, 1, 2)
+STEPS = (0, 1, 2, -1, Fraction(1, 2), Fraction(-7, 3))
+"""Values of a name in which an equation may be linear; |x| is, among the first."""
 LINES = (0, 1, -1, 2, -2, 3)
 """Values of the other names where an equation may hold for any value of one."""
 
@@ -114,7 +115,8 @@ def _line(each: Expression, name: str, point: dict[str, Value]) -> tuple[Value, 
         values = [each.at({**point, name: Fraction(step)}) for step in STEPS]
     except Unreadable:
         return None
-    exact = all(isinstance(value, Fraction) for value in values)
-    if not exact or values[2] - values[1] != values[1] - values[0]:
+    if not all(isinstance(value, Fraction) for value in values):
         return None
-    return values[0], values[1] - values[0]
+    start, slope = values[0], values[1] - values[0]
+    straight = all(v == start + slope * x for x, v in zip(STEPS, values, strict=True))
+    return (start, slope) if straight else None

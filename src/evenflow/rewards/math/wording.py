@@ -15,6 +15,8 @@ CHANGED = (
     rf"(?:{PARTS}|squared|cubed|factorial|halved|doubled|tripled|lakh|crore|bn|remainder)\b"
     rf"|(?:(?:times|minus|plus|over|out\s+of)\s+(?:{NUMBER})|choose\s+\w+|to\s+the\s+\w+th)\b"
     r"|[^{}]{0,40}\b(?:not|never|wrong|incorrect|impossible|at\s+(?:most|least|minimum|maximum)"
+    r"|fail\w*|exclud\w+|reject\w+|cannot|maybe|perhaps|sometimes|alternatively|otherwise|divided\s+by"
+    r"|more\s+than|minus\s+the|point\s+\w+|divisible|complement|quadrillion"
     r"|below\s+zero|(?:lower|upper)\s+bound|percent\s+(?:less|more)|in\s+(?:binary|hex|octal))\b"
 )
 # Letters that are units by themselves in \text or \mathrm; e, i and x are none, nor bold ones.
@@ -79,7 +81,8 @@ QUALITIES = (
     r"(?:(?:non)?(?:positive|negative)|odd|even|prime|composite|(?:ir)?rational|real|complex|integers?"
     r"|integral|natural|whole|(?:in)?finite|(?:un)?bounded|(?:in|de)creasing|constant|true|false)"
 )
-QUALITY = re.compile(rf"\b{QUALITIES}\b", re.IGNORECASE)
+QUALITY = re.compile(rf"\b{QUALITIES}s?\b", re.IGNORECASE)
+ORDER = re.compile(r"[<>]|\\(?:[lgn]eq?|[lg]eqslant|in)(?![A-Za-z])|\\\{")
 TEMPERATURE = re.compile(
     r"(\^\s*\{?\s*\\circ\s*\}?|\\degree)\s*(?:\\(?:text|mathrm)\s*\{\s*[CFK]\s*\}|[CFK])(?![A-Za-z])"
 )
@@ -130,9 +133,11 @@ def _without_unit(text: str) -> str:
 
 
 def _unless_quality(found: re.Match[str]) -> str:
-    """``n \\text{ odd}`` says what n is; 5 odd numbers are five."""
-    named = found.string[found.start() - 1].isalpha() and QUALITY.search(found[0])
-    return found[0] if named else ""
+    """``n \\text{ odd}`` and ``n>3 \\text{ odd}`` say what n is; 5 odd numbers are five."""
+    before = found.string[: found.start()]
+    a_set = before[-1] in ")]" and "," in before
+    named = before[-1].isalpha() or a_set or ORDER.search(before)
+    return found[0] if named and QUALITY.search(found[0]) else ""
 
 
 def _without_unit_of_each(text: str) -> str | None:
@@ -192,7 +197,9 @@ TRUTHS = ("yes", "no", "true", "false")
 TRUTH = rf"(?P<word>{'|'.join(TRUTHS)})"
 REASONED = re.compile(
     rf"\s*(?:{TEXT}\{{)?\s*{TRUTH}\b\s*(?:\}}\s*)?(?:[,;:.]|[-–—]|(?:because|since|as)\b)"
-    r"(?!.*\b(?:or|yes|no|true|false|but|if|unless|except)\b).*",
+    r"(?!.*\b(?:or|yes|no|true|false|but|if|unless|except|only|when\w*|provided|apart|for|really|some\w*"
+    r"|assum\w+|under|maybe|perhaps|possibly|almost|until|while|where|otherwise|however|although"
+    r"|actually|wait)\b).*",
     re.IGNORECASE | re.DOTALL,
 )
 STATED = re.compile(
@@ -239,6 +246,13 @@ LABEL = re.compile(
 ANOTHER = re.compile(r"(?<![A-Za-z0-9(\\])(?:\([A-J]\)|[A-J][).:](?=\s|\\|\}|$))")
 
 
+AGAINST = re.compile(
+    r"[\s})*:,.~$-]*(?:\\text\s*\{\s*)?(?:(?:is|was)\s+)?(?:not\b|isn|in(?:correct|valid)\b|wrong\b|false\b"
+    r"|maybe\b|perhaps\b|eliminated\b|excluded\b|if\b|unless\b|[A-J][\s}.]*$)"
+)
+"""What takes a choice back, or names another one."""
+
+
 def choice(text: str) -> tuple[str, str] | None:
     """The letter of a choice and what it says: "C" and "5 apples" of ``(C) 5 apples``.
 
@@ -246,6 +260,8 @@ def choice(text: str) -> tuple[str, str] | None:
     """
     found = LABEL.match(text)
     if not found or ANOTHER.search(found["rest"]):
+        return None
+    if AGAINST.match(found["rest"]):
         return None
     rest = found["rest"].strip(" *$~").removeprefix("\\ ").removeprefix("\\quad").strip()
     if rest.startswith("}"):  # of \textbf{(C)} 5
