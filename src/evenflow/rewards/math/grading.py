@@ -20,7 +20,7 @@ from evenflow.rewards.math.presets import PRESETS, boxed_right, dapo_right
 from evenflow.rewards.math.quantities import same_quantities
 from evenflow.rewards.math.sets import without_builder
 from evenflow.rewards.math.spelling import as_one, written_out
-from evenflow.rewards.math.wording import TRUTHS, in_one_word
+from evenflow.rewards.math.wording import TRUTHS, in_one_word, senses
 from evenflow.rewards.math.workers import TIMEOUT, Workers, shared
 from evenflow.rewards.thoughts import spoken, whole_of
 
@@ -134,6 +134,8 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
     if len(said) > max(LONGEST, 2 * len(gold)):
         return Verdict("wrong", "too long for an answer")
     gold = _gold(gold)
+    if (ours := senses(gold)) and (theirs := senses(said)) and ours != theirs:
+        return Verdict("wrong", "another direction")
     if (alike := same_quantities(gold, said)) is not None:
         return _of_values(alike)
     if "=" in gold and "=" in said and (found := _compare_equations(gold, said)):

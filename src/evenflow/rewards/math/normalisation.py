@@ -28,9 +28,11 @@ BOTH = re.compile(
     rf"^(?P<first>\s*(?P<name>[A-Za-z])\s*(?:[<>]|\\[lg]eq)[^,;]*?)\s*(?:{TEXT}\{{\s*,?\s*and\s*\}}|,?\band\b)\s*"
     r"(?=(?P=name)\s*(?:[<>]|\\[lg]eq))"
 )
-# the circle, It is Saturday
+# the circle, It is Saturday, a right triangle; but a and b
 ARTICLE = re.compile(
-    r"^\s*(?:(?:it|that|this)\s+(?:is|was)\s+)?(?:(?:an?|the)\s+)?(?=[A-Za-z]{3,}\s*\.?\s*$)",
+    r"^\s*(?:(?:it|that|this)\s+(?:is|was)\s+)?"
+    r"(?:(?:an|the)\s+|a\s+(?!(?:and|or|is|times|plus|minus|over|divided|squared|cubed|to|mod)\b))?"
+    r"(?=[A-Za-z]{3,}(?:\s+[A-Za-z]+){0,4}\s*\.?\s*$)",
     re.IGNORECASE,
 )
 OR = re.compile(r"(?<=[0-9A-Za-z)}\]])\s*,?\s+or\s+(?=[-0-9A-Za-z(\[\\])")

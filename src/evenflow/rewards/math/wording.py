@@ -215,6 +215,20 @@ def in_one_word(text: str) -> str:
     return found["word"] if found else text
 
 
+SENSE = re.compile(
+    r"\b(?P<word>north|south|east|west|up|down|above|below|left|right|(?P<against>counter-?|anti-?)?clockwise"
+    r"|profit|loss|early|late|before|after|ahead|behind|into|out\s+of|inside|outside|forward|backward"
+    r"|increase|decrease|faster|slower)(?:wards?|s|d)?\b",
+    re.IGNORECASE,
+)
+
+
+def senses(text: str) -> list[str]:
+    """Where a value points, in words and in their order: east, north for "30° east of north"."""
+    found = SENSE.finditer(text)
+    return ["against the clock" if m["against"] else m["word"].lower() for m in found]
+
+
 SYNONYMS = {
     "dne": "doesnotexist",
     "notpossible": "impossible",
