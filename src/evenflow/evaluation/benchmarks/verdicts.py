@@ -19,8 +19,8 @@ from evenflow.rewards.deadline import in_time
 from evenflow.rewards.load import place_of
 from evenflow.rewards.math import extract, normalise
 from evenflow.rewards.math import grade_rows as grade_math
+from evenflow.rewards.math.claims import LONGEST
 from evenflow.rewards.math.equality import same
-from evenflow.rewards.math.extraction import LONGEST
 from evenflow.rewards.thoughts import whole_of
 from evenflow.tasks import TASKS, get_task
 

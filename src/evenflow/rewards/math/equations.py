@@ -50,6 +50,11 @@ def same_sides(gold: Sequence[str], said: Sequence[str], same: Same) -> bool | N
     return True if True in answers else None if None in answers else False
 
 
+FUNCTION = re.compile(r"[fghFGH]('*|\^\{?-1\}?)\((?:[A-Za-z](?:,[A-Za-z])*|([^()]*))\)")
+"""Of a function's value: how often it is derived, or that it is the inverse; an argument that is
+no name."""
+
+
 def same_named(gold: str, said: str, same: Same) -> bool | None:
     """Whether two equations are the same, where both are about the gold's names.
 
@@ -61,6 +66,9 @@ def same_named(gold: str, said: str, same: Same) -> bool | None:
         return None
     if RELATION.search(gold + said) or APPROX in gold + said or WHERE in gold + said:
         return None
+    called = [FUNCTION.fullmatch(side) for side in (ours[0], theirs[0])]
+    if all(called) and len({each.groups() for each in called if each}) > 1:
+        return False  # f(x+1), f'(x) and f^{-1}(x) are not f(x)
     names, others = names_in(ours[0]), names_in(theirs[0])
     asked = names <= CURVE or len(names) > 1
     if not (asked and names and others and others <= names | CURVE):

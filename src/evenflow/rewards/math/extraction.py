@@ -2,60 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 
 from evenflow.rewards.fences import fenced
+from evenflow.rewards.math.claims import EITHER, LONGEST, MOST, beside, claimed
 from evenflow.rewards.math.remarks import without_remark
-from evenflow.rewards.math.wording import DENIED
 from evenflow.rewards.thoughts import spoken
 
-CLAIM = re.compile(
-    r"\banswer[\s*]{0,9}(?:is\b|=|[:：])[\s*:]{0,9}"
-    r"|(?:\bfinal|#)[ \t*]{1,4}answer\**[ \t]*\n\s{0,9}|\*\*(?:final\s+)?answer\.\*\*[\s*]{0,9}"
-    r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}"
-    r"|答案[\s*]{0,9}(?:是|为|為|[:：])[\s*:：]{0,9}|\brespuesta(?:\s+final)?\s+es\b[\s*:]{0,9}"
-    r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+finale)?\s+est\b[\s*:]{0,9}",
-    re.IGNORECASE,
-)
-# A field of JSON, where structured output was asked for.
-FIELD = re.compile(
-    r'"(?:final[ _]?)?answer"\s*:\s*(?P<value>"(?:[^"\\]|\\.)*"|-?[0-9.]+|\[[^\[\]]*\])',
-    re.IGNORECASE,
-)
-UNESCAPED = re.compile(r"(?<!\\)\\[A-Za-z]{2}")
-BULLET = re.compile(r"\s*(?:^|\n)[-•*]\s+")
-ITEMS = re.compile(r"[-•][ \t]+[^\n]+(?:\n[-•*][ \t]+(?![^\n]*[A-Za-z]{3})[^\n]+)*")
-# "Option C is correct", "(C) is the right answer"
-CHOSEN = re.compile(
-    r"(?:\b(?:[Oo]ption|[Cc]hoice)[\s*$]{1,9}\(?|\()(?P<letter>[A-J])\)?[\s*$]{1,9}"
-    r"is[\s*]{1,9}(?:the[\s*]{1,9})?(?:only[\s*]{1,9})?(?:correct|right)\b"
-)
-CLAIM_ENDS = re.compile(
-    r"\n|(?<!\\)(?<!sq)(?<!approx)(?<!\b[A-J])[.!?。](?=\s|\$\s|\*|$)|\$\$\s|\\\]"
-    r"|[,;]?\s+\(?(?:because|since|which|as|so|where|I hope|obtained|using|by\s+(?!\d)|and\s+we)\b"
-    r"|(?<=\S)[,;]\s+(?:not\b|i\.e\.|that\s+is\b|namely\b)"
-    r"|(?<=\S)\*\*(?=\s+(?!(?:and|or)\b|[*\d$\\])|[:;(])"  # of what was printed bold
-)
-SENTENCE_ENDS = re.compile(r"\n|(?<!\\)[.!?。](?=\s|$)")
-# In a sentence about the answer it is what is printed bold, or what a verb says the answer is.
-BOLD = re.compile(r"\*\*([^*\n]{1,200}?)\*\*")
-DOLLARS = re.compile(r"\$([^$\n]{1,200})\$")
-VERBS = (
-    r"(?:\b(?:is|are|was|were|be|equals?|equal\s+to|has|have|had|gets?|gives?|makes?|costs?|needs?"
-    r"|earns?|pays?|paid|spends?|spent|total\s+of)|[:=])"
-)
-VERB = re.compile(
-    rf"(?:{VERBS}|\b(?:interval|point|pair|triple|vector|matrix|set|fraction|ratio))\s*\Z",
-    re.IGNORECASE,
-)
-DENYING = re.compile(rf"\b(?:{DENIED})\b", re.IGNORECASE)
-# Said of an answer, and none itself.
-ABOUT = re.compile(
-    r"(?:independent|found|obtained|given|determined|derived|computed|calculated|correct|right|unique"
-    r"|based|consistent|verified|confirmed|reasonable|clear)\b[^\d$\\]*"
-)
 LABEL = re.compile(r"^\*\*(\(?[A-J]\)|[A-J][.:])\*\*")  # of a choice
 BARE = re.compile(r"^[*`]+|(?<![\^_*`])[*`]+$")  # Markdown's; the star of N^* stays
 BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
@@ -71,34 +25,18 @@ MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")  # and the marks that close a heading
 HEADING = re.compile(
     r"[*_\s]*(?:[^\W\d_]{2,}(?![^\W\d_]|[/(^*+=])|[0-9]{1,2}[.):][\s*]*[^\W\d_]{2,}|[A-Z][.:)]?\s+[^\W\d_]{2,})"
 )
-# Between two answers that are one: nothing but signs, "and", "or", a name that is given a value.
-NAMED = re.compile(r"(?<![A-Za-z\\])([a-z])\s*=\s*$")
-BESIDE = re.compile(
-    r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\]|\band\b|\bor\b"
-    r"|\b[a-z](?:_(?:\w|\{\w{1,3}\}))?\s*=)*",
-    re.IGNORECASE,
-)
-EITHER = re.compile(
-    r"(?:\bor\b|\balternatively\b|\bmaybe\b|\bperhaps\b|\botherwise\b|\belse\b"
-    r"|\b(?:could|might|may|can)\s+(?:also|equally|well)\b|\\lor\b|\\vee\b)",
-    re.IGNORECASE,
-)
-NEXT_SENTENCE = re.compile(r"[.!?]\s|\n\s*\n|\bnot?\b", re.IGNORECASE)
 NEGATED = re.compile(
-    r"(?:\bnot|\bnever|n't|\bcannot be|rather than)\s+(?:equal\s+)?\Z", re.IGNORECASE
+    r"(?:\bnot|\bnever|n't|\bcannot|\bat\s+(?:most|least)|\b(?:less|more|greater|fewer|larger|smaller|rather"
+    r"|other)\s+than|\bdivisible\s+by|\bmultiples?\s+of|\bexclud\w+|\breject\w*|\bexcept|\binstead\s+of)\s+"
+    r"(?:(?:be|equals?|to|for|that)\s+)*\Z",
+    re.IGNORECASE,
 )
-MOST = 20
-"""Answers, or claims of one, that are looked at: the last ones."""
-BETWEEN = 80
-"""Characters between two answers of which either is offered."""
+"""What takes the formula behind it back, or bounds it."""
+VALUE_OF = re.compile(r"\s*([A-Za-z])(?:_\{?\w+\}?|\([a-z]\))?\s*=")
 SPAN = re.compile(
     r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\*\*([^*\n]{0,80}?[0-9][^*\n]{0,80})\*\*",
     re.DOTALL,
 )
-# A formula that may go over several lines, and that ends the line where it ends.
-FORMULA = re.compile(r"(?:\$\$(.+?)\$\$|\\\[(.+?)\\\]|\$([^$]+)\$)[.\s*]*(?:$|\n)", re.DOTALL)
-LONGEST = 1000
-"""Characters of an answer; the longest gold of MATH has 159."""
 PLAIN = 120
 """Characters of a response that may be an answer without a word around it."""
 SENTENCE = re.compile(
@@ -141,7 +79,7 @@ def committed(said: str) -> str | None:
     found = last_box(said)
     if found is None:
         found = _marked(said)
-    return _claimed(said) if found is None else found
+    return claimed(said) if found is None else found
 
 
 def last_tagged(text: str) -> str | None:
@@ -161,7 +99,7 @@ def last_tagged(text: str) -> str | None:
             begin = None
     if begin is not None:
         spans.append((begin, len(text), len(text)))
-    return _beside(text, [(b, text[b + len("<answer>") : e].strip(), end) for b, e, end in spans])
+    return beside(text, [(b, text[b + len("<answer>") : e].strip(), end) for b, e, end in spans])
 
 
 def last_box(text: str) -> str | None:
@@ -191,7 +129,7 @@ def last_box(text: str) -> str | None:
             spans.append((begin, token[0].rstrip(".,"), token.end()))
     if not boxes:
         return None
-    return "" if cut_off or not spans else _beside(text, spans)
+    return "" if cut_off or not spans else beside(text, spans)
 
 
 def _closing(text: str, opened: int) -> int | None:
@@ -205,39 +143,6 @@ def _closing(text: str, opened: int) -> int | None:
     return None
 
 
-def _beside(text: str, spans: list[tuple[int, str, int]]) -> str | None:
-    """The last of the answers, with those that stand beside it: a list, or a hedge.
-
-    An answer of the working, or one that is revised, is followed by words, or by a sentence's end.
-    """
-    if len(spans) < 2:
-        return spans[0][1] if spans else None
-    answers = [_named(text, spans[-1])]
-    pairs = zip(reversed(spans[-MOST:-1]), reversed(spans[1:]), strict=False)
-    for earlier, (start, _, _) in pairs:
-        _, before, end = earlier
-        between = text[end:start]
-        if len(between) > BETWEEN or not before:
-            break
-        either = EITHER.search(between) and not NEXT_SENTENCE.search(between)
-        if not either and not BESIDE.fullmatch(between):
-            break
-        answers.append(_named(text, earlier))
-    found = (
-        list(dict.fromkeys(reversed(answers))) if all(said for _, said in answers) else answers[:1]
-    )
-    if len({name for name, _ in found}) == len(found) > 1:
-        return ", ".join(f"{name}={said}" for name, said in found)  # x = [3] and y = [3]
-    return ", ".join(dict.fromkeys(said for _, said in found))
-
-
-def _named(text: str, span: tuple[int, str, int]) -> tuple[str, str]:
-    """The name that stands before an answer, as in ``x = \\boxed{3}``, and the answer."""
-    start, said, _ = span
-    name = NAMED.search(text, max(0, start - 20), start)
-    return name[1] if name and "=" not in said else "", said
-
-
 def _marked(text: str) -> str | None:
     """What follows the last ``####``, unless it is a heading: words before other text."""
     if "####" not in text:
@@ -248,72 +153,6 @@ def _marked(text: str) -> str | None:
         if said and (mark.end() >= end or not HEADING.match(said)):
             found = said
     return found
-
-
-def _claimed(text: str) -> str | None:
-    claims = deque(CLAIM.finditer(text), MOST)
-    chosen = deque(CHOSEN.finditer(text), 1)
-    if chosen and (not claims or claims[-1].start() < chosen[-1].end()):
-        return chosen[-1]["letter"]
-    fields = deque(FIELD.finditer(text), MOST)
-    if fields and (not claims or claims[-1].start() < fields[-1].end()):
-        return _beside(text, [(f.start(), _of_field(f["value"]), f.end()) for f in fields])
-    if not claims:
-        return None
-    answers = [_of_claim(_after(text, claim)) for claim in claims]
-    return next((each for each in reversed(answers) if not ABOUT.fullmatch(each)), answers[-1])
-
-
-def _of_field(value: str) -> str:
-    """What a field of JSON says; LaTeX may stand there as it is, which is no JSON."""
-    try:
-        said = None if UNESCAPED.search(value) else json.loads(value, strict=False)
-    except ValueError:
-        said = None
-    if isinstance(said, list):
-        return ", ".join(map(str, said))
-    return value.strip('"') if said is None else str(said)
-
-
-def _after(text: str, claim: re.Match[str]) -> str:
-    """What follows a claim; the items of a list in the next lines as one line."""
-    said = text[claim.end() :].lstrip(" \t\n*")
-    if "\n" not in claim[0] or not (items := ITEMS.match(said)):
-        return said
-    return ", ".join(BULLET.split(items[0])[1:]) + said[items.end() :]
-
-
-def _of_claim(said: str) -> str:
-    """What is claimed, of a text that begins with it."""
-    if display := FORMULA.match(said):
-        return (display[1] or display[2] or display[3]).strip()
-    if pointed := _pointed_out(said):
-        return pointed
-    end = CLAIM_ENDS.search(said)
-    return said[: end.start() if end else None].strip(" \t*:")
-
-
-def _pointed_out(said: str) -> str | None:
-    """What a sentence says that the answer is: 12 of "After 3 weeks she has **12** apples."; None
-    where the answer itself stands first, or nothing is pointed out."""
-    end = SENTENCE_ENDS.search(said)
-    sentence = said[: end.start() if end else None][:LONGEST]
-    for mark, told in ((BOLD, None), (DOLLARS, VERB)):
-        spans = [
-            (found.start(), found[1].strip(), found.end()) for found in mark.finditer(sentence)
-        ]
-        if not spans:
-            continue
-        (first, *_), (last, _, behind) = spans[0], spans[-1]
-        if not re.search(r"[A-Za-z]{2}", sentence[:first]) or re.search(
-            r"[$*\\]", sentence[:first]
-        ):
-            continue
-        if DENYING.search(sentence[:last]) or re.search(r"\d|\bor\b|\bnot\b", sentence[behind:]):
-            continue
-        if told is None or told.search(sentence[:last]):
-            return _beside(sentence, spans)
-    return None
 
 
 def _stated(text: str) -> str | None:
@@ -333,15 +172,18 @@ def _stated(text: str) -> str | None:
 
 
 def _last_of(text: str, spans: list[tuple[int, str, int]]) -> str | None:
-    """The last formula, with those beside it (but of "n = 3, x = 7" only x's); None if denied."""
+    """The last formula, with those beside it (but of "n = 3, x = 7" only x's, and both of "x = 1
+    and x = 7"); None if denied."""
     start, last, _ = spans[-1]
-    if NEGATED.search(text, max(0, start - 30), start):
+    if NEGATED.search(text, max(0, start - 40), start):
         return None
     if len(spans) > 1:
         _, before, end = spans[-2]
-        if "=" in before + last and not EITHER.search(text[end:start]):
+        a, b = VALUE_OF.match(before), VALUE_OF.match(last)
+        alike = a and b and a[1] == b[1] and re.search(r"\band\b", text[end:start])
+        if "=" in before + last and not alike and not EITHER.search(text[end:start]):
             return last
-    return _beside(text, spans)
+    return beside(text, spans)
 
 
 def _is_answer(text: str) -> bool:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+from evenflow.rewards.math.claims import LONGEST, VERBS
 from evenflow.rewards.math.equality import THOUSANDS
 from evenflow.rewards.math.expressions import Unreadable, read
 from evenflow.rewards.math.extraction import (
-    LONGEST,
-    VERBS,
     committed,
     last_tagged,
     said_at_last,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -11,10 +12,11 @@ from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple
 
 from evenflow.errors import UserError
+from evenflow.rewards.math.claims import LONGEST
 from evenflow.rewards.math.equality import same
 from evenflow.rewards.math.equations import same_named
 from evenflow.rewards.math.expressions import DEPTH
-from evenflow.rewards.math.extraction import LONGEST, extract
+from evenflow.rewards.math.extraction import extract
 from evenflow.rewards.math.normalisation import named, normalise
 from evenflow.rewards.math.presets import PRESETS, boxed_right, dapo_right
 from evenflow.rewards.math.quantities import same_quantities
@@ -29,6 +31,7 @@ AHEAD = 512
 LIMIT = 40.0
 """Seconds for a batch of rewards: less than the trainer waits (`reward.timeout`), or a few dozen
 answers that hang would make all others late."""
+UNREAD = re.compile(r"'|\\ldots|_\\infty|,(?=\\ldots|$)")
 LOG = logging.getLogger("evenflow.rewards")
 NAN = float("nan")
 
@@ -168,6 +171,9 @@ def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:
         answer = same(gold, said)
     except RecursionError:
         return Verdict("wrong", "nested too deep for an answer")
+    whole = answer is None and "." not in said and UNREAD.search(said)
+    if whole and UNREAD.sub("", said) == gold:
+        return Verdict("wrong", "goes on after the gold")  # math-verify leaves that out
     if answer is None:
         return _Pending(workers.ask(without_builder(gold), without_builder(said)))
     return _of_values(answer)

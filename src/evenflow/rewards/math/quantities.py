@@ -22,7 +22,7 @@ LONGEST = 120
 UNITS = {
     "length": "m meter metre:1 in inch inche:0.0254 ft foot feet:0.3048 yd yard:0.9144"
     " mi mile:1609.344",
-    "mass": "g gram gramme:1 oz ounce:28.349523125 lb pound:453.59237",
+    "mass": "g gram gramme:1 tonne:1000000 oz ounce:28.349523125 lb pound:453.59237",
     "time": "s sec second:1 min minute:60 h hr hour:3600 day:86400 week:604800",
     "months": "month:1 yr year:12 decade:120 century centurie:1200",
     "money": "cent:1 dollar usd:100",
@@ -31,11 +31,16 @@ UNITS = {
     "current": "A ampere:1",
     "voltage": "V volt:1",
     "power": "W watt:1",
-    "energy": "J joule:1",
+    "energy": "J joule:1 eV electronvolt:1.602176634e-19",
     "force": "N newton:1",
     "pressure": "Pa pascal:1",
     "frequency": "Hz hertz:1",
     "amount": "mol mole:1",
+    "resistance": "Ω ohm:1",
+    "charge": "C coulomb:1",
+    "capacitance": "F farad:1",
+    "inductance": "H henry henrie:1",
+    "field": "T tesla:1",
     "volume": "L l liter litre:1/1000",
     "speed": "mph:0.44704 kph:5/18",
 }
@@ -43,15 +48,18 @@ COMPOSED = {"volume": (("length", 3),), "speed": (("length", 1), ("time", -1))}
 """What is measured in units of other kinds."""
 PREFIXED = (
     "m meter metre g gram gramme s second A ampere V volt W watt J joule N newton Pa pascal"
-    " Hz hertz mol mole L l liter litre"
+    " Hz hertz mol mole L l liter litre eV electronvolt Ω ohm C coulomb F farad H henry T tesla"
 )
 PREFIXES = {
+    "T tera": "1000000000000",
+    "G giga": "1000000000",
     "M mega": "1000000",
     "k kilo": "1000",
     "c centi": "1/100",
     "m milli": "1/1000",
     "µ micro": "1/1000000",
     "n nano": "1/1000000000",
+    "p pico": "1/1000000000000",
 }
 
 
@@ -75,12 +83,15 @@ def _units() -> Iterator[tuple[str, Unit]]:
 
 
 KNOWN = dict(_units())
+for spelled in ("pm", "pH"):  # in the afternoon; an acid
+    del KNOWN[spelled]
 UNITLESS = re.compile(r"[-+0-9.,/() ]*")
 PLAIN = [
     (re.compile(rf"{TEXT}\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}"), r" \1 "),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-z])"), " degree "),
     (re.compile(r"\\[,;:! ]|~|\\q?quad(?![a-z])"), " "),
     (re.compile(r"\\mu(?![a-z])\s*"), "µ"),
+    (re.compile(r"(?:(?<![A-Za-z])([kMGmµ])\s*)?\\Omega(?![a-z])"), r" \1Ω"),
     (re.compile(r"\\sec(?![a-z])"), "sec"),
     (re.compile(r"(?<=[0-9])(?:,|\{,\})(?=[0-9]{3}(?![0-9]))"), ""),
     (
@@ -96,13 +107,13 @@ PLAIN = [
 # Of a product of units: "m s^{-1}", "km/h", "square feet", "miles per hour".
 PIECE = re.compile(
     r"\s*(?:(?P<below>/|per\b)|\*|\\cdot(?![a-z])|(?:(?P<power>square|sq|cubic|cu)\b\.?\s*)?"
-    r"(?P<name>[A-Za-zµ]+)\.?(?:\s*\^\s*\{?\s*(?P<exponent>-?\s*[0-9])\s*\}?)?)\s*"
+    r"(?P<name>[A-Za-zµΩ]+)\.?(?:\s*\^\s*\{?\s*(?P<exponent>-?\s*[0-9])\s*\}?)?)\s*"
 )
 POWERS = {None: 1, "square": 2, "sq": 2, "cubic": 3, "cu": 3}
-WORD = re.compile(r"(?<![A-Za-zµ\\])[A-Za-zµ]")
+WORD = re.compile(r"(?<![A-Za-zµΩ\\])[A-Za-zµΩ]")
 # Of a sum: "1 h 30 min", "7 dollars and 50 cents".
 PART = re.compile(
-    r"\s*(?:,\s*)?(?:\band\b\s*)?(?P<value>[0-9]+(?:\.[0-9]+)?)\s*(?P<name>[A-Za-zµ]+)\.?"
+    r"\s*(?:,\s*)?(?:\band\b\s*)?(?P<value>[0-9]+(?:\.[0-9]+)?)\s*(?P<name>[A-Za-zµΩ]+)\.?"
 )
 
 

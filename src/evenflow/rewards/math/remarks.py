@@ -14,7 +14,8 @@ BEHIND = re.compile(r"\)[\s$*.]*(?:[A-Za-z]{2,}[\s.*]*){0,3}\Z")
 # A remark that makes another number of the value, sets a condition, or offers another value.
 NO_REMARK = re.compile(
     rf"(?:\\?[bp]?mod\b|(?:in\s+)?base\b|or\b|and\b|if\b|where\b|when\b|for\b|with\b|approx|about\b"
-    rf"|(?:{'|'.join(FACTORS)}|percent|binary|hex|octal)\b|[^()]*\b(?:{DENIED}|base|mod)\b|{CHANGED})",
+    rf"|(?:{'|'.join(FACTORS)}|percent|binary|hex|octal)\b|[^()]*\b(?:{DENIED}|base|mod|also|maybe"
+    rf"|perhaps|possible|otherwise|unless|provided|times|alternatively)\b|{CHANGED})",
     re.IGNORECASE,
 )
 NOT_ANOTHER = re.compile(r"not\s+\$?-?[\d\\]")  # 42 (not 43)

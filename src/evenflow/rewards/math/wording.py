@@ -175,7 +175,8 @@ IDLE = (
 DENIED = "not|no|never|less|more|least|most|minus|negative|greater|fewer|below|above|between"
 LEAD = re.compile(
     rf"^\s*(?:(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\b|\s*[:=])"
-    rf"|{TEXT}\{{(?![^{{}}]*\b(?:{DENIED})\b)[^{{}}0-9]*"
+    rf"|{TEXT}\{{(?![^{{}}]*\b(?:{DENIED}|half|twice|double|triple|bound|exclud\w+|isn|aren|wasn|wrong)\b)"
+    r"[^{}0-9]*"
     r"(?:\b(?:is|are|equals|was|were)|[:=])\s*\}"
     rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+\}}"
     rf"|(?:{IDLE}\b[\s:,]*)+(?=[-0-9(\[\\$]|[A-J](?:\W*$|\s*[).:])|[IVX]+\W*$)"
