@@ -9,10 +9,12 @@ from collections import deque
 from evenflow.rewards.math.wording import DENIED
 
 CLAIM = re.compile(
-    r"\banswer[\s*]{0,9}(?:is\b|=|[:：])[\s*:]{0,9}"
+    r"\banswer[\s*]{0,9}(?:(?:is|must\s+be|(?:should|will|would)\s+be|turns\s+out\s+to\s+be)\b|=|[:：])"
+    r"[\s*:]{0,9}(?:exactly\b[\s*]{0,9}|indeed\b[\s*]{0,9}|simply\b[\s*]{0,9})?"
     r"|(?:\bfinal|#)[ \t*]{1,4}answer\**[ \t]*\n\s{0,9}|\*\*(?:final\s+)?answer\.\*\*[\s*]{0,9}"
     r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}"
-    r"|答案[\s*]{0,9}(?:是|为|為|[:：])[\s*:：]{0,9}|\brespuesta(?:\s+final)?\s+es\b[\s*:]{0,9}"
+    r"|答案[\s*]{0,9}(?:是|为|為|[:：】]|选(?=[\s*:：]{0,9}[A-J]))[\s*:：]{0,9}|(?<![\w])答[:：][\s*]{0,9}"
+    r"|故?选[\s*:：]{0,9}(?=[A-J])|\bОтвет[\s*]{0,9}[:：][\s*]{0,9}|答え(?:は|[:：])[\s*:：]{0,9}|\brespuesta(?:\s+final)?\s+es\b[\s*:]{0,9}"
     r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+finale)?\s+est\b[\s*:]{0,9}",
     re.IGNORECASE,
 )
