@@ -13,7 +13,7 @@ from evenflow.errors import UserError
 from evenflow.rewards.code.compare import ABSOLUTE
 
 IDLE = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Pass)
-RUNS = re.compile(r"check|main|(?:pytest|unittest)\.main|test\w*|print")
+RUNS = re.compile(r"(?:check|main|(?:pytest|unittest)\.main|print)\(.*\)|test\w*\(\)", re.DOTALL)
 """What is called beside assertions, and tests nothing by itself."""
 UNREAD = (ValueError, TypeError, AttributeError, IndexError, RecursionError)
 NOT_READ = "is not of the form f(…) == value, with both sides written out"
@@ -115,17 +115,15 @@ def assertions(body: Iterable[ast.stmt]) -> Iterator[Assertion]:
 def is_idle(statement: ast.stmt) -> bool:
     """Whether it tests nothing and changes nothing: a definition, an import, a docstring, the call
     of what is defined here, a main part."""
-    if isinstance(
-        statement, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Pass
-    ):
+    if isinstance(statement, IDLE):
         return True
     if isinstance(statement, ast.If):
-        return "__name__" in ast.unparse(statement.test) and not statement.orelse
+        main = "__name__" in ast.unparse(statement.test)
+        return main and not any(isinstance(node, ast.Assert) for node in ast.walk(statement))
     if not isinstance(statement, ast.Expr):
         return False
-    called = getattr(statement.value, "func", None)
-    name = ast.unparse(called) if called else ""
-    return isinstance(statement.value, ast.Constant) or bool(RUNS.fullmatch(name))
+    done = statement.value
+    return isinstance(done, ast.Constant) or bool(RUNS.fullmatch(ast.unparse(done)))
 
 
 class Known(ast.NodeTransformer):

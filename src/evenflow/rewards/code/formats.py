@@ -250,10 +250,8 @@ def mbpp(row: dict[str, Any]) -> dict[str, Any]:
     if row.get("test"):
         raise UserError("MBPP+: its `test` is not read; without that column test_list is")
     imports = row.get("test_imports") or []
-    parts = [
-        row.get("test_setup_code") or "",
-        *([imports] if isinstance(imports, str) else imports),
-    ]
+    imports = imports if isinstance(imports, list) else [imports]
+    parts = [row.get("test_setup_code") or "", *imports]
     if not all(isinstance(part, str) for part in parts):
         raise UserError("MBPP: test_setup_code and test_imports must be text")
     return {"assertions": row["test_list"], "setup": "\n".join(filter(None, parts))}
