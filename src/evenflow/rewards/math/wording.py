@@ -217,7 +217,7 @@ def in_one_word(text: str) -> str:
 
 
 SENSE = re.compile(
-    r"\b(?P<word>north|south|east|west|up|down|above|below|left|right|(?P<against>counter-?|anti-?)?clockwise"
+    r"(?<![\\\w])(?P<word>north|south|east|west|up|down|above|below|left|right|(?P<against>counter-?|anti-?)?clockwise"
     r"|profit|loss|early|late|before|after|ahead|behind|into|out\s+of|inside|outside|forward|backward"
     r"|increase|decrease|faster|slower)(?:wards?|s|d)?\b",
     re.IGNORECASE,
