@@ -333,6 +333,10 @@ def test_settings_of_the_old_algorithm_go_with_it(tmp_path: Path) -> None:
             ],
             "objective.kl_in: reward: advantage: relative divides by a group's mean reward",
         ),
+        (
+            ["algorithm=maxrl", "objective.smoothing_wrong=0.2"],
+            "objective.smoothing_wrong: advantage: relative divides by a group's mean reward",
+        ),
     ],
 )
 def test_impossible_together(overrides: list[str], message: str) -> None:

@@ -42,9 +42,11 @@ def kl_to_target(logits: Tensor, **which: float) -> Tensor:
     return (log_pi.exp() * (log_pi - target(**which))).sum()
 
 
-def expected_gradient(choices: Balance, size: int, log_z: float | None = None) -> Tensor:
+def expected_gradient(
+    choices: Balance, size: int, log_z: float | None = None, policy: Tensor = POLICY
+) -> Tensor:
     """E over all groups of `size` answers of ∇ of the group's loss, the sampling held fixed."""
-    logits = POLICY.clone().requires_grad_()
+    logits = policy.clone().requires_grad_()
     tokens = token_logprobs(logits)
     probability = tokens.sum(-1).exp().detach()
     mean = torch.zeros((), dtype=torch.float64)
@@ -310,6 +312,28 @@ def test_mara_makes_right_answers_equally_likely() -> None:
     prior = GAMMA * (LOG_REF[~right] - LOG_REF[right].max())
     expected = prior + BETA * (REWARDS[~right] - 1)
     torch.testing.assert_close(gap, expected, atol=1e-4, rtol=0)
+
+
+def test_the_lift_rests_near_equal_odds() -> None:
+    """Where the lift is toward the best right answer of all and its odds are 1, groups that lack
+    this answer still pull toward it: the more, the fewer answers they have and the lower β is."""
+    right = REWARDS == 1
+    favourite = int(LOG_REF.masked_fill(~right, -torch.inf).argmax())
+
+    def pull(size: int, beta: float) -> float:
+        """What a small step does to the log-odds of that answer and the other right ones."""
+        lifted = GAMMA * torch.where(right, LOG_REF[favourite], LOG_REF) + beta * REWARDS
+        choices = Balance(log_z="group", **CONSTANT | {"scale": "sum", "scale_length": None})
+        choices = choices.model_copy(update={"prior_lift": 1.0, "inverse_temperature": beta})
+        policy = logits_of(lifted.softmax(-1))
+        step = expected_gradient(choices, size, policy=policy).view_as(policy)
+        log_pi = log_prob(policy - 1e-3 * step)
+        others = log_pi[right & (torch.arange(len(REWARDS)) != favourite)]
+        return (log_pi[favourite] - others.mean()).item() / 1e-3
+
+    assert pull(2, 1.0) > 0.01
+    assert pull(4, 1.0) < 0.8 * pull(2, 1.0)
+    assert pull(2, 6.0) < 0.2 * pull(2, 1.0)
 
 
 def off_policy_gradient(choices: Balance, log_z: float, old: Tensor) -> Tensor:

@@ -10,13 +10,15 @@ import torch
 
 from evenflow.config import TrainConfig
 from evenflow.objectives import Answers, Balance, Scores, Surrogate
+from evenflow.rollout.embedded.engine import EmbeddedEngine
 from evenflow.rollout.group import Group
 from evenflow.run.tracking import read_jsonl
-from evenflow.training.learning import Learned
+from evenflow.training.learning import Learned, Learner
 from evenflow.training.metrics import learning_metrics
+from evenflow.training.scoring import Rows
 from evenflow.training.trainer import Trainer
 from tests.groups import engines
-from tests.training.runs import open_run
+from tests.training.runs import open_run, train
 
 Make = Callable[..., TrainConfig]
 OF_DELTA = ("log_omega", "residual", "log_z", "log_z_group")
@@ -27,6 +29,12 @@ def first_row(config: TrainConfig) -> dict:
     return read_jsonl(folder.parent / "metrics.jsonl")[0]
 
 
+def shifted(group: Group, nats: float) -> Group:
+    """As a sampler says it whose log-probs are too low."""
+    logprobs = [[logprob - nats for logprob in row] for row in group.logprobs]
+    return dataclasses.replace(group, logprobs=logprobs)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("algorithm", ["grpo", "tba", "ppo"])
 @pytest.mark.parametrize("more", [(), ("train.mini_batch_questions=2", "train.epochs=2")])
@@ -35,11 +43,7 @@ def test_a_sampler_that_is_a_nat_off_shows(
 ) -> None:
     """In every precision, and also where the policy moves within the batch."""
 
-    def off(group: Group) -> Group:
-        logprobs = [[logprob - 1.0 for logprob in row] for row in group.logprobs]
-        return dataclasses.replace(group, logprobs=logprobs)
-
-    with engines(off):
+    with engines(lambda group: shifted(group, 1.0)):
         row = first_row(
             recipe(
                 f"algorithm={algorithm}",
@@ -52,6 +56,45 @@ def test_a_sampler_that_is_a_nat_off_shows(
     near = 0.05 if dtype == "bfloat16" else 1e-3
     assert row["sampler/gap"] == pytest.approx(1.0, abs=near)
     assert row["sampler/gap_mean"] == pytest.approx(1.0, abs=near)
+
+
+def test_beside_replayed_answers_fresh_ones_still_begin_at_the_policy(
+    recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sampler whose arithmetic is another one: π_old of its own answers is the policy, of
+    older ones what sampled them."""
+    seen: list[tuple[int, Rows, torch.Tensor]] = []
+    learn, limits = Learner.learn, EmbeddedEngine.limits
+
+    def spy(learner: Learner, rows: Rows, seed: str) -> Learned:
+        said = learner.policy.score(rows.prompt_ids, rows.answer_ids)
+        seen.append((learner.version, rows, said))
+        return learn(learner, rows, seed=seed)
+
+    monkeypatch.setattr(Learner, "learn", spy)
+    monkeypatch.setattr(
+        EmbeddedEngine,
+        "limits",
+        lambda *a, **k: dataclasses.replace(limits(*a, **k), exact=False),
+    )
+    with engines(lambda group: shifted(group, 1.0)):
+        train(
+            recipe(
+                "algorithm=tba",
+                "train.steps=2",
+                "train.mini_batch_questions=2",
+                "rollout.replay.questions=1",
+                "rollout.largest_gap=null",
+            )
+        )
+    version, rows, said = seen[1]
+    own, answers = rows.versions == version, rows.answers
+    assert own.any()
+    assert not own.all()
+    assert answers.sampled_logprobs is not None
+    torch.testing.assert_close(answers.old_logprobs[own], said[own], rtol=0, atol=1e-5)
+    torch.testing.assert_close(answers.old_logprobs[~own], answers.sampled_logprobs[~own])
+    assert (answers.old_logprobs - answers.sampled_logprobs)[own].sum() > own.sum()
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "tba"])

@@ -62,8 +62,9 @@ def leave_one_out_log_z(
 ) -> Tensor:
     """−Σ_{j≠i} ω_j rest_j / Σ_{j≠i} ω_j with ω = share·e^log_weight.
 
-    The copies of answer i leave with it: their shares sum to 1, so that the whole of weight_i is
-    taken out. Nothing left (a group of one, or of copies) gives −rest_i, a residual of 0.
+    The copies of answer i leave with it: their shares sum to 1, and their weights are taken to be
+    its own, so that the whole of weight_i is taken out. Nothing left (a group of one, or of copies)
+    gives −rest_i, a residual of 0.
 
     Only ratios of weights count, as in `group_log_z`. Where answer i outweighs all others a
     thousand times, nothing but rounding would be left of the difference of sums: there the others,

@@ -189,6 +189,7 @@ class Surrogate(Choices):
         taken_off = {
             "reward.overlong_share": setting.overlong,
             "objective.kl_in: reward": self.kl_in == "reward" and self.kl_coefficient > 0,
+            "objective.smoothing_wrong": self.smoothing_wrong > 0,
         }
         for name, is_set in taken_off.items():
             if is_set and self.advantage == "relative":

@@ -73,14 +73,16 @@ class Learner:
         own = bool((rows.versions == self.version).all())
         return self.correction is not None and not (exact and own)
 
-    def needs_old_logprobs(self, rows: Rows, *, exact: bool) -> bool:
-        """Whether the policy's log-probs are asked for before its first step on these rows; else
-        the training forward gives them, or what sampled them is all that is known."""
+    def needs_old_logprobs(self, rows: Rows, *, exact: bool) -> Tensor:
+        """(N,) bool: of which answers the policy's log-probs are asked for before its first step;
+        else the training forward gives them, or what sampled them is all that is known."""
+        own = rows.versions == self.version
         single = self.config.epochs == 1 and self.mini_batches(rows.count) == 1
         early = self.objective.needs.old_logprobs or not single
         if self.corrects(rows, exact=exact):
-            return early or self.objective.needs.whole_groups or self.dropout
-        return early and not exact and bool((rows.versions == self.version).all())
+            asked = early or self.objective.needs.whole_groups or self.dropout
+            return torch.full_like(own, asked)
+        return own if early and not exact else torch.zeros_like(own)
 
     def learn(self, rows: Rows, *, seed: str) -> Learned:
         """All epochs and mini-batches over the rows, as `objective.prepare` left them."""

@@ -36,7 +36,8 @@ class Rows:
     answers: Answers
     """(N, T) tensors. Without old log-probs of their own these are the sampled ones."""
     scored: bool = False
-    """Whether old log-probs are those of the policy before its first step on the rows."""
+    """Whether old log-probs are those of the policy before its first step on the rows: of the
+    answers of its own version, where a correction acts of all."""
     before: int | None = None
     """The version that this is, where a correction acts: π_old of all answers. None: each answer's
     own version is."""
@@ -113,20 +114,24 @@ def score(
     config: TrainConfig,
     phase: Callable[[str], AbstractContextManager[None]],
     *,
-    rescore: bool,
+    rescore: Tensor,
 ) -> Rows:
-    """The rows with the log-probs of the reference, without and with gold answers, the values of
-    the critic and, to `rescore`, old log-probs from the policy in place of the sampler's own, each
-    where the objective needs it."""
+    """The rows with the log-probs of the reference, without and with gold answers, and the values
+    of the critic, each where the objective needs it; and of the answers to `rescore`, (N,) bool,
+    with old log-probs from the policy in place of the sampler's own."""
     budget, width = config.train.micro_batch_tokens, rows.answers.mask.shape[1]
     ids, found = (rows.prompt_ids, rows.answer_ids), {}
 
     def widen(scores: Tensor) -> Tensor:
         return pad(scores, (0, width - scores.shape[1]))
 
-    if rescore:
+    scored = bool(rescore.any())
+    if scored:
         with phase("old log-probs"):
-            found["old_logprobs"] = widen(policy.score(*ids, budget=budget))
+            some = rows[rescore.nonzero()[:, 0].tolist()]
+            old = rows.answers.old_logprobs.clone()
+            old[rescore] = widen(policy.score(some.prompt_ids, some.answer_ids, budget=budget))
+            found["old_logprobs"] = old
     if needs.reference or config.log.reference_kl:
         with phase("reference"):
             found["ref_logprobs"] = widen(policy.score(*ids, budget=budget, reference=True))
@@ -137,4 +142,4 @@ def score(
     if needs.values:
         with phase("critic"):
             found["values"] = widen(policy.score_values(*ids, budget=budget))
-    return replace(rows, answers=rows.answers.replace(**found), scored=rescore)
+    return replace(rows, answers=rows.answers.replace(**found), scored=scored)

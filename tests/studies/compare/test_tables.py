@@ -112,6 +112,21 @@ def test_differences_count_the_seeds_that_both_have() -> None:
     assert "| `tba` | 1 | +20.0 |" in differences
 
 
+def test_equal_shares_of_0_or_1_are_no_sure_difference(results: Results) -> None:
+    """Wilson's interval of 0 of 30 questions ends at 11.4 %, of 30 of 30 it begins at 88.6 %."""
+    results.questions["test"] = 30
+    for label, share in (("grpo", 0.0), ("tba", 1.0)):
+        results.scores[label, "test"]["accuracy_sampled"] = {0: share, 1: share}
+    found = results.difference("tba", "test", "accuracy_sampled")
+    assert found is not None
+    assert found.mean == 1
+    assert found.half == pytest.approx(2 * 0.1135, abs=1e-3)
+    results.scores["grpo", "test"]["accuracy_sampled"] = {0: 0.5, 1: 0.5}
+    found = results.difference("tba", "test", "accuracy_sampled")
+    assert found is not None
+    assert found.half == pytest.approx(0.1135, abs=1e-3)
+
+
 def test_a_label_whose_runs_all_failed(results: Results) -> None:
     results.labels = ["grpo", "tba", "cispo"]
     assert "| `cispo` | 0 |  |" in to_markdown(results)

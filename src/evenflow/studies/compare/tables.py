@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evenflow.evaluation.columns import COLUMNS, Column, written
@@ -85,7 +85,12 @@ class Results:
 
     def difference(self, label: str, name: str, key: str) -> Estimate | None:
         """To the baseline, seed by seed."""
-        return paired(self.values(label, name, key), self.values(self.baseline, name, key))
+        found = paired(self.values(label, name, key), self.values(self.baseline, name, key))
+        both = [self.mean(each, name, key) for each in (label, self.baseline)]
+        if found is None or found.half != 0 or None in both:
+            return found
+        # All seeds alike on both sides, shares of 0 or 1: their spread says nothing.
+        return replace(found, half=sum(each.half or 0.0 for each in both if each))
 
     def known(self, name: str, keys: Sequence[str]) -> list[Column]:
         """Those columns of which any value is known."""
