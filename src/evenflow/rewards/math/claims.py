@@ -6,14 +6,18 @@ import json
 import re
 from collections import deque
 
+from evenflow.rewards.fences import fenced
 from evenflow.rewards.math.wording import DENIED
 
 CLAIM = re.compile(
-    r"\banswer[\s*]{0,9}(?:(?:is|must\s+be|(?:should|will|would)\s+be|turns\s+out\s+to\s+be)\b|=|[:：])"
-    r"[\s*:]{0,9}(?:exactly\b[\s*]{0,9}|indeed\b[\s*]{0,9}|simply\b[\s*]{0,9})?"
-    r"|(?:\bfinal|#)[ \t*]{1,4}answer\**[ \t]*\n\s{0,9}|\*\*(?:final\s+)?answer\.\*\*[\s*]{0,9}"
-    r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}"
-    r"|答案[\s*]{0,9}(?:是|为|為|[:：】]|选(?=[\s*:：]{0,9}[A-J]))[\s*:：]{0,9}|(?<![\w])答[:：][\s*]{0,9}"
+    r"\b(?:answer|ans)(?:\s+to\s+(?:the|this)\s+(?:question|problem)|,\s[^,.\n]{1,40},)?[\s*]{0,9}"
+    r"(?:(?:is|must\s+be|(?:should|will|would)\s+be|turns\s+out\s+to\s+be)\b|=|[:：])"
+    r"[\s*:]{0,9}(?:(?:exactly|indeed|simply|just|then|thus|hence|therefore|actually|clearly|now)\b[\s*:]{0,9})?"
+    r"|(?:\bfinal|#)[ \t*]{1,4}answer\**[ \t]*\n\s{0,9}"
+    r"|\bans\.\s+|\*\*(?:final\s+)?answer(?:\*\*[ \t]*\n\s|\.\*\*)[\s*]{0,9}"
+    r"|\b(?:correct|right|final)\s+(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}"
+    r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}(?=[\s$({]{0,9}(?-i:[A-J])\b(?!\s+[a-z]))"
+    r"|(?:答案|选项|選項)[\s*]{0,9}(?:是|为|為|[:：】]|选(?=[\s*:：]{0,9}[A-J]))[\s*:：]{0,9}|(?<![\w])答[:：][\s*]{0,9}"
     r"|故?选[\s*:：]{0,9}(?=[A-J])|\bОтвет[\s*]{0,9}[:：][\s*]{0,9}|答え(?:は|[:：])[\s*:：]{0,9}|\brespuesta(?:\s+final)?\s+es\b[\s*:]{0,9}"
     r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+finale)?\s+est\b[\s*:]{0,9}",
     re.IGNORECASE,
@@ -46,26 +50,46 @@ VERBS = (
     r"|earns?|pays?|paid|spends?|spent|total\s+of)|[:=])"
 )
 VERB = re.compile(
-    rf"(?:{VERBS}|\b(?:interval|point|pair|triple|vector|matrix|set|fraction|ratio))\s*\Z",
+    rf"(?:{VERBS}|\b(?:interval|point|pair|triple|vector|matrix|set|fraction|ratio))"
+    r"(?:\s+(?:thus|then|therefore|hence|exactly|just|only))?\s*\Z",
     re.IGNORECASE,
 )
 DENYING = re.compile(rf"\b(?:{DENIED})\b", re.IGNORECASE)
 # Said of an answer, and none itself.
 ABOUT = re.compile(
     r"(?:independent|found|obtained|given|determined|derived|computed|calculated|correct|right|unique"
-    r"|based|consistent|verified|confirmed|reasonable|clear)\b[^\d$\\]*"
+    r"|based|consistent|verified|confirmed|reasonable|clear|symmetric|an?\s+(?:\w+\s+)?(?:integer|number"
+    r"|fraction|whole))\b(?:[^\d$\\]*|\s+(?:in|of)\s[^.]*)"
 )
 # Between two answers that are one: nothing but signs, "and", "or", a name that is given a value.
 NAMED = re.compile(r"(?<![A-Za-z\\])([a-z])\s*=\s*$")
 BESIDE = re.compile(
-    r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\]|\band\b|\bor\b"
-    r"|\b[a-z](?:_(?:\w|\{\w{1,3}\}))?\s*=)*",
+    r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\、，；。•–—-]|[和与與或及或者]"
+    r"|\b(?:and|or|as\s+well\s+as|versus|vs|to|oder|und|ou|et|y|o|или|и)\b"
+    r"|\b(?:option|case|possibility)\s*\d\b|\b[a-z](?:_(?:\w|\{\w{1,3}\}))?\s*=)*",
     re.IGNORECASE,
 )
 EITHER = re.compile(
     r"(?:\bor\b|\balternatively\b|\bmaybe\b|\bperhaps\b|\botherwise\b|\belse\b"
     r"|\b(?:could|might|may|can)\s+(?:also|equally|well)\b|\\lor\b|\\vee\b)",
     re.IGNORECASE,
+)
+# Said of the next answer, though it is in a sentence of its own; or behind it.
+ALSO = re.compile(
+    r"\balternatively\b|\b(?:could|might|may|can)\s+(?:also|equally|well)\b", re.IGNORECASE
+)
+ALSO_BEHIND = re.compile(
+    r"[\s$]*(?:is|are|would\s+be|might\s+be)?\s*(?:also|equally|another)\s+(?:an?\s+)?(?:\w+\s+)?"
+    r"(?:possible|valid|correct|acceptable|right|solution|answer|option|possibility)\b"
+)
+# [4] if n is even, [5] if n is odd; [4], if inclusive, [5]
+CONDITION = re.compile(
+    r"[\s$]*(?P<apart>[,;]\s*)?(?:if|when|unless|otherwise|else)\b", re.IGNORECASE
+)
+ONE = re.compile(r"[\s$]*(?:\\approx(?![a-z])|≈)[\s$]*")
+"""Between two answers that are one value."""
+SAID_OF_IT = re.compile(
+    r"\b(?:is|are|was|were|has|have|would|could|if|but|except|unless|rather|instead|than)\b"
 )
 NEXT_SENTENCE = re.compile(r"[.!?]\s|\n\s*\n|\bnot?\b", re.IGNORECASE)
 MOST = 20
@@ -83,25 +107,48 @@ def beside(text: str, spans: list[tuple[int, str, int]]) -> str | None:
 
     An answer of the working, or one that is revised, is followed by words, or by a sentence's end.
     """
+    spans = _chained(text, spans)
     if len(spans) < 2:
         return spans[0][1] if spans else None
     answers = [_named(text, spans[-1])]
+    behind = spans[-1][2]
+    offered = bool(ALSO_BEHIND.match(text, behind))  # the last one, beside the one before
+    conditional = bool(CONDITION.match(text, behind))
     pairs = zip(reversed(spans[-MOST:-1]), reversed(spans[1:]), strict=False)
     for earlier, (start, _, _) in pairs:
         _, before, end = earlier
         between = text[end:start]
         if len(between) > BETWEEN or not before:
             break
-        either = EITHER.search(between) and not NEXT_SENTENCE.search(between)
+        condition = CONDITION.match(between)
+        either = (
+            offered
+            or ALSO.search(between)
+            or (condition and (conditional or condition["apart"]))
+            or (EITHER.search(between) and not NEXT_SENTENCE.search(between))
+        )
         if not either and not BESIDE.fullmatch(between):
             break
         answers.append(_named(text, earlier))
+        offered = False
     found = (
         list(dict.fromkeys(reversed(answers))) if all(said for _, said in answers) else answers[:1]
     )
     if len({name for name, _ in found}) == len(found) > 1:
         return ", ".join(f"{name}={said}" for name, said in found)  # x = [3] and y = [3]
     return ", ".join(dict.fromkeys(said for _, said in found))
+
+
+def _chained(text: str, spans: list[tuple[int, str, int]]) -> list[tuple[int, str, int]]:
+    """With the two sides of an approximation as one answer: ``[3/7] \\approx [0.43]``."""
+    found: list[tuple[int, str, int]] = []
+    for start, said, end in spans:
+        joined = ONE.fullmatch(text, found[-1][2], start) if found and said else None
+        if joined and found[-1][1]:
+            begin, before, _ = found.pop()
+            start, said = begin, rf"{before} \approx {said}"
+        found.append((start, said, end))
+    return found
 
 
 def _named(text: str, span: tuple[int, str, int]) -> tuple[str, str]:
@@ -139,6 +186,8 @@ def _of_field(value: str) -> str:
 def _after(text: str, claim: re.Match[str]) -> str:
     """What follows a claim; the items of a list in the next lines as one line."""
     said = text[claim.end() :].lstrip(" \t\n*")
+    if said.startswith("```") and (block := next(fenced(said), None)):
+        return block.content.strip()
     if "\n" not in claim[0] or not (items := ITEMS.match(said)):
         return said
     return ", ".join(BULLET.split(items[0])[1:]) + said[items.end() :]
@@ -154,6 +203,17 @@ def _of_claim(said: str) -> str:
     return said[: end.start() if end else None].strip(" \t*:")
 
 
+def last_sentence_says(text: str) -> str | None:
+    """What the last sentence points out with a number: 7 of "There are **7** ways in total."."""
+    lines = text.strip().rpartition("\n")[2]
+    *_, start = [0, *(found.end() for found in SENTENCE_ENDS.finditer(lines, 0, len(lines) - 1))]
+    sentence = lines[start:].strip()
+    found = _pointed_out(sentence)
+    if not found or not re.search(r"\d", found):
+        return None
+    return None if SAID_OF_IT.search(sentence.rpartition(found)[2]) else found
+
+
 def _pointed_out(said: str) -> str | None:
     """What a sentence says that the answer is: 12 of "After 3 weeks she has **12** apples."; None
     where the answer itself stands first, or nothing is pointed out."""
@@ -166,7 +226,7 @@ def _pointed_out(said: str) -> str | None:
         if not spans:
             continue
         (first, *_), (last, _, behind) = spans[0], spans[-1]
-        if not re.search(r"[A-Za-z]{2}", sentence[:first]) or re.search(
+        if not re.search(r"[A-Za-z\u4e00-\u9fff]{2}", sentence[:first]) or re.search(
             r"[$*\\]", sentence[:first]
         ):
             continue

@@ -5,20 +5,26 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from evenflow.rewards.fences import fenced
-from evenflow.rewards.math.claims import EITHER, LONGEST, MOST, beside, claimed
+from evenflow.rewards.math.boxes import last_box
+from evenflow.rewards.math.claims import (
+    ABOUT,
+    EITHER,
+    LONGEST,
+    MOST,
+    beside,
+    claimed,
+    last_sentence_says,
+)
 from evenflow.rewards.math.remarks import without_remark
 from evenflow.rewards.thoughts import spoken
 
-LABEL = re.compile(r"^\*\*(\(?[A-J]\)|[A-J][.:])\*\*")  # of a choice
+LABEL = re.compile(r"^(?:\*\*)?(\(?[A-J]\)|[A-J][.:])\*\*")  # of a choice
 BARE = re.compile(r"^[*`]+|(?<![\^_*`])[*`]+$")  # Markdown's; the star of N^* stays
-BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
-BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-TOKEN = re.compile(r"[^\s{}$]{1,40}")
 # Tokens that end an answer, where they were decoded with it.
-ENDS = re.compile(r"(?:\s{0,9}(?:<\|[\w-]{1,40}\|>|</s>|<eos>|<end_of_turn>)){1,99}\Z")
-FORMATTED = ("", "latex", "tex", "math", "markdown", "md", "text", "txt")
-"""Languages of fenced blocks whose boxes are the response's own."""
+ENDS = re.compile(
+    r"(?:\s{0,9}(?:<\|[\w-]{1,40}\|>|</s>|<eos>|<end_of_turn>|\$?\\(?:black)?square\$?|\$\\Box\$|[■□∎]|\bQ\.?E\.?D\b\.?"
+    r"|[\u2600-\u27bf\U0001f300-\U0001faff\ufe0f])){1,99}\Z"
+)
 TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
 MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")  # and the marks that close a heading
 # A heading: words, or a number of a section and words. "5 apples" is none.
@@ -26,7 +32,7 @@ HEADING = re.compile(
     r"[*_\s]*(?:[^\W\d_]{2,}(?![^\W\d_]|[/(^*+=])|[0-9]{1,2}[.):][\s*]*[^\W\d_]{2,}|[A-Z][.:)]?\s+[^\W\d_]{2,})"
 )
 NEGATED = re.compile(
-    r"(?:\bnot|\bnever|n't|\bcannot|\bat\s+(?:most|least)|\b(?:less|more|greater|fewer|larger|smaller|rather"
+    r"(?:(?:[0-9})]|\*\*)\s*,?\s*or\b|\bnot|\bnever|n't|\bcannot|\bat\s+(?:most|least)|\b(?:less|more|greater|fewer|larger|smaller|rather"
     r"|other)\s+than|\bdivisible\s+by|\bmultiples?\s+of|\bexclud\w+|\breject\w*|\bexcept|\binstead\s+of)\s+"
     r"(?:(?:be|equals?|to|for|that)\s+)*\Z",
     re.IGNORECASE,
@@ -40,7 +46,7 @@ SPAN = re.compile(
 PLAIN = 120
 """Characters of a response that may be an answer without a word around it."""
 SENTENCE = re.compile(
-    r"[a-z]{2}[.!?:]\s+[A-Z]|\n\s*\n"
+    r"[a-z]{2}[.!?:]\s+[A-Z]|\n\s*\n|[\u4e00-\u9fff]{2}[，。；：]\s*\S|[\u4e00-\u9fff]{9}|[\u4e00-\u9fff]{2}。\s*$"
     r"|\b(?i:so|thus|hence|therefore|is|are|was|we|it|have|has|get|then|which)\b|\bI\b"
 )
 
@@ -64,6 +70,8 @@ def extract(text: str) -> str | None:
     found = committed(said if tagged is None else tagged)
     if found is None:
         found = _stated(said) if tagged is None else tagged
+    elif ABOUT.fullmatch(found):
+        found = _stated(said) or found
     return without_remark(BARE.sub("", LABEL.sub(r"\1", found.strip()))) or None if found else None
 
 
@@ -102,47 +110,6 @@ def last_tagged(text: str) -> str | None:
     return beside(text, [(b, text[b + len("<answer>") : e].strip(), end) for b, e, end in spans])
 
 
-def last_box(text: str) -> str | None:
-    """What stands in the last ``\\boxed{…}`` or ``\\fbox{…}``; empty if cut off, None if none.
-
-    A box in a box is part of it.
-    """
-    spans: list[tuple[int, str, int]] = []  # where a box begins, what is in it, where it ends
-    cut_off = False
-    boxes = deque(BOX.finditer(text), MOST)
-    if boxes and "```" in text:  # a program's are its own
-        programs = [block for block in fenced(text) if block.language not in FORMATTED]
-        own = [b for b in boxes if not any(p.start <= b.start() < p.end for p in programs)]
-        boxes = deque(own) or boxes
-    for box in boxes:
-        if spans and box.start() < spans[-1][2]:
-            continue
-        begin, inside = box.span()
-        if text.startswith("{", inside):
-            end = _closing(text, inside)
-            cut_off = end is None
-            if end is not None:
-                held = text[inside + 1 : end - 1].strip()
-                spans.append((begin, BOX.sub("", held) if "box" in held else held, end))
-        elif token := TOKEN.match(text, inside):  # \boxed 5: TeX takes the next token
-            cut_off = False
-            spans.append((begin, token[0].rstrip(".,"), token.end()))
-    if not boxes:
-        return None
-    return "" if cut_off or not spans else beside(text, spans)
-
-
-def _closing(text: str, opened: int) -> int | None:
-    """Where the brace is closed that is opened there; ``\\{`` is none."""
-    depth = 0
-    for token in BRACE.finditer(text, opened):
-        if token[0] in "{}":
-            depth += 1 if token[0] == "{" else -1
-            if depth == 0:
-                return token.end()
-    return None
-
-
 def _marked(text: str) -> str | None:
     """What follows the last ``####``, unless it is a heading: words before other text."""
     if "####" not in text:
@@ -157,18 +124,20 @@ def _marked(text: str) -> str | None:
 
 def _stated(text: str) -> str | None:
     text = text.strip()
-    if text.startswith("**") and text.endswith("**"):
+    if text.startswith("**") and text.endswith("**") and "**" not in text[2:-2]:
         text = text.strip("*")
     tail = text[-2 * LONGEST :]
     spans = [
         (found.start(), next(filter(None, found.groups())).strip(), found.end())
         for found in SPAN.finditer(tail)
     ]
-    if spans and re.fullmatch(r"[\s.*]*", tail[spans[-1][2] :]):
+    if spans and re.fullmatch(r"[\s.*。！]*", tail[spans[-1][2] :]):
         whole = len(spans) == 1 and spans[0][0] == 0
         if whole or not _is_answer(text):
             return _last_of(tail, spans)
-    return text if _is_answer(text) else None
+    if _is_answer(text):
+        return text.replace("**", "")
+    return last_sentence_says(tail)
 
 
 def _last_of(text: str, spans: list[tuple[int, str, int]]) -> str | None:

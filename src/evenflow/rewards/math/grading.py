@@ -18,6 +18,7 @@ from evenflow.rewards.math.equations import same_named
 from evenflow.rewards.math.expressions import DEPTH
 from evenflow.rewards.math.extraction import extract
 from evenflow.rewards.math.normalisation import named, normalise
+from evenflow.rewards.math.notation import apart, with_one_letter
 from evenflow.rewards.math.presets import PRESETS, boxed_right, dapo_right
 from evenflow.rewards.math.quantities import same_quantities
 from evenflow.rewards.math.sets import without_builder
@@ -139,6 +140,9 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
     gold = _gold(gold)
     if (ours := senses(gold)) and (theirs := senses(said)) and ours != theirs:
         return Verdict("wrong", "another direction")
+    if apart(gold, said):
+        return Verdict("wrong", "another angle, derivative or function")
+    gold, said = with_one_letter(gold, said)
     if (alike := same_quantities(gold, said)) is not None:
         return _of_values(alike)
     if "=" in gold and "=" in said and (found := _compare_equations(gold, said)):

@@ -32,7 +32,7 @@ BOTH = re.compile(
 ARTICLE = re.compile(
     r"^\s*(?:(?:it|that|this)\s+(?:is|was)\s+)?"
     r"(?:(?:an|the)\s+|a\s+(?!(?:and|or|is|times|plus|minus|over|divided|squared|cubed|to|mod)\b))?"
-    r"(?=[A-Za-z]{3,}(?:\s+[A-Za-z]+){0,4}\s*\.?\s*$)",
+    r"(?=[A-Za-z]{3,}(?:\s+[A-Za-z0-9.]+){0,4}\s*\.?\s*$)",
     re.IGNORECASE,
 )
 OR = re.compile(r"(?<=[0-9A-Za-z)}\]])\s*,?\s+or\s+(?=[-0-9A-Za-z(\[\\])")
@@ -83,7 +83,7 @@ def _normalised(answer: str) -> tuple[str, str]:
     answer = " ".join(answer.split())  # long runs of spaces would take patterns long
     text = _apply(COMPILED[0], in_one_line(in_latex(answer)))
     text = COMMAND.sub(lambda m: COMMANDS.get(m[0], m[0]), text).strip()
-    text = without_lead(_without_font(text))
+    text = without_lead(_without_font(_unwrapped(text)))
     if NUMBERS.fullmatch(text) and not GROUPED.fullmatch(text):
         text = ",".join(text.split())
     if found := choice(text):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from evenflow.rewards.math.extraction import last_box
+from evenflow.rewards.math.boxes import last_box
 from evenflow.rewards.math.normalisation import normalise
 from evenflow.rewards.thoughts import spoken
 

@@ -18,6 +18,9 @@ NO_REMARK = re.compile(
     rf"|perhaps|possible|otherwise|unless|provided|times|alternatively)\b|{CHANGED})",
     re.IGNORECASE,
 )
+ROUGHLY = re.compile(
+    r"(?:about|approx(?:\.|imately)?|roughly|≈|\\approx)\s*(?=[-0-9.])", re.IGNORECASE
+)
 NOT_ANOTHER = re.compile(r"not\s+\$?-?[\d\\]")  # 42 (not 43)
 LONGEST = 300
 """Characters of an answer with its remark."""
@@ -43,6 +46,7 @@ def without_remark(said: str) -> str:
         return said
     rest = said[behind.start() + 1 :].strip(" $*.")
     kept = f"{value} {rest}" if rest else value
+    remark = ROUGHLY.sub("", remark)
     again = _amount(remark.lstrip("= "))
     if again is not None and not WORD.search(remark):
         if abs(again - amount) <= 1e-12 * abs(amount):

@@ -66,9 +66,17 @@ RULES = [
     ),
     # 2e - 5 is no 2e-5
     ("e", r"(?<=[0-9])(?:\s+e(?=\s*[-+])|e(?=\s+[-+]|[-+]\s))", r"\\cdot e"),
+    # 17 mod 5 = 2, and 2^{100} \\equiv 2 \\pmod 7
+    (
+        "mod",
+        r"^[^=]{0,60}(?:\\bmod|\bmod\b)\s*\}?\s*\{?\s*[0-9]+\s*\}?\s*\)?\s*=\s*(-?[0-9]+)\s*$",
+        r"\1",
+    ),
+    ("\\equiv", r"^[0-9^{}+\s!-]*\\equiv(?=[^=]*\bp?mod)", ""),
     # (mod 7), \pmod7, \text{ mod }7
     ("mod", rf"(?:{TEXT}\{{)?\s*\(\s*{MOD}\s*\)\s*\}}?\s*$", r" \\pmod{\1}"),
     ("mod", rf"{MOD}\s*$", r" \\pmod{\1}"),
+    ("∠", "∠", r"\\angle "),
     (",", r"(?<=[0-9])\s*(?:\{,\}|,\s*\\!)\s*(?=[0-9]{3})", ""),  # 1{,}000, 1,\!000
     ("{", r"\{:\}", ":"),  # 3{:}30
     (  # the first and the last digit that repeats
@@ -123,7 +131,7 @@ RULES = [
     ("choose", rf"^\s*(\w+)\s*(?:{TEXT}\{{)?\s*\bchoose\b\s*\}}?\s*(\w+)\s*$", r"\\binom{\1}{\2}"),
     ("C", r"(?:\{\s*\})?[_^]\s*\{?([0-9]+)\}?\s*C\s*_\s*\{?\s*([0-9]+)\s*\}?", r"\\binom{\1}{\2}"),
     ("C", r"^\s*([0-9]+)\s*C\s*([0-9]+)\s*$", r"\\binom{\1}{\2}"),
-    ("\\vec", r"\\vec\s*\{?\s*([A-Za-z])(?![A-Za-z])\s*\}?", r"\1"),
+    ("\\", r"\\(?:vec|overrightarrow)\s*(?:\{\s*([A-Za-z])\s*\}|([A-Za-z])(?![A-Za-z]))", r" \1\2"),
     ("C", rf"(?<![A-Za-z0-9])C\s*_\s*{OVER}\s*\^\s*{OVER}", r"\\binom{\1\2}{\3\4}"),
     ("C", rf"(?<![A-Za-z0-9])C\s*\^\s*{OVER}\s*_\s*{OVER}", r"\\binom{\3\4}{\1\2}"),
     ("\\overline", r"\\overline\s*\{\s*([A-Z]{2})\s*\}", r"\1"),  # a segment
@@ -137,6 +145,14 @@ RULES = [
         r"\1\\frac{\2}{\3}",
     ),  # 2 1/2
     ("", r"(?<![A-Za-z])([aApP])\.?\s?[mM]\.?(?![A-Za-z])", lambda m: m[1].lower() + "m"),
+    ("box", r"\\(?:hbox|colorbox\s*\{[^{}]*\})\s*\{([^{}]*)\}", r"\1"),
+    ("\\", r"\\math(?:sf|tt|cal|frak)\s*\{([^{}]*[0-9][^{}]*)\}", r"\1"),
+    ("\\&", r"\s*\\&\s*", " and "),
+    (
+        "or ",
+        rf",?\s*(?:{TEXT}\{{)?\s*\bor\s+(?:about|approximately|roughly|around)\s*\}}?",
+        r" \\approx ",
+    ),
     ("\\", r"\\(?:SI|qty|num)\s*\{([^{}]*)\}(?:\s*\{[^{}]*\})?", r"\1"),
     ("color", r"\\(?:text)?color\s*\{[^{}]*\}", ""),
     ("\\", rf"^\s*{TEXT}\{{([^{{}}]*)\}}\s*\.?\s*$", r"\1"),

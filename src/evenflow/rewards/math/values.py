@@ -26,8 +26,8 @@ RELATIVE = 1e-9
 """Of inexact values: what rounding in floating point leaves between two ways to the same number."""
 DIGITS = 6
 """Significant digits from which a decimal stands for the number that it is rounded from."""
-ROUGH = 0.15
-"""A relative distance that no approximation makes."""
+ROUGH = 0.05
+"""A relative distance that no approximation without decimals makes."""
 FAR = 1e-3
 """A relative distance that no rounding makes."""
 SMALL = 1e-6
@@ -65,7 +65,7 @@ def same_residues(gold: str, said: str) -> bool | None:
     is no modulus, or where it cannot be told."""
     a, b = MODULO.fullmatch(gold), MODULO.fullmatch(said)
     if b and not a:
-        return same_values(gold, b["value"])
+        return _same_remainder(gold, b["value"], b["modulus"])
     if not (a and b):
         return None
     if a["modulus"] != b["modulus"]:
@@ -77,6 +77,17 @@ def same_residues(gold: str, said: str) -> bool | None:
     if not all(isinstance(each, Fraction) and each.denominator == 1 for each in (x, y, n)):
         return same_values(a["value"], b["value"])
     return x == y or (n != 0 and (x - y) % n == 0)
+
+
+def _same_remainder(gold: str, value: str, modulus: str) -> bool | None:
+    """Whether a number is what is left of a value: 2 of 17 modulo 5, which is not 17."""
+    try:
+        x, y, n = (read(text).at({}) for text in (gold, value, modulus))
+    except (Unreadable, KeyError):
+        return same_values(gold, value)
+    if not all(isinstance(each, Fraction) and each.denominator == 1 for each in (x, y, n)) or not n:
+        return same_values(gold, value)
+    return x == y % n or (x == y and abs(x) < abs(n))
 
 
 def is_number(text: str) -> bool:
@@ -94,7 +105,15 @@ def far_apart(a: str, b: str) -> bool:
         x, y = (complex(read(text).at({})) for text in (a, b))
     except (Unreadable, KeyError, OverflowError):
         return False
-    return abs(x - y) > ROUGH * max(abs(x), abs(y))
+    gap = abs(x - y)
+    if a.isdigit() or b.isdigit():
+        return gap > 0.5 + SMALL
+    shown = [(len(d["part"]), abs(v)) for t, v in ((a, x), (b, y)) if (d := DECIMAL.fullmatch(t))]
+    if not shown:
+        return gap > ROUGH * max(abs(x), abs(y))
+    places, rounded = min(shown)
+    cut_off = max(abs(x), abs(y)) > rounded
+    return gap > (1.0 if cut_off else 0.5) * 10.0**-places * (1 + SMALL)
 
 
 def same_values(gold: str, said: str) -> bool | None:

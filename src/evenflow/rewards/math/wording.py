@@ -12,11 +12,12 @@ TEXT = r"\\(?:text|mbox|textnormal|textrm|textbf|textit|mathrm|mathbf|mathit|ope
 PARTS = "hal(?:f|ves)|thirds?|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand|million)ths?"
 NUMBER = r"\\?pi|one|two|three|four|five|six|seven|eight|nine|ten|[0-9]+"
 CHANGED = (
-    rf"(?:{PARTS}|squared|cubed|factorial|halved|doubled|tripled|lakh|crore|bn|remainder)\b"
+    rf"(?:{PARTS}|squared|cubed|factorial|halved|doubled|tripled|lakh|crore|bn|remainder|tens|hundreds|score)\b"
+    r"|(?:st|nd|rd|th)\s+[a-z]"
     rf"|(?:(?:times|minus|plus|over|out\s+of)\s+(?:{NUMBER})|choose\s+\w+|to\s+the\s+\w+th)\b"
     r"|[^{}]{0,40}\b(?:not|never|wrong|incorrect|impossible|at\s+(?:most|least|minimum|maximum)"
     r"|fail\w*|exclud\w+|reject\w+|cannot|maybe|perhaps|sometimes|alternatively|otherwise|divided\s+by"
-    r"|more\s+than|minus\s+the|point\s+\w+|divisible|complement|quadrillion"
+    r"|(?:more|less|fewer)\s+than|with\s+(?:a\s+)?remainder|minus\s+the|point\s+\w+|divisible|complement|quadrillion"
     r"|below\s+zero|(?:lower|upper)\s+bound|percent\s+(?:less|more)|in\s+(?:binary|hex|octal))\b"
 )
 # Letters that are units by themselves in \text or \mathrm; e, i and x are none, nor bold ones.
@@ -30,7 +31,7 @@ ANOTHER_NUMBER = (
 # A clause of a list, a number's word, a base, and a time of day, are no units.
 KEPT = (
     rf"(?!{ANOTHER_NUMBER}|[^{{}}]{{0,80}}\bor\b)"
-    r"(?!\s*(?:,|;|(?:and|or|thousand|million|billion|trillion|hundred|dozen)\b|k\s*\}"
+    r"(?!\s*(?:,|;|[万亿千百十]|(?:and|or|thousand|million|billion|trillion|hundred|dozen)\b|k\s*\}"
     rf"|{CHANGED}|(?:where|is|are|for\s+(?:all|any|every|each|some))\b"
     r"|\(?\s*(?:in\s+)?(?:base|binary|octal|hex(?:adecimal)?)\b"
     rf"|[apAP]\.?\s?[mM]\b|\\pi|(?!{LETTER})[A-Za-z]\s*\}}))"
@@ -70,6 +71,16 @@ UNITS = [
     # 5 apples, 60 miles per hour, 3 square feet
     re.compile(
         rf"{VALUE}\s+{COUNTED}(?:[A-Za-z]{{3,}}|{SYMBOL}(?=\s+per\b))\.?(?:\s+[A-Za-z]+\.?|\s*/\s*[A-Za-z]{{2,}})*{POWER}{END}"
+    ),
+    # 8 \text{ pairs }(a,b), 8 \text{ solutions in }[0,2\pi]
+    re.compile(
+        rf"(?<=[0-9}}])\s*{TEXT}\{{\s*(?:values|pairs|triples|solutions|integers|numbers|ways|points|roots|elements"
+        rf"|subsets|triangles|functions|sets)\s*(?!{CHANGED})(?:(?:of|in|between|from|for|with|that|satisfying|such)\b[^{{}}]*)?\}}"
+        r"\s*(?:\([A-Za-z, ]*\)|\[[^\[\]()]*[\])]|[A-Za-z])?\s*$"
+    ),
+    # 25 个, 12平方厘米, 6通り; but 25万, 25以上, 5成
+    re.compile(
+        r"(?<=[0-9}])\s*(?![^\s]*[万亿千百十半余多以上下约倍成折之分点未不或和与到至])[\u3040-\u30ff\u4e00-\u9fff]{1,8}\s*[。.]?\s*$"
     ),
     # 5cm, 12 ft, 5 m
     re.compile(
@@ -173,14 +184,22 @@ IDLE = (
     r"|approx\.?|roughly|around)"
 )
 DENIED = "not|no|never|less|more|least|most|minus|negative|greater|fewer|below|above|between"
+# What makes another number of the value that words name.
+OTHER = (
+    rf"{DENIED}|half|twice|thrice|double|triple|times|squared?|cubed?|square\s+root|reciprocal|opposite|inverse"
+    r"|bound|exclud\w+|isn|aren|wasn|wrong|part|third|quarter|tenth|about|almost|nearly"
+)
 LEAD = re.compile(
     rf"^\s*(?:(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\b|\s*[:=])"
-    rf"|{TEXT}\{{(?![^{{}}]*\b(?:{DENIED}|half|twice|double|triple|bound|exclud\w+|isn|aren|wasn|wrong)\b)"
+    rf"|{TEXT}\{{(?![^{{}}]*\b(?:{OTHER})\b)"
     r"[^{}0-9]*"
-    r"(?:\b(?:is|are|equals|was|were)|[:=])\s*\}"
+    r"(?:\b(?:is|are|equals|was|were|has|have|had|gets?|needs?|pays?|earns?|spends?|makes?)|[:=])\s*\}"
     rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+\}}"
     rf"|(?:{IDLE}\b[\s:,]*)+(?=[-0-9(\[\\$]|[A-J](?:\W*$|\s*[).:])|[IVX]+\W*$)"
-    rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+(?=[-0-9$]|[A-J]\W*$|[IVX]+\W*$))\s*[:=]?\s*(?=\S)",
+    rf"|{TEXT}\{{\s*(?:{IDLE}\b[\s:,]*)+(?=[-0-9$]|[A-J]\W*$|[IVX]+\W*$)"
+    rf"|(?!.*\b(?:{OTHER})\b)(?=[A-Za-z'’ ]*[A-Za-z]{{4}})[A-Za-z][A-Za-z'’ ]{{2,80}}"
+    r"(?:\s(?:is|are|was|were|equals)\s+|\s?[:=]\s*)"
+    r"(?=[-0-9$\\]\S*(?:\s+[A-Za-z]+){0,3}\W*$))\s*[:=]?\s*(?=\S)",
     re.IGNORECASE,
 )
 
@@ -219,15 +238,25 @@ def in_one_word(text: str) -> str:
 SENSE = re.compile(
     r"(?<![\\\w])(?P<word>north|south|east|west|up|down|above|below|left|right|(?P<against>counter-?|anti-?)?clockwise"
     r"|profit|loss|early|late|before|after|ahead|behind|into|out\s+of|inside|outside|forward|backward"
-    r"|increase|decrease|faster|slower)(?:wards?|s|d)?\b",
+    r"|increas(?:e|ing)|decreas(?:e|ing)|faster|slower|(?:earli|lat)er|more|fewer|less)(?:wards?|s|d)?\b",
     re.IGNORECASE,
 )
+
+
+SENSES = {
+    "earlier": "early",
+    "later": "late",
+    "fewer": "less",
+    "increasing": "increase",
+    "decreasing": "decrease",
+}
 
 
 def senses(text: str) -> list[str]:
     """Where a value points, in words and in their order: east, north for "30° east of north"."""
     found = SENSE.finditer(text)
-    return ["against the clock" if m["against"] else m["word"].lower() for m in found]
+    words = ("against the clock" if m["against"] else m["word"].lower() for m in found)
+    return [SENSES.get(word, word) for word in words]
 
 
 SYNONYMS = {
@@ -242,9 +271,17 @@ OF_NAME = re.compile(
 )
 
 
+UNSAID = re.compile(
+    r"[^\w<>^%+\-./!,\[\]]|_|(?<![0-9])[.,]|[.,](?![0-9])|(?<=[0-9]),(?=[0-9]{3}(?![0-9]))"
+    r"|(?<![0-9])[/!]|/(?![0-9])|(?<=[^\W\d_]{2})-(?![0-9])|(?<=\w)-(?=[^\W\d_]{2})|\+(?!\w)"
+)
+"""Of an answer in words: what is no sign of a number, nor the end of an interval."""
+
+
 def letters(text: str) -> str:
-    """What is compared of an answer in words: ``nisodd`` and ``alloddn`` are odd."""
-    found = re.sub(r"[\W_]", "", text.casefold())
+    """What is compared of an answer in words: ``nisodd`` and ``alloddn`` are odd. Signs and points
+    of numbers count, other punctuation does not."""
+    found = UNSAID.sub("", text.casefold())
     quality = OF_NAME.fullmatch(found)
     return quality["quality"] if quality else SYNONYMS.get(found, found)
 
