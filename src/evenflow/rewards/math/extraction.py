@@ -23,7 +23,7 @@ BARE = re.compile(r"^[*`]+|(?<![\^_*`])[*`]+$")  # Markdown's; the star of N^* s
 # Tokens that end an answer, where they were decoded with it.
 ENDS = re.compile(
     r"(?:\s{0,9}(?:<\|[\w-]{1,40}\|>|</s>|<eos>|<end_of_turn>|\$?\\(?:black)?square\$?|\$\\Box\$|[■□∎]|\bQ\.?E\.?D\b\.?"
-    r"|[\u2600-\u27bf\U0001f300-\U0001faff\ufe0f])){1,99}\Z"
+    r"|[✅✓✔☑✨★⭐\U0001f300-\U0001faff\ufe0f])){1,99}\Z"
 )
 TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
 MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")  # and the marks that close a heading
@@ -43,6 +43,7 @@ SPAN = re.compile(
     r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\*\*([^*\n]{0,80}?[0-9][^*\n]{0,80})\*\*",
     re.DOTALL,
 )
+BOLD_WORDS = re.compile(r"(?<![\w)*])\*\*([^*\n]+)\*\*(?![\w(*])")  # and no power, 2**3
 PLAIN = 120
 """Characters of a response that may be an answer without a word around it."""
 SENTENCE = re.compile(
@@ -136,7 +137,7 @@ def _stated(text: str) -> str | None:
         if whole or not _is_answer(text):
             return _last_of(tail, spans)
     if _is_answer(text):
-        return text.replace("**", "")
+        return BOLD_WORDS.sub(r"\1", text)
     return last_sentence_says(tail)
 
 
