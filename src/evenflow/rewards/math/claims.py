@@ -70,9 +70,7 @@ BESIDE = re.compile(
     re.IGNORECASE,
 )
 EITHER = re.compile(
-    r"(?:\bor\b|\balternatively\b|\bmaybe\b|\bperhaps\b|\botherwise\b|\belse\b"
-    r"|\b(?:could|might|may|can)\s+(?:also|equally|well)\b|\\lor\b|\\vee\b)",
-    re.IGNORECASE,
+    r"\bor\b|\bmaybe\b|\bperhaps\b|\botherwise\b|\belse\b|\\lor\b|\\vee\b", re.IGNORECASE
 )
 # Said of the next answer, though it is in a sentence of its own; or behind it.
 ALSO = re.compile(

@@ -8,6 +8,7 @@ from collections import deque
 from evenflow.rewards.math.boxes import last_box
 from evenflow.rewards.math.claims import (
     ABOUT,
+    ALSO,
     EITHER,
     LONGEST,
     MOST,
@@ -151,7 +152,9 @@ def _last_of(text: str, spans: list[tuple[int, str, int]]) -> str | None:
         _, before, end = spans[-2]
         a, b = VALUE_OF.match(before), VALUE_OF.match(last)
         alike = a and b and a[1] == b[1] and re.search(r"\band\b", text[end:start])
-        if "=" in before + last and not alike and not EITHER.search(text[end:start]):
+        between = text[end:start]
+        either = EITHER.search(between) or ALSO.search(between)
+        if "=" in before + last and not alike and not either:
             return last
     return beside(text, spans)
 
