@@ -59,6 +59,8 @@ TOTAL = """class Solution:
 """
 
 
+LEFT = "    left, right = 0, len(nums) - 1\n"
+CASES = "t = 1\nfor _ in range(t):\n    a, b = map(int, input().split())\n    print(a + b)\n"
 METHOD = "class Solution:\n" + "".join(
     f"    {line}\n" for line in SEARCH.replace("def search(", "def search(self, ").splitlines()
 )
@@ -66,6 +68,10 @@ METHOD = "class Solution:\n" + "".join(
 
 def block(code: str, language: str = "python") -> str:
     return f"{F}{language}\n{code.rstrip()}\n{F}\n"
+
+
+def indented(code: str) -> str:
+    return "".join(f"    {line}\n" for line in code.splitlines())
 
 
 FUNCTION = (
@@ -215,6 +221,183 @@ ANSWERS: dict[str, tuple[str | None, str]] = {
     "marks of a benchmark": ("add", f"[BEGIN]\n{ADD}[DONE]\n"),
     "marks of another": ("add", f"[PYTHON]\n{ADD}[/PYTHON]\n"),
     "a tag of its own": ("add", f"<solution>\n{ADD}</solution>"),
+    "its first lines again": (
+        "search",
+        block(SEARCH) + "We start with\n" + block("\n".join(SEARCH.splitlines()[:2])),
+    ),
+    "its first lines again, with a comment": (
+        "search",
+        block(SEARCH) + block("def search(nums, target):\n    # both ends\n" + LEFT),
+    ),
+    "its first lines again, in a class": (
+        "Solution.total",
+        block("import math\n" + TOTAL) + "First:\n" + block("\n".join(TOTAL.splitlines()[:3])),
+    ),
+    "lines left out": (
+        "search",
+        block(SEARCH) + block(f"def search(nums, target):\n{LEFT}    ...\n    return -1"),
+    ),
+    "lines left out in a class": (
+        "Solution.total",
+        block(TOTAL)
+        + block(
+            "class Solution:\n    def total(self, xs):\n        ...\n"
+            "        for x in xs:\n            total = total + x\n        ..."
+        ),
+    ),
+    "lines left out, by a comment": (
+        "search",
+        block(SEARCH)
+        + block(f"def search(nums, target):\n{LEFT}    # ... as before\n    return -1"),
+    ),
+    "an end that is missing": (
+        "fib",
+        block(FIB)
+        + block(
+            "def fib(n):\n    for i in range(2, n + 1):\n        dp[i] = dp[i - 1] + dp[i - 2]"
+        ),
+    ),
+    "a signature over several lines again": (
+        "add",
+        block(ADD) + block("def add(\n    a: int,\n    b: int,\n) -> int:\n    ..."),
+    ),
+    "a signature over several lines again, with a docstring": (
+        "add",
+        block(ADD) + block("def add(\n    a,\n    b\n):\n    'The sum.'\n    pass"),
+    ),
+    "a class with another method": (
+        "Solution.total",
+        block(TOTAL) + block("class Solution:\n    def product(self, xs):\n        return 1"),
+    ),
+    "a name given to what it returns": ("add", block(ADD) + block("add = add(1, 2)\nprint(add)")),
+    "a name given to it, decorated": (
+        "fib",
+        block(FIB) + block("from functools import cache\nfib = cache(fib)"),
+    ),
+    "a name given to a result": ("fib", block(FIB) + block("result = fib(7)\nfib = result")),
+    "a name given to a number": ("fib", block(FIB) + block("fib = 13")),
+    "a name for another function": ("add", block("def plus(a, b):\n    return a + b\nadd = plus")),
+    "a function of itself": (
+        "fib",
+        block("fib = None") + block("fib = lambda n: n if n < 2 else fib(n - 1) + fib(n - 2)"),
+    ),
+    "a loop of it, that reads": (
+        None,
+        block(f"t = 1\nfor _ in range(t):\n{indented(SUM)}")
+        + "For each:\n"
+        + block("for _ in range(t):\n    a, b = map(int, input().split())\n    print(a + b)"),
+    ),
+    "names of nothing": (
+        None,
+        block(SUM) + block("data = sys.stdin.read().split()\nprint(result)"),
+    ),
+    "names of nothing, augmented": (
+        None,
+        block(SUM) + block("for x in input().split():\n    total += int(x)\nprint(total)"),
+    ),
+    "a test that feeds it": (
+        None,
+        block(MAIN)
+        + block(
+            "import io, sys\nold = sys.stdin\nsys.stdin = io.StringIO('1 2')\n"
+            "main()\nsys.stdin = old\nprint('ok')"
+        ),
+    ),
+    "a test that feeds it in a function": (
+        None,
+        block(MAIN)
+        + block(
+            "def check(text, wanted):\n    backup = sys.stdin\n"
+            "    sys.stdin = open(text)\n    main()\n    sys.stdin = backup\n\n"
+            "check('1.txt', '3')\nprint(input())"
+        ),
+    ),
+    "a test that patches input": (
+        None,
+        block(MAIN)
+        + block(
+            "from unittest.mock import patch\nwith patch('builtins.input'):\n"
+            "    main()\n    print(input())"
+        ),
+    ),
+    "a test that sets input": (
+        None,
+        block(MAIN) + block("import builtins\nbuiltins.input = lambda: '1 2'\nprint(input())"),
+    ),
+    "input in memory": (
+        None,
+        block("print(0, input())")
+        + block(
+            "import io, os, sys\n"
+            "sys.stdin = io.BytesIO(os.read(0, 99))\n"
+            "a, b = map(int, sys.stdin.readline().split())\nprint(a + b)"
+        ),
+    ),
+    "a talk with a person": (
+        None,
+        block(SUM) + "Try it:\n" + block("while True:\n    print(len(input('Two numbers: ')))"),
+    ),
+    "the last in a block without a name": (
+        "add",
+        block(ADD.replace("+", "-")) + "No:\n" + block(ADD, ""),
+    ),
+    "the last in a block without a name, a program": (
+        None,
+        block(SUM.replace("+", "-")) + "No:\n" + block(SUM, ""),
+    ),
+    "an outline without a name": (
+        "add",
+        block(ADD) + block("def add(a, b):\n    sum <- a + b\n    return sum", ""),
+    ),
+    "what went wrong": (
+        None,
+        block(SUM) + block("Traceback (most recent call last):\n    print(input())\nEOFError", ""),
+    ),
+    "lines until there are none": (
+        None,
+        block("for line in iter(input, ''):\n    print(sum(map(int, line.split())))\n    break"),
+    ),
+    "step by step": (
+        None,
+        "Read:\n" + block("a, b = map(int, input().split())") + "Print:\n" + block("print(a + b)"),
+    ),
+    # Revisions, which count:
+    "fewer lines": (
+        "search",
+        block(SEARCH.replace("return -1", "left = 0\n    return -1").replace("mid\n", "0\n", 1))
+        + block(SEARCH),
+    ),
+    "without its last lines": ("add", block(f"{ADD}    raise ValueError\nadd(1)") + block(ADD)),
+    "without what it printed": (
+        None,
+        block(f"{SUM}print('Done')") + "Only the sum may be printed:\n" + block(SUM),
+    ),
+    "without what it printed between": (
+        None,
+        block(SUM.replace("\n", "\nprint(a)\n", 1)) + "Only the sum:\n" + block(SUM),
+    ),
+    "without a check": (
+        "add",
+        block("def add(a, b):\n    if a > 4:\n        return a\n    return a + b") + block(ADD),
+    ),
+    "a word of its own for nothing": (
+        "add",
+        block("def add(a, b):\n    return 0") + block(f"def zero():\n    ...\n\n{ADD}"),
+    ),
+    "nothing in a branch": (
+        "add",
+        block("def add(a, b):\n    return 0")
+        + block("def add(a, b):\n    if a:\n        ...\n    return a + b"),
+    ),
+    "names that are bound in many ways": (
+        None,
+        block("print(input())")
+        + block(
+            "(a, b), *c = map(int, input().split()), 0\nif c: d = e = 0\ntry: f = 1 / d\n"
+            "except ZeroDivisionError as error: pass\nfor g, (h, i) in [(0, (0, 0))]: g += h\n"
+            "print(a + b + sum(j for j in [d]) + (k := 0) + k + (lambda m, *n, o=0: o)(0), end='')"
+        ),
+    ),
     "annotations that are types": (
         None,
         block(
@@ -230,6 +413,40 @@ def test_a_right_program_is_found(name: str, sandbox: Sandbox) -> None:
     entry_point, text = ANSWERS[name]
     found = judge(extract(text, entry_point), parse(CALLS[entry_point]), sandbox)
     assert found.verdict == "right", found.reason
+
+
+LOOP = (
+    "t = int(input())\nfor _ in range(t):\n    a, b = map(int, input().split())\n    print(a + b)\n"
+)
+TAKEN_BACK = {
+    "a shorter one": ("add", block(f"ZERO = 0\n{ADD}") + block("def add(a, b):\n    return a")),
+    "fewer lines": ("fib", block(FIB) + block(FIB.replace("    dp[1] = 1\n", ""))),
+    "an end that leaves": ("add", block(ADD) + block("def add(a, b):\n    raise ValueError(a)")),
+    "a program": (None, block(SUM) + block(SUM.replace("+", "-"))),
+    "a program without a name": (None, block(SUM) + block(SUM.replace("+", "-"), "")),
+    "a function without a name": ("add", block(ADD) + block(ADD.replace("+", "-"), "")),
+    "another function by the name": (
+        "add",
+        block(ADD) + block("import operator\nadd = operator.mul"),
+    ),
+    "another class": ("Solution.total", block(TOTAL) + block(TOTAL.replace("+", "-"))),
+    "another word for nothing": (
+        "add",
+        block(ADD) + block("def add(a, b):\n    if a:\n        ...\n    return b"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN_BACK)
+def test_a_later_program_counts(name: str, sandbox: Sandbox) -> None:
+    entry_point, text = TAKEN_BACK[name]
+    found = judge(extract(text, entry_point), parse(CALLS[entry_point]), sandbox)
+    assert found.verdict == "wrong"
+
+
+@pytest.mark.parametrize("again", [SUM, LOOP.partition("\n")[2], "print(a + b, input())\n"])
+def test_lines_of_a_loop_are_no_program(again: str) -> None:
+    assert extract(block(LOOP) + "For each case:\n" + block(again)) == LOOP
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

@@ -11,6 +11,7 @@ from typing import Any
 
 from evenflow.errors import UserError
 from evenflow.rewards.code.assertions import from_assertions
+from evenflow.rewards.code.names import MODULES
 
 LIVECODEBENCH_TIME = 6.0
 """Seconds a test, as LiveCodeBench's own harness allows."""
@@ -18,11 +19,6 @@ APPS_TIME = 4.0
 """Seconds a test, as APPS's own harness allows."""
 TESTS_PAID = 10
 """Calls of a function share one process and one limit, which grows up to so many tests."""
-# What LiveCodeBench's own harness puts before every answer, a method's and a program's alike.
-MODULES = (
-    "string, re, datetime, collections, heapq, bisect, copy, math, random, statistics, itertools, "
-    "functools, operator, io, sys, json, builtins, typing"
-)
 PRELUDE = (
     "".join(f"from {module} import *\n" for module in MODULES.split(", "))
     # datetime and copy are the modules, not what is in them

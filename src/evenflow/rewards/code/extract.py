@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import html
-import itertools
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from textwrap import dedent
 
+from evenflow.rewards.code.choice import CODE, Asked, Part, chosen, defines
 from evenflow.rewards.code.names import (
     ASSIGNMENT,
     LINE,
-    PRINTS,
     READS,
-    completed,
     definitions,
-    is_stub,
     masked,
     runs_on_input,
     tidied,
@@ -46,7 +43,6 @@ ANSWER = re.compile(
 )
 MARKDOWN = ("markdown", "md")
 INLINE = re.compile(r"(?<!`)(`{1,3})(?!`)(?:py(?:thon)?3? +)?(?P<code>[^`\n]+)\1(?!`)")
-CODE = re.compile(r"\w ?\(|=|^\s*(?:import|return|print)\b", re.MULTILINE)
 FUTURE = re.compile(
     r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#(]*)[ \t]*;?[ \t]*(?:#[^\n]*)?\n?",
     re.MULTILINE,
@@ -85,36 +81,28 @@ def extract(text: str, entry_point: str | None = None) -> str:
     if said is None:
         return ""
     said = said.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
-    name = _called(said, entry_point)
+    asked = _called(said, entry_point)
     blocks = [block for block in _blocks(said) if block.content.strip()]
-    python = [flush(block.content, name) for block in blocks if block.is_python]
-    unnamed = [flush(block.content, name) for block in blocks if not block.language]
-    body = bool(name) and any(code[:1].isspace() for code in (*python, *unnamed))
-    for whole, programs in itertools.product((True, False), (python, unnamed)):
-        fit = [at for at, code in enumerate(programs) if _answers(code, name, whole, body)]
-        if fit:
-            last = fit[-1]
-            return completed(programs[last], [*programs[last + 1 :], *programs[:last]])
-    if python or unnamed:
-        programs = python or unnamed
-        # After a stub its body, not the example of how it is called.
-        fit = [at for at, code in enumerate(programs) if code[:1].isspace()] if name else []
-        fit = fit or [at for at, code in enumerate(programs) if CODE.search(code)]
-        last = fit[-1] if fit else len(programs) - 1
-        return completed(programs[last], programs[:last])
+    parts = [
+        Part(flush(block.content, asked.name), block.is_python)
+        for block in blocks
+        if block.is_python or not block.language
+    ]
+    if parts:
+        return chosen(parts, asked)
     tagged = [found["code"] for found in ANSWER.finditer(said) if not blocks]
     said = tagged[-1] if tagged else said
     said = blocks[-1].content if blocks else said
     if (inside := _of_json(said)) is not None:
         return extract(inside, entry_point)
-    return flush(said if blocks else _inline(said, name), name)
+    return flush(said if blocks else _inline(said, asked.name), asked.name)
 
 
-def _called(said: str, entry_point: str | None) -> str | None:
+def _called(said: str, entry_point: str | None) -> Asked:
     """What an answer must define: the function, or the class, unless the method stands alone."""
     name, _, method = (entry_point or "").partition(".")
     alone = name == "Solution" and method and not CLASS.search(said)
-    return (method if alone else name) or None
+    return Asked(method) if alone else Asked(name or None, method or None)
 
 
 def _of_json(said: str) -> str | None:
@@ -126,26 +114,6 @@ def _of_json(said: str) -> str | None:
     except (ValueError, RecursionError):
         return None
     return next((found[key] for key in FIELDS if isinstance(found.get(key), str)), None)
-
-
-def _defines(code: str, name: str, imported: bool = True) -> bool:
-    """Whether a program defines a name, maybe as a method of a class ``Solution``."""
-    names = definitions(code, imported)
-    method = rf"^[ \t]+def[ \t]+{re.escape(name)}\b"
-    return name in names or (
-        "Solution" in names and re.search(method, masked(code), re.MULTILINE) is not None
-    )
-
-
-def _answers(code: str, name: str | None, whole: bool, body: bool) -> bool:
-    """Whether a block is a program for the tests. `whole`: one that defines the name itself (a
-    usage may import it), with a body; or one that prints. `body`: there is a block that is the
-    body of a stub."""
-    if name is None:
-        return runs_on_input(code) and (not whole or PRINTS.search(masked(code)) is not None)
-    if whole:
-        return _defines(code, name, imported=False) and not is_stub(code, name)
-    return _defines(code, name) and not (body and is_stub(code, name))
 
 
 def _blocks(said: str) -> list[Block]:
@@ -236,7 +204,7 @@ def flush(code: str, name: str | None) -> str:
     start = code.lstrip("\n")
     if start.startswith(">>> "):
         typed = "".join(found[1] or "\n" for found in TYPED.finditer(start))
-        if _defines(typed, name) if name else runs_on_input(typed):
+        if defines(typed, name) if name else runs_on_input(typed):
             return typed
     if start[:1] in (" ", "\t") and name:
         moved = dedent(code)
