@@ -101,6 +101,8 @@ def from_list(tests: Any, name: Any = None) -> dict[str, Any]:
     if any(each != names[0] for each in names):
         raise UserError("tests: the cases call different functions")
     columns = {f"{key}s": [test[key] for test in tests] for key in ("input", "output")}
+    if not names[0]:
+        columns = {key: list(map(as_numeral, values)) for key, values in columns.items()}
     if any(test.get("testtype") == "functional" for test in tests):
         return from_lines(names[0], **columns)
     return from_columns({"fn_name": names[0]} | columns, LIVECODEBENCH_TIME)
@@ -174,6 +176,11 @@ def as_texts(values: Any) -> Any:
         return "\n".join(value) if lines else value
 
     return list(map(as_text, values)) if isinstance(values, list) else values
+
+
+def as_numeral(value: Any) -> Any:
+    """A number as the text of it; anything else as it is."""
+    return str(value) if type(value) in (int, float) else value
 
 
 def read_json(text: str, what: str, benchmark: str = "LiveCodeBench") -> Any:
