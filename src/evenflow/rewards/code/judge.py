@@ -99,6 +99,8 @@ def by_calls(
     if len(returned) < count:
         trouble = failure(result) or "ended without a value"
         return "wrong", f"test {len(returned) + 1} of {count}: {trouble}"
+    if "cpu" in result.limits_hit:
+        return "wrong", failure(result)
     if len(returned) > count:
         return "wrong", f"reported {len(returned)} values for {count} calls"
     return "right", f"{count} of {count} tests"
