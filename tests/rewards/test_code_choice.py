@@ -398,6 +398,63 @@ ANSWERS: dict[str, tuple[str | None, str]] = {
             "print(a + b + sum(j for j in [d]) + (k := 0) + k + (lambda m, *n, o=0: o)(0), end='')"
         ),
     ),
+    # Without fences:
+    "tokens at both ends": ("add", f"<|python_tag|>{ADD}<|eot_id|><|endoftext|>\n"),
+    "a token at the end of a program": (None, f"{SUM.rstrip()}<|im_end|>"),
+    "a token in a string": (
+        None,
+        "a, b = map(int, input().split('<|x|>')[0].split())\nprint(a + b)",
+    ),
+    "a token in an open block": ("add", f"{F}python\n{ADD}<|im_end|>"),
+    "quotes for a fence": ("add", f"It is\n'''python\n{ADD}'''\nDone."),
+    "quotes for a fence, around a docstring": (
+        "add",
+        "'''python\ndef add(a, b):\n    '''Sum.'''\n    return a + b\n'''",
+    ),
+    "marks of code": ("add", f"So:\n[CODE]\n{ADD}[/CODE]\nIt adds both."),
+    "marks that are indices": (
+        None,
+        "CODE = END = begin = 0\nx = list(map(int, input().split()))\n"
+        "print(x[CODE] + x[begin + 1] + x[END] - x[begin])",
+    ),
+    "JSON of the final code": ("add", json.dumps({"code": "see below", "final_code": ADD})),
+    "a block named code": ("add", block(ADD, "code") + "Output:\n" + block("3", "text")),
+    "an attempt to import": (
+        None,
+        "So:\ntry:\n    import numpy\nexcept ImportError:\n    numpy = None\nfinally:\n    pass\n"
+        + SUM,
+    ),
+    "headings around": ("add", f"## Solution\n\n{ADD}\n## Complexity\nO(1)\n"),
+    "a heading at the end": ("add", f"{ADD}\n### Notes\n\nnothing more\n"),
+    "headings that are comments": (
+        None,
+        "So it is:\n\nimport sys\n\n## Read\na, b = map(int, input().split())\n## Print\n"
+        "print(a + b)\n",
+    ),
+    "two comments, then code": (
+        "add",
+        "def one(): return 1\n\n## The sum\n### of two\ndef add(a, b):\n    return a + b * one()\n",
+    ),
+    "a heading in a string": (
+        "add",
+        f'So:\nTEXT = """\n## Notes\nthis is all there is\n"""\n{ADD}',
+    ),
+    "small letters after": ("add", f"{ADD}\nthis function adds its arguments.\n"),
+    "small letters after a program": (None, f"{SUM}\nso it reads both, and `a + b` is printed\n"),
+    "Chinese around": (None, f"好的，以下是代码：\n\n{SUM}\n解释：读取两个数。\n"),
+    "Chinese after": ("add", f"{ADD}\n时间复杂度\n"),
+    "Chinese in it": (
+        "add",
+        f"# 两数之和，返回。\n和 = lambda a, b: a + b\n{ADD.replace('a + b', '和(a, b)')}",
+    ),
+    "Japanese after": ("add", f"{ADD}\nこの関数は和を返します。\n"),
+    "indented, by Markdown": ("add", f"The code:\n\n{indented(ADD)}\nDone it is.\n"),
+    "a program indented, by Markdown": (None, f"The code:\n\n{indented(SUM)}\nDone it is.\n"),
+    "statements that look like words": (
+        None,
+        "a, b = map(int, input().split())\nnot a in [b]\na if a else b\nassert a or b\n"
+        "print(a + b)",
+    ),
     "annotations that are types": (
         None,
         block(
@@ -447,6 +504,37 @@ def test_a_later_program_counts(name: str, sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("again", [SUM, LOOP.partition("\n")[2], "print(a + b, input())\n"])
 def test_lines_of_a_loop_are_no_program(again: str) -> None:
     assert extract(block(LOOP) + "For each case:\n" + block(again)) == LOOP
+
+
+COUNTS = """class Solution:
+    seen = []
+
+    def __init__(self):
+        self.found = 0
+
+    def total(self, xs):
+        self.found += sum(xs)
+        self.seen.append(1)
+        return {}
+"""
+MANY = {"entry_point": "Solution.total", "inputs": [[[1, 2]], [[4]]], "outputs": [3, 4]}
+
+
+@pytest.mark.parametrize("name", ["Solution.total", "total"])
+def test_each_call_is_of_a_new_solution(name: str, sandbox: Sandbox) -> None:
+    problem = parse(MANY | {"entry_point": name})
+    assert judge(COUNTS.format("self.found"), problem, sandbox).verdict == "right"
+    of_class = COUNTS.format("sum(xs) * len(self.seen)")
+    assert judge(of_class, problem, sandbox).verdict == "wrong"
+
+
+def test_another_class_is_made_once(sandbox: Sandbox) -> None:
+    code = COUNTS.format("self.found")
+    needs = code.replace("__init__(self)", "__init__(self, n)")
+    assert judge(needs, parse(MANY), sandbox).reason == "test 1 of 2: raised TypeError"
+    counter = {"entry_point": "Sums.total", "inputs": [[[1, 2]], [[4]]], "outputs": [3, 7]}
+    kept = code.replace("class Solution", "class Sums")
+    assert judge(kept, parse(counter), sandbox).verdict == "right"
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
