@@ -66,6 +66,8 @@ HIDES_NAMES = re.compile(r"\bimport[ \t]*\*|\b(?:exec|globals|locals|vars)[ \t]*
 NAMED_AFTER = re.compile(
     r"\b(?:def|class|import|global|nonlocal|case|except|as)\b([^\n;:(]*(?:\([^\n;:()]*\))?)"
 )
+GIVEN = re.compile(r"(?<!\w)(\w+)[ \t]*=(?!=)")
+"""Arguments by their names, too."""
 SETS = re.compile(r"(?<![=!<>+\-*/%&|^@])=(?!=)")
 PRINTS = re.compile(r"\bprint\b|\bwrite(?:lines)?\s*\(|\bstdout\b")
 
@@ -151,7 +153,7 @@ def unbound(code: str) -> set[str]:
         target = part[: found.start()] if (found := SETS.search(part)) else ""
         if target.count("(") <= target.count(")"):
             bound.update(NAME.findall(target))
-    return used(plain) - bound - NO_NAMES - THERE - set(re.findall(r"(\w+)[ \t]*=(?!=)", plain))
+    return used(plain) - bound - NO_NAMES - THERE - set(GIVEN.findall(plain))
 
 
 def does_nothing_else(statement: str) -> bool:
