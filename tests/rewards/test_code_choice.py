@@ -398,6 +398,18 @@ ANSWERS: dict[str, tuple[str | None, str]] = {
             "print(a + b + sum(j for j in [d]) + (k := 0) + k + (lambda m, *n, o=0: o)(0), end='')"
         ),
     ),
+    "names that are imported and annotated": (
+        None,
+        block("print(input())")
+        + block(
+            "from decimal import (\n    Decimal,\n    ROUND_UP,\n)\nimport sys, contextlib as lib\n"
+            "class P:\n    x: int\n    y: int = 0\n\n"
+            "q: P = P()\n(\n    q.x,\n    q.y,\n) = input().split()\n"
+            "with lib.nullcontext() as (c), lib.nullcontext() as d:\n    e, [f, *g] = 0, [0]\n"
+            "match [q.x, q.y]:\n    case [h, i]:\n        "
+            "print(Decimal(h) + Decimal(i), file=sys.stdout)"
+        ),
+    ),
     # Without fences:
     "tokens at both ends": ("add", f"<|python_tag|>{ADD}<|eot_id|><|endoftext|>\n"),
     "a token at the end of a program": (None, f"{SUM.rstrip()}<|im_end|>"),
@@ -447,6 +459,8 @@ ANSWERS: dict[str, tuple[str | None, str]] = {
         "add",
         f"# 两数之和，返回。\n和 = lambda a, b: a + b\n{ADD.replace('a + b', '和(a, b)')}",
     ),
+    "Korean after": ("add", f"{ADD}\n이 함수는 더합니다.\n"),
+    "Russian after": ("add", f"{ADD}\nЭта функция складывает два числа.\n"),
     "Japanese after": ("add", f"{ADD}\nこの関数は和を返します。\n"),
     "indented, by Markdown": ("add", f"The code:\n\n{indented(ADD)}\nDone it is.\n"),
     "a program indented, by Markdown": (None, f"The code:\n\n{indented(SUM)}\nDone it is.\n"),

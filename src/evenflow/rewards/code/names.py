@@ -64,10 +64,11 @@ THERE = {*MODULES.split(", "), *(n for m in MODULES.split(", ") for n in dir(imp
 PREFIX = re.compile(r"\b[rRbBuUfF]{1,2}(?=['\"])")
 HIDES_NAMES = re.compile(r"\bimport[ \t]*\*|\b(?:exec|globals|locals|vars)[ \t]*\(")
 NAMED_AFTER = re.compile(
-    r"\b(?:def|class|import|global|nonlocal|case|except|as)\b([^\n;:(]*(?:\([^\n;:()]*\))?)"
+    r"\b(?:def|class|from|import|global|nonlocal|case|except|as)\b([^\n;:(]*(?:\([^;:()]{0,2000}\))?)"
 )
-GIVEN = re.compile(r"(?<!\w)(\w+)[ \t]*=(?!=)")
-"""Arguments by their names, too."""
+GIVEN = re.compile(r"(?<!\w)(\w+)[ \t]*=(?!=)|^[ \t]*(\w+)[ \t]*:", re.MULTILINE)
+"""Arguments by their names, too, and what is annotated."""
+IN_BRACKETS = re.compile(r"^[ \t]*[(\[]([\w\s,*()\[\]]{0,500})[)\]][ \t]*=(?!=)", re.MULTILINE)
 SETS = re.compile(r"(?<![=!<>+\-*/%&|^@])=(?!=)")
 PRINTS = re.compile(r"\bprint\b|\bwrite(?:lines)?\s*\(|\bstdout\b")
 
@@ -153,7 +154,9 @@ def unbound(code: str) -> set[str]:
         target = part[: found.start()] if (found := SETS.search(part)) else ""
         if target.count("(") <= target.count(")"):
             bound.update(NAME.findall(target))
-    return used(plain) - bound - NO_NAMES - THERE - set(GIVEN.findall(plain))
+    for each in (*GIVEN.finditer(plain), *IN_BRACKETS.finditer(plain)):
+        bound.update(NAME.findall(each[0]))
+    return used(plain) - bound - NO_NAMES - THERE
 
 
 def does_nothing_else(statement: str) -> bool:

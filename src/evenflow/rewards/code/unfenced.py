@@ -34,7 +34,8 @@ PROSE = re.compile(
     r"|#{2,} \w|[-*] \w|[0-9]+\. |>{1,3} "
     rf"|(?!(?:{'|'.join((*keyword.kwlist, *keyword.softkwlist))})\b)[a-z][\w'’]* "
     r"(?!(?:and|as|else|for|if|in|is|not|or)\b)[a-z][\w'’-]* [\w'’`*(]"
-    rf"|[{IDEOGRAMS}][^=(.\[\n]*$"
+    rf"|[{IDEOGRAMS}][^=(.\[\n]*\.?\s*$"
+    r"|[^\W\d_A-Za-z]\w*,? (?!(?:and|as|else|for|if|in|is|not|or)\b)[^\W\d_]"
 )
 
 
