@@ -146,7 +146,7 @@ def used(code: str) -> set[str]:
 def unbound(code: str) -> set[str]:
     """The names in a program that nothing in it binds, wherever: it cannot run by itself. Rather
     too few than too many; those in f-strings do not count."""
-    plain = masked(PREFIX.sub(lambda m: " " * len(m[0]), code))
+    plain = masked(PREFIX.sub(lambda m: " " * len(m[0]), code)).replace("\\\n", " ")
     if HIDES_NAMES.search(plain):
         return set()
     bound = {word for found in NAMED_AFTER.finditer(plain) for word in NAME.findall(found[1])}
