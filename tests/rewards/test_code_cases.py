@@ -167,6 +167,187 @@ def test_what_is_easily_misread(tests: Any, right: str, wrong: str) -> None:
     assert code(completions=[right, wrong], tests=[tests] * 2) == [1.0, 0.0]
 
 
+def checked_by(checker: str, expected: Any) -> dict[str, Any]:
+    return {"entry_point": "f", "inputs": [[1]], "outputs": [expected], "checker": checker}
+
+
+EXACT = "assert f(1) == {}"
+VALUES: list[tuple[Any, str, str]] = [
+    # A tolerance that is said is all there is, and of each assertion its own.
+    ("assert abs(f(1) - 1000000000) < 1", "1000000000.5", "1000000050"),
+    ("assert abs(f(1) - 10) < 1", "10.5", "11"),
+    ("assert abs(f(1) - 10) <= 1", "11", "12"),
+    ("assert abs(f(1) - 123456.789) < 1e-6", "123456.7890005", "123456.79"),
+    ("assert abs(2 - f(4)) < 1e-6", "2.0000000000000004", "2.00001"),
+    ("assert math.isclose(f(4), 2)", "2.0000000000000004", "2.0000001"),
+    ("assert math.isclose(f(1), 1000000007)", "1000000007.5", "1000000099"),
+    ("assert isclose(f(1), 1e-7, abs_tol=1e-9)", "1.005e-7", "9e-7"),
+    ("assert abs(f(1) - 0.0) < 1e-9", "1e-10", "1e-8"),
+    ("assert f(1) == pytest.approx(0.33333, rel=1e-3)", "1 / 3", "0.33"),
+    ("assert f(1) == pytest.approx(100, abs=5)", "104", "106"),
+    ("assert f(1) == approx(1.0)", "1.0000009", "1.00001"),
+    ("assert f(1) == pytest.approx([1.0, 2.0])", "[1.0, 2.000001]", "[1.0, 2.1]"),
+    ("assert f(1) == approx({'a': 0.1 + 0.2})", "{'a': 0.3}", "{'a': 0.4}"),
+    (
+        [f"assert math.isclose(f({x}), {x**3}, rel_tol=0.001)" for x in (1, 10, 1000)],
+        "x ** 3 * 1.0005",
+        "x ** 3 + 0.5",
+    ),
+    (["assert abs(f(1) - 1.5) < 1e-6", "assert f(2) == 3"], "x * 1.5", "x + 0.5"),
+    # What is true or false, and what is True or False
+    ("assert f(1)", "[0]", "[]"),
+    ("assert f(1)", "5", "None"),
+    ("assert f(1)", "re.match('a', 'ab')", "re.match('b', 'ab')"),
+    ("assert f(1)", "True", "deque()"),
+    ("assert f(1)", "'a' * 3000", "''"),
+    ("assert not f(1)", "None", "[[]]"),
+    ("assert not f(1)", "0.0", "'0'"),
+    ("assert not f(1)", "{}", "(i for i in [])"),
+    ("assert f(1) is True", "1 == 1", "1"),
+    ("assert f(1) is False", "1 == 2", "0"),
+    ("assert f(1) is None", "None", "0"),
+    ("assert f(1) == True", "1", "2"),
+    (["assert f(1) is True", "assert f(2) == 2", "assert not f(0)"], "x == 1 or x", "x"),
+    # Small expressions
+    (EXACT.format("math.inf"), "float('inf')", "1e308"),
+    (EXACT.format("[-math.inf, float('inf')]"), "[-inf, inf]", "[inf, inf]"),
+    (EXACT.format("2**3 + 1"), "9", "8"),
+    (EXACT.format("10**9 + 7"), "1000000007", "1000000008"),
+    (EXACT.format("[0] * 3"), "[0, 0, 0]", "[0]"),
+    (EXACT.format("'a' * 100"), "'a' * 100", "'a' * 99"),
+    (EXACT.format("list(range(4))"), "[0, 1, 2, 3]", "range(4)"),
+    (EXACT.format("set([1, 2])"), "{2, 1}", "[1, 2]"),
+    (EXACT.format("tuple(sorted([2, 1]))"), "(1, 2)", "(2, 1)"),
+    (EXACT.format("sum([1, 2]) / 2"), "1.5", "1"),
+    (EXACT.format("-(5 // 2)"), "-2", "-3"),
+    (EXACT.format("{'a': [1] + [2]}"), "{'a': [1, 2]}", "{'a': [1]}"),
+    (EXACT.format("1 + 2j"), "complex(1, 2)", "1"),
+    (EXACT.format("dict([('a', 1)])"), "{'a': 1}", "{}"),
+    ("assert f(list(range(3)) * 2, 1 << 3) == 6", "len(x)", "x[-1]"),
+    ("N = 10**5\nassert f([1] * N) == N", "len(x)", "10"),
+    # Python's way to write a value keeps tuples, and JSON's does not.
+    (repr({"entry_point": "f", "inputs": [[1]], "outputs": [(1, 2)]}), "(1, 2)", "(2, 1)"),
+    (repr({"fn_name": "f", "inputs": [[1]], "outputs": [[(1, (2, 3))]]}), "[(1, (2, 3))]", "[1]"),
+    (repr({"entry_point": "f", "inputs": [[1]], "outputs": [{1: (2,)}]}), "{1: (2,)}", "{2: (2,)}"),
+    (repr({"entry_point": "f", "inputs": [[1]], "outputs": [{0.3}]}), "{0.1 + 0.2}", "{0.4}"),
+    (
+        repr({"entry_point": "f", "inputs": [[1]], "outputs": [{"a", "b"}]}),
+        "{'b', 'a'}",
+        "{'a', 'c'}",
+    ),
+    # In any order, with lists in it
+    (checked_by("as_set", [[1, 2], [2, 1]]), "[[2, 1], (1, 2), [1, 2]]", "[[1, 2]]"),
+    (checked_by("as_set", [{"a": [1]}]), "[{'a': [1]}]", "[{'a': [2]}]"),
+    (checked_by("as_sorted", [[1, 2], [2, 1]]), "[(2, 1), (1, 2)]", "[(1, 2), (1, 2)]"),
+    (checked_by("as_sorted", [[1, [2]], [0, []]]), "[(0, ()), (1, [2])]", "[(0, ())]"),
+    ("assert set(f(1)) == {(1,), (2,)}", "[(2,), (1,)]", "[[2], [1]]"),
+    # Integers are equal or not, unless they may be apart.
+    (checked_by("equal", 1000000007) | {"atol": 1e-6}, "1000000007", "1000000008"),
+    (checked_by("equal", 1000000007) | {"atol": 1e-6}, "1000000007.0", "1000000008.0"),
+    (checked_by("equal", 1000000007) | {"atol": 1}, "1000000008", "1000000009"),
+    (checked_by("equal", [2.0, 3]) | {"atol": 1e-3}, "[2.0005, 3]", "[2.002, 3]"),
+]
+
+
+@pytest.mark.parametrize(("tests", "right", "wrong"), VALUES)
+def test_values(tests: Any, right: str, wrong: str) -> None:
+    answers = [f"def f(x, *more):\n    return {value}" for value in (right, wrong)]
+    assert code(completions=answers, tests=[tests] * 2) == [1.0, 0.0]
+
+
+TEXTS: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"checker": "numbers"}, "1000000007", "1000000007.0", "1000000008"),
+    ({"atol": 1e-6}, "1000000007", "1000000007", "1000000008"),
+    ({"atol": 1e-6}, "1000000007", "1000000007.0", "1000000008.0"),
+    ({"atol": 2}, "1000000007", "1000000009", "1000000010"),
+    ({"atol": 1e-6}, "0.5", "0.5000005", "0.51"),
+    ({"atol": 0.1, "rtol": 0}, "1000000.5", "1000000.55", "1000000.65"),
+    ({}, "1000", "1e3", "1_000"),
+    ({}, "12", "12.0", "１２"),
+    ({"atol": 1e-6}, "12", "+12", "１２"),
+    ({"atol": 1e-6}, "0.5", ".5", "0_0.5"),
+    ({"checker": "caseless"}, "YES\n0.3333333333\n", "yes 0.33333", "yes 0.3333"),
+    ({"checker": "caseless"}, "1000000007", "1000000007.0", "1000000008"),
+    ({"checker": "caseless"}, f"{10**18}", f"{10**18}", f"{10**18 + 1}"),
+    ({"checker": "caseless"}, "1e6", "1000000", "1000000.1"),
+    ({"checker": "caseless"}, "a b", "A\nB", "AB"),
+    ({"checker": "allclose"}, "0.333333333333", "0.3333333333333333", "0.3334"),
+    ({"checker": "allclose"}, "case 1: 2.50000", "case 1: 2.500001", "case 2: 2.50000"),
+    ({"checker": "allclose"}, "100000", "100000.0", "100001"),
+    ({"checker": "allclose"}, "3", "3.0", "3.0000001"),
+    ({"checker": "allclose"}, "1\n2.0", "1\n2.0", "1 2.0"),
+    ({"checker": "allclose"}, "Yes", "Yes", "yes"),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected", "right", "wrong"), TEXTS)
+def test_texts(fields: dict[str, Any], expected: str, right: str, wrong: str) -> None:
+    tests = {"inputs": [""], "outputs": [expected], **fields}
+    answers = [f"print({text!r})" for text in (right, wrong)]
+    assert code(completions=answers, tests=[tests] * 2) == [1.0, 0.0]
+
+
+def test_rows_are_compared_as_their_own_harnesses_do() -> None:
+    third, rows = "print('Third', 1 / 3)", {}
+    rows["contests"] = {"private_tests": {"input": [""], "output": ["third\n0.33333333\n"]}}
+    rows["apps"] = {"input_output": {"inputs": [""], "outputs": ["Third 0.33333333\n"]}}
+    answers = [third, third.replace("3", "3.01")]
+    for row in rows.values():
+        graded = grade_rows({**row, "response": answer} for answer in answers)
+        assert [verdict for verdict, _ in graded] == ["right", "wrong"]
+
+
+def test_numbers_of_programs_are_their_texts() -> None:
+    tests = [{"type": "stdin_stdout", "input": 1, "output": 2.5}]
+    answers = ["print(int(input()) + 1.5)", "print(2)"]
+    assert code(completions=answers, tests=[tests] * 2) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "10**10**6",
+        "2**(10**9)",
+        "1 << 10**9",
+        "[0] * 10**9",
+        "[[0] * 1000] * 1000 * 1000",
+        "'a' * 10**12",
+        "list(range(10**10))",
+        "bytes(10**10)",
+        "'%1000000000d' % 1",
+        "(0,) * 10**9",
+        "1 / 0",
+        "range(3)",
+        "open('x')",
+        "sorted([1], key=print)",
+        "__import__('os')",
+        "[i for i in range(3)]",
+        "print",
+    ],
+)
+def test_expressions_that_are_no_small_values_are_refused(value: str) -> None:
+    with pytest.raises(UserError, match="not of the form"):
+        parse(f"assert f(1) == {value}")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"atol": [1, 2]}, "1 inputs and 2 entries of atol"),
+        ({"atol": ["x"]}, "atol must be a number"),
+        ({"rtol": -1}, "rtol must be a number"),
+        ({"relations": ["<"]}, "relations must be a list"),
+        ({"relations": "=="}, "relations must be a list"),
+        ({"relations": [[]]}, "relations must be a list"),
+        ({"relations": []}, "1 inputs and 0 entries of relations"),
+        ({"entry_point": None, "inputs": ["1"], "outputs": ["1"], "atol": [1]}, "a function only"),
+    ],
+)
+def test_tolerances_of_tests_that_are_malformed(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        parse({"entry_point": "f", "inputs": [[1]], "outputs": [1]} | change)
+
+
 def test_a_class_goes_before_the_stub_of_its_method() -> None:
     stub = 'def add(a, b):\n    """Return a + b."""\n'
     tests = {"entry_point": "add", "setup": stub, "inputs": [[1, 2]], "outputs": [3]}

@@ -111,6 +111,12 @@ def double(x):
     "no function": "def triple(x): return 3 * x",
     "not a function": "double = 2",
     "does not parse": "def double(x: return 2 * x",
+    "more time than there is": """
+import signal, time
+signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+while time.process_time() < 1.6: pass
+def double(x): return 2 * x
+""",
     "never ends": "def double(x):\n    while True: pass",
     "another thread answers": """
 import os, threading
@@ -144,6 +150,9 @@ PROGRAM_CHEATS = {
     "right on stderr": "import sys; print(2 * int(input()), file=sys.stderr)",
     "looking for the answers": "import glob\nfor f in glob.glob('*') + glob.glob('/tmp/*/*'):\n"
     "    print(open(f).read())",
+    "more time than there is": "import signal, time\n"
+    "signal.signal(signal.SIGXCPU, signal.SIG_IGN)\n"
+    "while time.process_time() < 1.6: pass\nprint(2 * int(input()))",
     "one answer for all": "print(42)",
     "a longer output": "print(2 * int(input())); print(0)",
     "reading back what is expected": "import os\nfor fd in range(3, 4096):\n"
@@ -153,7 +162,9 @@ PROGRAM_CHEATS = {
 
 @pytest.mark.parametrize("name", PROGRAM_CHEATS)
 def test_no_program_cheat_is_right(name: str, sandbox: Sandbox) -> None:
-    assert judge(PROGRAM_CHEATS[name], parse(PROGRAM), sandbox).verdict == "wrong"
+    assert (
+        judge(PROGRAM_CHEATS[name], parse(PROGRAM | {"time_limit": 1}), sandbox).verdict == "wrong"
+    )
 
 
 ANSWERS = {

@@ -291,10 +291,13 @@ def test_long_answers_take_no_time() -> None:
         joined("", extract(text))
 
 
-@pytest.mark.parametrize("piece", ["_", "1", "a ", "a,", "a=", "lambda ", "for ", "def f(", "x:="])
+@pytest.mark.parametrize(
+    "piece", ["_", "1", "a ", "a,", "a=", "lambda ", "for ", "def f(", "x:=", "x", "好"]
+)
 def test_a_policy_that_repeats_itself_takes_no_time(piece: str) -> None:
     start = time.process_time()
-    for text in ("```python\n%s", "```python\ndef f():\n    return %s\n```", "print(%s)"):
+    reads = "```python\nn = input()\nprint(n)\n%s\n```"
+    for text in ("```python\n%s", "```python\ndef f():\n    return %s\n```", "print(%s)", reads):
         extract(text % (piece * (16_000 // len(piece))))
     assert time.process_time() - start < 2
 

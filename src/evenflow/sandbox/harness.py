@@ -18,6 +18,7 @@ import os
 import site
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 plain: Any = importlib.import_module("plain")  # a neighbour; see launcher.py
@@ -111,8 +112,9 @@ def load(code: str) -> tuple[dict[str, Any], list[str]]:
     return space, [each.argval for each in dis.get_instructions(module) if each.opname in binds]
 
 
-def resolve(space: dict[str, Any], name: str, bound: list[str]) -> Any:
-    """A function, or a method of a class without arguments, ``Solution.solve``.
+def resolve(space: dict[str, Any], name: str, bound: list[str]) -> Callable[[], Any]:
+    """What gives a function, or a method of a class without arguments, ``Solution.solve``: of
+    ``Solution`` a new one each time, as on LeetCode.
 
     Who was asked for one may have written the other: a method of a class ``Solution``, which also
     goes before a stub of the function. A name counts that the code binds, or what it makes
@@ -131,9 +133,17 @@ def resolve(space: dict[str, Any], name: str, bound: list[str]) -> Any:
     found = space[first]
     if last(first) < 0 and getattr(found, "__module__", None) != space["__name__"]:
         raise NameError(f"name {first!r} is not defined", name=first)
-    for part in rest:
-        found = getattr(found() if isinstance(found, type) else found, part)
-    return found
+
+    def made() -> Any:
+        value = found
+        for part in rest:
+            value = getattr(value() if isinstance(value, type) else value, part)
+        return value
+
+    if first == "Solution" and rest:
+        return made
+    function = made()
+    return lambda: function
 
 
 def calls(job: dict[str, Any], report: int) -> None:
@@ -143,13 +153,13 @@ def calls(job: dict[str, Any], report: int) -> None:
     for line in job["calls"]:
         given = plain.decode(line.encode())  # a list; with arguments by name a pair
         positional, named = given if isinstance(given, tuple) else (given, {})
-        write(report, plain.encode(function(*positional, **named)))
+        write(report, plain.encode(function()(*positional, **named)))
 
 
 def record(job: dict[str, Any], report: int) -> None:
     """Run ``check(candidate)`` with a reference solution and report what it is called with."""
     space, bound = load(job["code"])
-    function = resolve(space, job["entry_point"], bound)
+    function = resolve(space, job["entry_point"], bound)()
 
     def candidate(*arguments: Any, **named: Any) -> Any:
         if named:  # an answer may call them otherwise: by their places

@@ -27,6 +27,7 @@ from evenflow.sandbox.limits import TIERS, Limits, Result
 LAUNCHER = Path(__file__).with_name("launcher.py")
 PYTHON = getattr(sys, "_base_executable", None) or sys.executable
 POLL = 0.02  # seconds between looks at threads and files
+SLACK = 0.25  # processor seconds between the limit and its signal, and around the code
 START = 30.0  # seconds until the code must have begun
 READY_LINE = 4096  # bytes; the launcher's own first line is shorter
 CHUNK = 1 << 16
@@ -233,7 +234,11 @@ class Watch:
         cpu = max(self.cpu, usage.ru_utime + usage.ru_stime)
         ready, _, report = bytes(self.read["report"]).partition(b"\n")
         hit = [*self.hit, *named_limits(report)]
-        if code == -signal.SIGXCPU or (code == -signal.SIGKILL and cpu >= self.limits.cpu):
+        if (
+            code == -signal.SIGXCPU
+            or (code == -signal.SIGKILL and cpu >= self.limits.cpu)
+            or cpu > self.limits.cpu + SLACK  # the signal was ignored
+        ):
             hit.append("cpu")
         return Result(
             tier=tier,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 from evenflow.errors import UserError
 from evenflow.rewards.code.compare import ABSOLUTE
+from evenflow.rewards.code.literals import value_of
 
 IDLE = (ast.FunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Pass)
 RUNS = re.compile(r"(?:check|main|(?:pytest|unittest)\.main|print)\(.*\)|test\w*\(\)", re.DOTALL)
@@ -20,10 +22,10 @@ NOT_READ = "is not of the form f(…) == value, with both sides written out"
 
 
 def from_assertions(code: str, entry_point: str | None = None) -> dict[str, Any]:
-    """Calls and their values from ``assert f(…) == value`` and its like: ``is``, ``f(…)``, which is
-    True, and ``not f(…)``; ``set(f(…)) == …`` and ``sorted``; within a tolerance
-    ``abs(f(…) - value) < …`` and ``math.isclose``. UserError for any other assertion, and for what
-    stands beside assertions and may be a test, or change one.
+    """Calls and their values from ``assert f(…) == value`` and its like: ``is``, ``f(…)`` and
+    ``not f(…)``, which ask for what is true or false; ``set(f(…)) == …`` and ``sorted``; within a
+    tolerance ``abs(f(…) - value) < …``, ``math.isclose`` and ``pytest.approx``. UserError for any
+    other assertion, and for what stands beside assertions and may be a test, or change one.
 
     What a check calls its parameter is what stands in ``check(…)``, or `entry_point`.
     """
@@ -46,14 +48,30 @@ def from_assertions(code: str, entry_point: str | None = None) -> dict[str, Any]
     (name,) = names
     if name.partition(".")[0] in bound_in(tree):
         raise UserError(f"tests: the assertions call {name!r}, which is none of the answer's")
-    if len({(one.checker, one.atol) for one in found}) > 1:
+    found, near = near_ones(found)
+    if len({(one.checker, one.rtol) for one in found}) > 1:
         raise UserError("tests: the assertions do not all compare in one way")
+    relations = [one.relation for one in found]
     return {
         "entry_point": name,
         "inputs": [one.arguments for one in found],
         "outputs": [one.value for one in found],
         "checker": found[0].checker,
-        "atol": found[0].atol,
+        **near,
+        **({"relations": relations} if set(relations) != {"=="} else {}),
+    }
+
+
+def near_ones(found: list[Assertion]) -> tuple[list[Assertion], dict[str, Any]]:
+    """The assertions, and the fields of their tolerances: of each its own. Those of no more than
+    what floats are allowed anyway are no others where some assertions have none."""
+    if any(one.rtol is None for one in found):
+        small = (replace(one, rtol=None) if one.atol <= ABSOLUTE else one for one in found)
+        return list(small), {"atol": 0.0}
+    atols = [one.atol for one in found]
+    return found, {
+        "atol": atols[0] if len(set(atols)) == 1 else atols,
+        "rtol": found[0].rtol,
     }
 
 
@@ -91,7 +109,10 @@ class Assertion:
     arguments: list[Any] | tuple[list[Any], dict[str, Any]]
     value: Any
     atol: float = 0.0
+    rtol: float | None = None
+    """Relative to the value; None: there is no tolerance but that of floats."""
     checker: str = "equal"
+    relation: str = "=="
 
 
 def assertions(body: Iterable[ast.stmt]) -> Iterator[Assertion]:
@@ -152,23 +173,28 @@ class Known(ast.NodeTransformer):
 def assertion(test: ast.expr) -> Assertion:
     """One assertion; ValueError and its like for what has another form."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        return Assertion(*call(test.operand), False)
+        return Assertion(*call(test.operand), False, relation="bool")
     if isinstance(test, ast.Call) and ast.unparse(test.func) in ("math.isclose", "isclose"):
-        first, second = test.args
+        called, right = sides(*test.args)
         near = {word.arg: number(word.value) for word in test.keywords}
-        value = number(second)
+        value = number(right)
         atol = max(near.pop("rel_tol", 1e-9) * abs(value), near.pop("abs_tol", 0.0))
         if near:
             raise ValueError("another tolerance")
-        return Assertion(*call(first), value, tolerance(atol))
+        return Assertion(*called, value, atol, 0.0)
     if not isinstance(test, ast.Compare):
-        return Assertion(*call(test), True)
+        return Assertion(*call(test), True, relation="bool")
     (operator,), (right,), left = test.ops, test.comparators, test.left
     if is_call_of(left, "abs") and isinstance(operator, ast.Lt | ast.LtE):
         (between,) = left.args
         if not isinstance(between, ast.BinOp) or not isinstance(between.op, ast.Sub):
             raise ValueError("no difference")
-        return Assertion(*call(between.left), number(between.right), tolerance(number(right)))
+        called, value = sides(between.left, between.right)
+        atol = number(right)
+        atol = math.nextafter(atol, -math.inf) if isinstance(operator, ast.Lt) else atol
+        if atol < 0:
+            raise ValueError("never so")
+        return Assertion(*called, number(value), atol, 0.0)
     if not isinstance(operator, ast.Eq | ast.Is):
         raise ValueError("another comparison")
     for name, kind in (("set", set), ("sorted", sorted)):
@@ -178,9 +204,34 @@ def assertion(test: ast.expr) -> Assertion:
             if (bare is right and kind(value) != value) or len(left.args) > 1 or left.keywords:
                 raise ValueError("never so")
             return Assertion(*call(left.args[0]), value, checker=f"as_{name}")
-    with suppress(ValueError, TypeError, AttributeError):
-        return Assertion(*call(left), value_of(right))
-    return Assertion(*call(right), value_of(left))
+    called, right = sides(left, right)
+    if is_call_of(right, "approx"):
+        return approximately(called, right)
+    value = value_of(right)
+    identical = isinstance(operator, ast.Is) and isinstance(value, bool)
+    return Assertion(*called, value, relation="is" if identical else "==")
+
+
+def sides(left: ast.expr, right: ast.expr) -> tuple[tuple[str, Any], ast.expr]:
+    """The call of the function, on whichever side it stands, and the other side."""
+    with suppress(*UNREAD):
+        return call(left), right
+    return call(right), left
+
+
+def approximately(called: tuple[str, Any], node: ast.Call) -> Assertion:
+    """``f(…) == pytest.approx(value)``: 1e-6 of the value or 1e-12, or as it says."""
+    (expected,) = node.args
+    near = {word.arg: number(word.value) for word in node.keywords}
+    value = value_of(expected)
+    atol = near.pop("abs", None)
+    rtol = near.pop("rel", 1e-6 if atol is None else 0.0)
+    atol = 1e-12 if atol is None else atol
+    if near:
+        raise ValueError("another tolerance")
+    if isinstance(value, int | float):
+        return Assertion(*called, value, max(atol, rtol * abs(value)), 0.0)
+    return Assertion(*called, value, atol, rtol)
 
 
 def number(node: ast.expr) -> float:
@@ -189,11 +240,6 @@ def number(node: ast.expr) -> float:
     if not isinstance(value, int | float):
         raise ValueError("no number")
     return value
-
-
-def tolerance(atol: float) -> float:
-    """0 for what floats are allowed anyway."""
-    return 0.0 if atol <= ABSOLUTE else atol
 
 
 def call(node: ast.expr) -> tuple[str, Any]:
@@ -214,13 +260,6 @@ def dotted(node: ast.expr) -> str:
     if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Solution()":
         return f"Solution.{node.attr}"
     raise ValueError("neither a function nor a method of Solution")
-
-
-def value_of(node: ast.expr) -> Any:
-    """A value that is written out."""
-    if is_call_of(node, "float") and isinstance(text := ast.literal_eval(node.args[0]), str):
-        return float(text)
-    return ast.literal_eval(node)
 
 
 def is_call_of(node: ast.AST, name: str) -> TypeGuard[ast.Call]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from evenflow.errors import UserError
 from evenflow.rewards.code.assertions import from_assertions
+from evenflow.rewards.code.names import MODULES
 
 LIVECODEBENCH_TIME = 6.0
 """Seconds a test, as LiveCodeBench's own harness allows."""
@@ -18,11 +19,6 @@ APPS_TIME = 4.0
 """Seconds a test, as APPS's own harness allows."""
 TESTS_PAID = 10
 """Calls of a function share one process and one limit, which grows up to so many tests."""
-# What LiveCodeBench's own harness puts before every answer, a method's and a program's alike.
-MODULES = (
-    "string, re, datetime, collections, heapq, bisect, copy, math, random, statistics, itertools, "
-    "functools, operator, io, sys, json, builtins, typing"
-)
 PRELUDE = (
     "".join(f"from {module} import *\n" for module in MODULES.split(", "))
     # datetime and copy are the modules, not what is in them
@@ -105,6 +101,8 @@ def from_list(tests: Any, name: Any = None) -> dict[str, Any]:
     if any(each != names[0] for each in names):
         raise UserError("tests: the cases call different functions")
     columns = {f"{key}s": [test[key] for test in tests] for key in ("input", "output")}
+    if not names[0]:
+        columns = {key: list(map(as_numeral, values)) for key, values in columns.items()}
     if any(test.get("testtype") == "functional" for test in tests):
         return from_lines(names[0], **columns)
     return from_columns({"fn_name": names[0]} | columns, LIVECODEBENCH_TIME)
@@ -178,6 +176,11 @@ def as_texts(values: Any) -> Any:
         return "\n".join(value) if lines else value
 
     return list(map(as_text, values)) if isinstance(values, list) else values
+
+
+def as_numeral(value: Any) -> Any:
+    """A number as the text of it; anything else as it is."""
+    return str(value) if type(value) in (int, float) else value
 
 
 def read_json(text: str, what: str, benchmark: str = "LiveCodeBench") -> Any:

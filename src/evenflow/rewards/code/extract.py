@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import html
-import itertools
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from textwrap import dedent
 
+from evenflow.rewards.code.choice import CODE, Asked, Part, chosen, defines
 from evenflow.rewards.code.names import (
     ASSIGNMENT,
     LINE,
-    PRINTS,
-    READS,
-    completed,
     definitions,
-    is_stub,
-    masked,
     runs_on_input,
     tidied,
 )
+from evenflow.rewards.code.unfenced import BLOCK, PROSE, STARTS, up_to_prose, without_fences
 from evenflow.rewards.fences import Block, fenced, open_string, opening
 from evenflow.rewards.thoughts import spoken
 
@@ -38,34 +34,29 @@ ELEMENT = re.compile(
 TAG = re.compile(r"</?(?:span|br|pre|div|font|em|strong)\b[^<>]{0,200}>", re.IGNORECASE)
 """Of the markup that there may be in an element of code; ``a<b and c>d`` is none."""
 ANSWER = re.compile(
-    r"(?:<(?:answer|solution|python)>|\[(?:PYTHON|BEGIN)\]"
+    r"(?:<(?:answer|solution|python)>|(?-i:(?<![\w)\]])\[(?:PYTHON|BEGIN|CODE)\])"
     r"|\\begin\{(?:lstlisting|minted|verbatim)\}(?:\[[^\]\n]*\])?(?:\{\w+\})?)\n?(?P<code>.*?)"
-    r"(?:</(?:answer|solution|python)>|\[(?:/PYTHON|DONE|END)\]"
+    r"(?:</(?:answer|solution|python)>|(?-i:(?<![\w)\]])\[(?:/PYTHON|DONE|END|/CODE)\])"
     r"|\\end\{(?:lstlisting|minted|verbatim)\}|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
+QUOTED = re.compile(
+    r"^'{3}py(?:thon)?3?[ \t]*\n(?P<code>.*?)(?:^'{3}[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
+)
+"""What stands between quotes for a fence."""
+TOKENS = re.compile(r"\s*(?:<\|[\w-]{1,40}\|>)+\n?")
+TOKEN = re.compile(r"(?:<\|[\w-]{1,40}\|>|</s>)\Z")
+LONGEST_TOKEN = 44
+UNNAMED = ("", "code")
 MARKDOWN = ("markdown", "md")
-INLINE = re.compile(r"(?<!`)(`{1,3})(?!`)(?:py(?:thon)?3? +)?(?P<code>[^`\n]+)\1(?!`)")
-CODE = re.compile(r"\w ?\(|=|^\s*(?:import|return|print)\b", re.MULTILINE)
 FUTURE = re.compile(
     r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#(]*)[ \t]*;?[ \t]*(?:#[^\n]*)?\n?",
     re.MULTILINE,
 )
-FIELDS = ("code", "program", "solution", "answer", "completion")
+FIELDS = ("final_code", "code", "program", "solution", "answer", "completion")
 TYPED = re.compile(r"^(?:>>>|\.\.\.)(?: (.*\n?)|\n)", re.MULTILINE)
 """A line as it stands in Python's console."""
-STARTS = re.compile(
-    r"(?:async def|def|class)\s+\w+\s*[(:]|import [\w., ]+$|from [\w.]+ import |@\w+"
-    r"|\w+(?:,\s*\w+)*\s*=\s*(?:\w+\(|\[|sys\.)|print\(|for \w.* in .*:$"
-)
 CLASS = re.compile(r"^[ \t>]*class[ \t]+Solution\b", re.MULTILINE)
-BLOCK = re.compile(r"(?:if|for|while|with|try|else|elif)\b.*:\s*(?:#.*)?$")
-# A sentence, a heading or a list of Markdown: what no statement begins with.
-PROSE = re.compile(
-    r"(?!\w+(?:, ?\*?\w+)* ?=)[A-Z][\w'’]*(?:[,.;:!?]? [\w'’`*\-]+){2}|[A-Z][a-z]+ [a-z]+[.!]\s*$"
-    r"|\*\*\w|-{3,}\s*$|[A-Z]\w+(?: \w+){0,3}:\s*$"
-    r"|#{2,} \w|[-*] \w|[0-9]+\. |>{1,3} "
-)
 STUB_ENDS = re.compile(
     r"^(?P<indent>[ \t]*)\S[^\n]*:[ \t]*(?:#[^\n]*)?\n?(?:\s*#[^\n]*)*\s*\Z", re.M
 )
@@ -85,36 +76,39 @@ def extract(text: str, entry_point: str | None = None) -> str:
     if said is None:
         return ""
     said = said.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
-    name = _called(said, entry_point)
+    said = without_tokens(said)
+    asked = _called(said, entry_point)
     blocks = [block for block in _blocks(said) if block.content.strip()]
-    python = [flush(block.content, name) for block in blocks if block.is_python]
-    unnamed = [flush(block.content, name) for block in blocks if not block.language]
-    body = bool(name) and any(code[:1].isspace() for code in (*python, *unnamed))
-    for whole, programs in itertools.product((True, False), (python, unnamed)):
-        fit = [at for at, code in enumerate(programs) if _answers(code, name, whole, body)]
-        if fit:
-            last = fit[-1]
-            return completed(programs[last], [*programs[last + 1 :], *programs[:last]])
-    if python or unnamed:
-        programs = python or unnamed
-        # After a stub its body, not the example of how it is called.
-        fit = [at for at, code in enumerate(programs) if code[:1].isspace()] if name else []
-        fit = fit or [at for at, code in enumerate(programs) if CODE.search(code)]
-        last = fit[-1] if fit else len(programs) - 1
-        return completed(programs[last], programs[:last])
-    tagged = [found["code"] for found in ANSWER.finditer(said) if not blocks]
+    parts = [
+        Part(flush(block.content, asked.name), block.is_python)
+        for block in blocks
+        if block.is_python or block.language in UNNAMED
+    ]
+    if parts:
+        return chosen(parts, asked)
+    marks = () if blocks else (ANSWER, QUOTED)
+    tagged = next(filter(None, ([m["code"] for m in each.finditer(said)] for each in marks)), [])
     said = tagged[-1] if tagged else said
     said = blocks[-1].content if blocks else said
     if (inside := _of_json(said)) is not None:
         return extract(inside, entry_point)
-    return flush(said if blocks else _inline(said, name), name)
+    return flush(said if blocks else without_fences(said, asked.name), asked.name)
 
 
-def _called(said: str, entry_point: str | None) -> str | None:
+def without_tokens(said: str) -> str:
+    """A text without a model's special tokens at its ends."""
+    if found := TOKENS.match(said):
+        said = said[found.end() :]
+    while found := TOKEN.search(bare := said.rstrip(), max(0, len(bare) - LONGEST_TOKEN)):
+        said = bare[: found.start()]
+    return said
+
+
+def _called(said: str, entry_point: str | None) -> Asked:
     """What an answer must define: the function, or the class, unless the method stands alone."""
     name, _, method = (entry_point or "").partition(".")
     alone = name == "Solution" and method and not CLASS.search(said)
-    return (method if alone else name) or None
+    return Asked(method) if alone else Asked(name or None, method or None)
 
 
 def _of_json(said: str) -> str | None:
@@ -128,26 +122,6 @@ def _of_json(said: str) -> str | None:
     return next((found[key] for key in FIELDS if isinstance(found.get(key), str)), None)
 
 
-def _defines(code: str, name: str, imported: bool = True) -> bool:
-    """Whether a program defines a name, maybe as a method of a class ``Solution``."""
-    names = definitions(code, imported)
-    method = rf"^[ \t]+def[ \t]+{re.escape(name)}\b"
-    return name in names or (
-        "Solution" in names and re.search(method, masked(code), re.MULTILINE) is not None
-    )
-
-
-def _answers(code: str, name: str | None, whole: bool, body: bool) -> bool:
-    """Whether a block is a program for the tests. `whole`: one that defines the name itself (a
-    usage may import it), with a body; or one that prints. `body`: there is a block that is the
-    body of a stub."""
-    if name is None:
-        return runs_on_input(code) and (not whole or PRINTS.search(masked(code)) is not None)
-    if whole:
-        return _defines(code, name, imported=False) and not is_stub(code, name)
-    return _defines(code, name) and not (body and is_stub(code, name))
-
-
 def _blocks(said: str) -> list[Block]:
     """The blocks of a text; its first lines are one, too, where they are code. Elements of HTML if
     there are no others."""
@@ -159,7 +133,7 @@ def _blocks(said: str) -> list[Block]:
                 break
             quote = open_string(line, quote) or ""
         else:
-            return [replace(first, content=_up_to_prose(first.content)), *others]
+            return [replace(first, content=up_to_prose(first.content)), *others]
     if blocks := list(fenced(said)):
         return [inner for block in blocks for inner in _within(block)]
     return [
@@ -179,33 +153,6 @@ def _within(block: Block) -> list[Block]:
     return (block.language in MARKDOWN and list(fenced(block.content))) or [block]
 
 
-def _inline(said: str, name: str | None) -> str:
-    """The last program in inline code, if there is one; else all of the text."""
-    for found in reversed(list(INLINE.finditer(said))):
-        code = found["code"].strip()
-        if name in definitions(code) if name else READS.search(code) and "print" in code:
-            return code
-    return _between_prose(said, name) or said
-
-
-def _between_prose(said: str, name: str | None) -> str:
-    """A program without a fence: from a line that begins one, up to a sentence; empty if none."""
-    lines = LINE.findall(said)
-    start = next((at for at, line in enumerate(lines) if STARTS.match(line)), len(lines))
-    above = [at for at in range(start) if not _goes_with_code(lines[at])]
-    start = above[-1] + 1 if above else 0  # constants above the first function
-    code = _up_to_prose("".join(lines[start:]))
-    fit = name in definitions(code) if name else runs_on_input(code)
-    return code if fit else ""
-
-
-def _goes_with_code(line: str) -> bool:
-    """Whether a line may stand above a program's first definition, and is no sentence."""
-    if not line.strip() or line[0] in " \t#)]}":
-        return not PROSE.match(line)
-    return bool(ASSIGNMENT.match(line) or BLOCK.match(line)) and not PROSE.match(line)
-
-
 def _opened_before(said: str) -> bool:
     """Whether a text begins within a block, whose fence stood before it: of its fences, an odd
     number, the first names no language, and what is before it is a program's."""
@@ -220,23 +167,13 @@ def _opened_before(said: str) -> bool:
     return bool(began) and not PROSE.match(first) and CODE.search("".join(before)) is not None
 
 
-def _up_to_prose(code: str) -> str:
-    """The lines before the first that is a sentence at the margin, outside strings."""
-    kept: list[str] = []
-    for line, plain in zip(LINE.findall(code), LINE.findall(masked(code)), strict=True):
-        if PROSE.match(line) and not plain[0].isspace():
-            break
-        kept.append(line)
-    return "".join(kept)
-
-
 def flush(code: str, name: str | None) -> str:
     """The code with plain spaces, and at the margin if it defines the name, or is a program."""
     code = tidied(code)
     start = code.lstrip("\n")
     if start.startswith(">>> "):
         typed = "".join(found[1] or "\n" for found in TYPED.finditer(start))
-        if _defines(typed, name) if name else runs_on_input(typed):
+        if defines(typed, name) if name else runs_on_input(typed):
             return typed
     if start[:1] in (" ", "\t") and name:
         moved = dedent(code)

@@ -200,8 +200,9 @@ def without_tests(row: dict[str, Any]) -> str:
 
 
 def code_contests(row: dict[str, Any]) -> dict[str, Any]:
-    """The `tests` of a row of deepmind/code_contests, public, private and generated, compared token
-    by token; problems with several right outputs are not told apart there.
+    """The `tests` of a row of deepmind/code_contests, public, private and generated, compared as
+    its own harness does: word by word, whatever the case, numbers to 1e-5; problems with several
+    right outputs are not told apart there.
 
     The limit is `CODEFORCES_TIME` times the problem's, for Python.
     """
@@ -226,7 +227,7 @@ def code_contests(row: dict[str, Any]) -> dict[str, Any]:
         limit = f"{limit.get('seconds') or 0}.{limit.get('nanos') or 0:09}"
     return {
         **tests,
-        "checker": "tokens",
+        "checker": "caseless",
         "time_limit": CODEFORCES_TIME * seconds({"time_limit": limit}),
     }
 
@@ -235,13 +236,15 @@ def apps(row: dict[str, Any]) -> dict[str, Any]:
     """The `tests` of a row of APPS and its kind (TACO, and what is made of them): `input_output`,
     an object or its JSON text of `inputs`, `outputs` and, where a function is called, `fn_name`.
 
-    A function's outputs may stand in lists of one, and a program's texts may be lists of lines.
+    A function's outputs may stand in lists of one, and a program's texts may be lists of lines;
+    real numbers that it prints are compared by NumPy's rule, as APPS's own harness does at last.
     """
     cases = row["input_output"]
     cases = read_json(cases, "input_output", "APPS") if isinstance(cases, str) and cases else cases
     if not isinstance(cases, dict) or not (cases.get("inputs") and cases.get("outputs")):
         raise UserError("APPS: a row without test cases (input_output: inputs, outputs)")
-    return from_columns(cases)
+    by_numpy = {} if cases.get("fn_name") else {"checker": "allclose"}
+    return from_columns(cases) | by_numpy
 
 
 def mbpp(row: dict[str, Any]) -> dict[str, Any]:

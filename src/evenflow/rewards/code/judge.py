@@ -90,37 +90,51 @@ def by_calls(
     if reason := unknown(result, end):
         return "unknown", reason
     returned = values(result)
-    loose = problem.outputs is not None
     for at, (line, gold) in enumerate(zip(returned, expected.outputs, strict=False)):
         if line == gold and not problem.checker:
             continue
-        reason = differs(line, gold, expected.inputs[at], problem, loose)
+        reason = differs(line, gold, expected.inputs[at], problem, at)
         if reason:
             return "wrong", f"test {at + 1} of {count}: {reason}"
     if len(returned) < count:
         trouble = failure(result) or "ended without a value"
         return "wrong", f"test {len(returned) + 1} of {count}: {trouble}"
+    if "cpu" in result.limits_hit:
+        return "wrong", failure(result)
     if len(returned) > count:
         return "wrong", f"reported {len(returned)} values for {count} calls"
     return "right", f"{count} of {count} tests"
 
 
-def differs(line: bytes, gold: bytes, given: bytes, problem: Problem, loose: bool) -> str:
-    """Why a returned value is not right; empty if it is."""
+def differs(line: bytes, gold: bytes, given: bytes, problem: Problem, at: int) -> str:
+    """Why the value that a test returned is not right; empty if it is."""
+    relation = problem.relations[at] if problem.relations else "=="
     # Far longer than what is expected: not equal, and not worth the work of reading it.
-    if len(line) > 8 * len(gold) + 1000:
+    if relation != "bool" and len(line) > 8 * len(gold) + 1000:
         return "another value"
     try:
-        value = plain.decode(line)
+        value, wanted = plain.decode(line), plain.decode(gold)
         if problem.checker:
-            right = checked(problem.checker, plain.decode(given), value, plain.decode(gold))
+            right = checked(problem.checker, plain.decode(given), value, wanted)
+        elif relation == "bool":
+            right = truth(value) is wanted
+        elif relation == "is":
+            right = type(value) is type(wanted) and value == wanted
         else:
-            right = same(value, plain.decode(gold), problem.atol, loose)
+            atol = problem.atol[at] if isinstance(problem.atol, tuple) else problem.atol
+            right = same(value, wanted, atol, problem.loose, problem.rtol)
     except (ValueError, RecursionError):
         return "a value that is no plain data"
     except CheckerError as error:
         return str(error)
     return "" if right else f"returned {short(value)}"
+
+
+def truth(value: object) -> bool | None:
+    """Whether a value is true; None for what is no plain data, but a match of a pattern is true."""
+    if isinstance(value, plain.Other):
+        return True if value.name == "Match" else None
+    return bool(value)
 
 
 def by_runs(

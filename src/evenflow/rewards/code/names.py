@@ -6,8 +6,10 @@ Untrusted code is not even parsed here: Python's parser prints warnings, and has
 from __future__ import annotations
 
 import builtins
+import keyword
 import re
 from collections.abc import Sequence
+from importlib import import_module
 
 # Comments, too. A string that is not closed ends with its line: else each of its quotes would be
 # looked for once more from the next.
@@ -33,7 +35,7 @@ ASSIGNMENT = re.compile(r"(?P<names>\w+(?:[ \t]*[,=][ \t]*\w+)*)[ \t]*(?::[^=\n]
 CALL = re.compile(r"(\w+)[ \t]*\(")
 HARMLESS = {"float", "set", "dict", "list", "tuple", "range", "frozenset", "defaultdict", "deque"}
 READS = re.compile(
-    r"\binput\s*\(|=\s*input\b|\bstdin\b(?!\s*=[^=])|\bopen\s*\(\s*(?:0\b|['\"]/dev/stdin)|\bread\s*\(\s*0\s*,"
+    r"\binput\s*\(|=\s*input\b|\biter\s*\(\s*input\b|\bstdin\b(?!\s*=[^=])|\bopen\s*\(\s*(?:0\b|['\"]/dev/stdin)|\bread\s*\(\s*0\s*,"
 )
 BUILT_IN = set(dir(builtins))
 FORMATTED = re.compile(r"[fF][rR]?$|[rR][fF]$")
@@ -46,10 +48,28 @@ BOUND = re.compile(
     re.MULTILINE,
 )
 PARAMETER = re.compile(r"(?:^|,)\s*\**(\w+)")
+AFTER_SIGNATURE = re.compile(r"\s*(?:(?:->[^:\n]*)?:\s*(?:\.\.\.|pass)?\s*)?")
 HEADER = re.compile(r"\s*(?:@|(?:async[ \t]+)?(?:def|class)\b[^\n]*:\s*(?:\.\.\.|pass)?\s*$)")
 EMPTY = re.compile(
     r"\.\.\.|pass|raise[ \t]+NotImplementedError\b.*|(?:(?:async[ \t]+)?def|class)[ \t]+\w+[^:]*"
 )
+# What LiveCodeBench's own harness puts before every answer, a method's and a program's alike.
+MODULES = (
+    "string, re, datetime, collections, heapq, bisect, copy, math, random, statistics, itertools, "
+    "functools, operator, io, sys, json, builtins, typing"
+)
+NO_NAMES = {*keyword.kwlist, *keyword.softkwlist, *BUILT_IN, "__name__", "__file__"}
+THERE = {*MODULES.split(", "), *(n for m in MODULES.split(", ") for n in dir(import_module(m)))}
+"""What may be there before an answer: some tests bring these modules and what is in them."""
+PREFIX = re.compile(r"\b[rRbBuUfF]{1,2}(?=['\"])")
+HIDES_NAMES = re.compile(r"\bimport[ \t]*\*|\b(?:exec|globals|locals|vars)[ \t]*\(")
+NAMED_AFTER = re.compile(
+    r"\b(?:def|class|from|import|global|nonlocal|case|except|as)\b([^\n;:(]*(?:\([^;:()]{0,2000}\))?)"
+)
+GIVEN = re.compile(r"(?<!\w)(\w+)[ \t]*=(?!=)|^[ \t]*(\w+)[ \t]*:", re.MULTILINE)
+"""Arguments by their names, too, and what is annotated."""
+IN_BRACKETS = re.compile(r"^[ \t]*[(\[]([\w\s,*()\[\]]{0,500})[)\]][ \t]*=(?!=)", re.MULTILINE)
+SETS = re.compile(r"(?<![=!<>+\-*/%&|^@])=(?!=)")
 PRINTS = re.compile(r"\bprint\b|\bwrite(?:lines)?\s*\(|\bstdout\b")
 
 
@@ -123,6 +143,22 @@ def used(code: str) -> set[str]:
     return set(NAME.findall(plain)) - BUILT_IN - bound
 
 
+def unbound(code: str) -> set[str]:
+    """The names in a program that nothing in it binds, wherever: it cannot run by itself. Rather
+    too few than too many; those in f-strings do not count."""
+    plain = masked(PREFIX.sub(lambda m: " " * len(m[0]), code)).replace("\\\n", " ")
+    if HIDES_NAMES.search(plain):
+        return set()
+    bound = {word for found in NAMED_AFTER.finditer(plain) for word in NAME.findall(found[1])}
+    for part in re.split(r"[\n;:]", plain):
+        target = part[: found.start()] if (found := SETS.search(part)) else ""
+        if target.count("(") <= target.count(")"):
+            bound.update(NAME.findall(target))
+    for each in (*GIVEN.finditer(plain), *IN_BRACKETS.finditer(plain)):
+        bound.update(NAME.findall(each[0]))
+    return used(plain) - bound - NO_NAMES - THERE
+
+
 def does_nothing_else(statement: str) -> bool:
     """Whether a statement defines something and that is all."""
     plain = masked(statement)
@@ -135,12 +171,24 @@ def is_stub(code: str, name: str) -> bool:
     """Whether a name's definition in a program has no body: a header, whole or cut off, a
     docstring, ``...``."""
     for statement in statements(code):
-        plain = masked(statement)
-        if name in defined(statement) and DEFINITION.match(plain):
-            lines = (line.strip() for line in plain.splitlines() if line.strip())
-            cut_off = plain.count("(") > plain.count(")")
-            return cut_off or all(EMPTY.fullmatch(line) or HEADER.match(line) for line in lines)
+        if name in defined(statement) and DEFINITION.match(masked(statement)):
+            return is_empty(statement)
     return False
+
+
+def is_empty(definition: str) -> bool:
+    """Whether a definition is but headers, docstrings and ``...``."""
+    plain = masked(definition)
+    depth = 0
+    for line in filter(str.strip, plain.splitlines()):
+        inside = depth > 0
+        depth += sum(map(line.count, "([{")) - sum(map(line.count, ")]}"))
+        if inside:  # of a signature, for no other line with an open bracket comes before
+            if depth <= 0 and not AFTER_SIGNATURE.fullmatch(line.rpartition(")")[2]):
+                return False
+        elif not (EMPTY.fullmatch(line.strip()) or HEADER.match(line)):
+            return plain.count("(") > plain.count(")")  # cut off
+    return True
 
 
 def runs_on_input(code: str) -> bool:
