@@ -231,7 +231,7 @@ VALUES: list[tuple[Any, str, str]] = [
     (repr({"entry_point": "f", "inputs": [[1]], "outputs": [{1: (2,)}]}), "{1: (2,)}", "{2: (2,)}"),
     (repr({"entry_point": "f", "inputs": [[1]], "outputs": [{0.3}]}), "{0.1 + 0.2}", "{0.4}"),
     (
-        repr({"entry_point": "f", "inputs": [[1]], "outputs": [{"a", "b"}]}),
+        "{'entry_point': 'f', 'inputs': [[1]], 'outputs': [{'a', 'b'}]}",
         "{'b', 'a'}",
         "{'a', 'c'}",
     ),
