@@ -98,6 +98,13 @@ class TrainConfig(Recipe):
         mini = self.train.mini_batch_questions
         return self.train.epochs > 1 or mini not in (None, self.rollout.questions)
 
+    @property
+    def most_steps(self) -> int:
+        """Steps that the run comes to, or at most where some take more answers than a batch:
+        train.steps, or what train.answers are enough for."""
+        train, batch = self.train, self.rollout.questions * self.rollout.num_generations
+        return train.steps if train.answers is None else min(train.steps, train.answers // batch)
+
     def build_objective(self) -> Objective:
         """The preset's row, or an objective of one's own, with the recipe's changes."""
         row = preset(self.algorithm).objective

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -165,8 +164,7 @@ class Trainer:
     def run(self) -> Result:
         """Train to the end, or until interrupted."""
         config = self.config
-        batch, before = config.rollout.questions * config.rollout.num_generations, self.step
-        total = min(config.train.steps, (config.train.answers or sys.maxsize) // batch)
+        total, before = config.most_steps, self.step
         show_rows(
             f"evenflow train: {config.algorithm}",
             [
