@@ -55,7 +55,8 @@ class Recipe(Section):
     seed: Seed = 0
     """Seed of everything random."""
     output: str | None = None
-    """Folder of the run; null: runs/<recipe>-<time>. runs/latest points to the newest."""
+    """Folder of the run; null: runs/<recipe>-<time>. The link `latest` beside it (runs/latest)
+    points to it, from its first step until another run beside it takes one."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
     threads: Threads | None = None
