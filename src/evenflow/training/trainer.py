@@ -217,6 +217,8 @@ class Trainer:
         end_run(self.folder, self._summary())
         if self.after:
             console.print(before_after(self.before, self.after))
+        if sentence := self.stepper.patience.ending(self.stepper.learner.version):
+            console.print(sentence, style="yellow", markup=False)
         console.print(f"checkpoint  {saved}", markup=False)
         console.print(f"metrics     {self.folder / 'metrics.jsonl'}", markup=False)
 
