@@ -70,6 +70,9 @@ def config(*overrides: str) -> TrainConfig:
         (["algorithm=tba", "objective={log_z: offline}", "train.answers=25600"], []),
         (["train.warmup_steps=100", "train.schedule=linear"], ["train.schedule"]),
         (["train.warmup_steps=99", "train.schedule=linear"], []),
+        (["train.answers=512", "train.schedule=linear"], ["train.schedule"]),  # 2 steps
+        (["train.answers=2560", "train.schedule=linear"], ["train.schedule"]),
+        (["train.answers=2816", "train.schedule=linear"], []),
         (["data.train_split=test"], ["data.train_split"]),
         ([*FROM_FILES, "evaluation.every=0"], ["data.test"]),
         (FROM_FILES, []),
@@ -148,6 +151,17 @@ def test_a_warm_up_that_never_ends() -> None:
     assert sentence.startswith("train.warmup_steps: 10 last to the end of 3 steps")
     assert "0.27 of train.learning_rate" in sentence
     assert cautions(config("train.steps=11")) == []
+
+
+def test_a_warm_up_that_lasts_longer_than_the_budget_of_answers() -> None:
+    (sentence,) = cautions(config("train.answers=512"))  # 2 steps of 32 · 8
+    assert sentence.startswith("train.warmup_steps: 10 last to the end of 2 steps (train.answers)")
+    assert "0.18 of train.learning_rate" in sentence
+    assert cautions(config("train.answers=2816")) == []
+    (sentence,) = cautions(config("train.answers=512", "rollout.dynamic_sampling=true"))
+    assert "the end of 2 steps (train.answers)" in sentence
+    (sentence,) = cautions(config("train.steps=3", "train.answers=2560"))
+    assert "the end of 3 steps (train.steps)" in sentence
 
 
 @pytest.mark.parametrize(

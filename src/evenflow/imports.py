@@ -15,6 +15,7 @@ from evenflow.errors import UserError
 from evenflow.machine import memory_ran_out
 
 T = TypeVar("T")
+HERE = os.path.dirname(__file__) + os.sep
 
 
 def load_object(
@@ -129,9 +130,11 @@ def named(what: str, thing: object, method: str) -> str:
 
 def raised(what: str, error: BaseException, file: str | None = None) -> UserError:
     """The sentence for an exception of other people's code, with the line that raised it: the last
-    one in `file`, if any is there."""
+    one in `file`, if any is there, else the last that is not of this package."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == file] or frames
+    # A call that fails by its arguments, before a line of theirs runs, has no frames but ours.
+    theirs = [frame for frame in frames if not frame.filename.startswith(HERE)]
+    own = [frame for frame in frames if frame.filename == file] or theirs
     place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     return UserError(f"{what} raised {_said(error)}{place}")
 

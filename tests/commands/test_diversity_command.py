@@ -86,6 +86,32 @@ def test_right_only_and_a_task(tmp_path, capsys):
     assert "no answer is known to be right or wrong" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("rewards", "task", "says"),
+    [
+        ([1, 1, 0, 0], "programs", "calls 2 of 4 answers right, and task=programs finds none"),
+        ([0, 0, 1, 1], "countdown", "calls 2 of 4 answers right, and task=countdown finds none"),
+        ([1, 0, 0, 0], "countdown", None),
+        ([1, 1, 1, 1], "countdown", None),
+        ([0, 0, 0, 0], "programs", None),
+        ([None] * 4, "programs", None),
+    ],
+)
+def test_a_task_whose_questions_these_are_not(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    rewards: list[float | None],
+    task: str,
+    says: str | None,
+) -> None:
+    answers = ["3*9=27,27+6=33", "9*3=27,6+27=33", "9-6=3", "no"]
+    row = {"prompt": "9,6,3,9>33:", "answers": answers, "rewards": rewards}
+    file = written(tmp_path / "samples.jsonl", [row])
+    assert main(["diversity", file, f"task={task}"]) == 0
+    said = capsys.readouterr().err
+    assert (f"take care: {file}: {says}" in said) if says else (said == "")
+
+
 def test_right_only_leaves_unknown_answers_out_and_says_how_many(tmp_path, capsys):
     """Of question 0 right, right, unknown, wrong; question 1 has no right answer."""
     verdicts = ["right", "right", "unknown", "wrong", "unknown", "wrong"]

@@ -69,6 +69,14 @@ def test_every_recipe_has_a_plan(
     assert lines["fits"] == "no, 72.7 GiB to be had: train with model.lora"
 
 
+def test_the_time_is_that_of_the_steps_which_the_answers_last_for(
+    seven: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (GSM8K, f"model.path={seven}", "--device=h100", "--prompt=100")
+    budget = ("rollout.questions=8", "rollout.num_generations=2", "train.answers=33")
+    assert " 2 steps in " in said(capsys, *words, *budget)["time"]
+
+
 def test_an_adapter_makes_it_fit(seven: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (GSM8K, f"model.path={seven}", "model.lora={rank: 16}")
     lines = said(capsys, *words, "--device=h100", "--prompt=100", "--answer=200")

@@ -13,12 +13,55 @@ from tests.groups import make_group
 from tests.training.runs import open_run
 
 from evenflow.cli import main
-from evenflow.commands.sample import in_order
+from evenflow.commands.sample import in_options, in_order
 from evenflow.config import TrainConfig
+from evenflow.policy import loading
 from evenflow.rollout.group import Group
 from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
+
+
+OPTIONS = {
+    "--top-p=2": "error: --top-p: top_p must be in (0, 1]",
+    "--top-p=0": "error: --top-p: top_p must be in (0, 1]",
+    "--max-tokens=0": "error: --max-tokens: max_tokens must be at least 1, got 0",
+    "--max-tokens=100": "error: --max-tokens: prompt 2 has 6 tokens, which with max_tokens = 100",
+    "--temperature=nan": "error: --temperature: temperature must be finite",
+    "--temperature=1e-9": "error: --temperature: temperature must be 0 (greedy), or from",
+    "--engine=chess": "error: --engine 'chess': is neither package.module:class nor built in",
+    "--engine=my_nothing:E": "error: --engine 'my_nothing:E': there is no module 'my_nothing'",
+    "--device=tpu": "error: --device: 'tpu' is none",
+    "--server=http://x": "error: --server: is for engine: vllm",
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_what_is_refused_is_named_as_it_was_typed(
+    trained: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    asked = ["--prompt", "1>1:", "--prompt", "1,2>3:", option]
+    assert OPTIONS[option] in refused(capsys, "sample", str(trained), *asked)
+
+
+@pytest.mark.parametrize("option", [name for name in OPTIONS if name != "--max-tokens=100"])
+def test_an_option_that_cannot_be_costs_no_loading(
+    trained: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+) -> None:
+    monkeypatch.setattr(loading, "load_model", lambda *_: pytest.fail("a model is loaded"))
+    said = refused(capsys, "sample", str(trained), "--prompt", "1>1:", option)
+    assert OPTIONS[option] in said
+
+
+def test_sentences_in_the_words_of_the_command() -> None:
+    said = "rollout.engine: vllm needs vLLM; install it, or take rollout.engine=embedded"
+    assert in_options(said) == "--engine: vllm needs vLLM; install it, or take --engine embedded"
+    assert in_options("prompt 0 is empty: drop it") == "--prompt: prompt 1 is empty: drop it"
+    for text in ("--stop: '12' is 2 tokens", "cannot load x", "devices: none", "", "prompts: 2"):
+        assert in_options(text) == text
 
 
 def test_questions_are_shown_in_their_order_each_as_soon_as_it_may_be() -> None:

@@ -161,9 +161,41 @@ def test_resume_of_what_is_no_run(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "no config.yaml" in refused(capsys, "train", "--resume", str(tmp_path))
+    said = refused(capsys, "train", "--resume", str(tmp_path / "none"))
+    assert f"{tmp_path / 'none'}: there is no such folder" in said
     for folder in checkpoints.checkpoints(run):
         shutil.rmtree(folder)
     assert "holds no whole checkpoint" in refused(capsys, "train", "--resume", str(run))
+
+
+@pytest.mark.parametrize("part", ["checkpoint-000001", "checkpoint-000002/", "config.yaml"])
+def test_resume_of_a_part_of_a_run_names_the_run(
+    run: Path, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    said = refused(capsys, "train", "--resume", f"{run}/{part}")
+    assert f"lies in a run; name its run: {run} (--resume goes on" in said
+
+
+@pytest.mark.parametrize(
+    ("config", "files", "kind"),
+    [
+        ("benchmark: countdown", ["answers.jsonl"], "an evaluation on a benchmark"),
+        ("architecture: {}", [], "a pretraining run"),
+        (None, ["plan.json", "study.yaml"], "a comparison"),
+    ],
+)
+def test_resume_of_other_results(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    config: str | None,
+    files: list[str],
+    kind: str,
+) -> None:
+    for name, text in [("config.yaml", config), *((file, "{}") for file in files)]:
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    said = refused(capsys, "train", "--resume", str(tmp_path))
+    assert f"{tmp_path}: holds {kind}, and --resume goes on with a training run" in said
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,37 @@ class Asking(Choices):
     def loss(self, *_: Any) -> Any: ...
 
 
+def brief(completions: list[str], **_: Any) -> list[float]:
+    return [1.0 for _ in completions]
+
+
+def short(completions: Any = (), **_: Any) -> list[float]:
+    return [1.0 for _ in completions]
+
+
+def nothing() -> None: ...
+
+
+def made() -> Mine:
+    return Mine()
+
+
+class Demanding(Mine):
+    def __init__(self, x: int) -> None: ...
+
+
+def test_a_function_that_makes_an_objective_may_be_named(recipe: Make) -> None:
+    assert isinstance(recipe(f"algorithm={HERE}:made").build_objective(), Mine)
+
+
+def test_a_class_that_wants_arguments_is_not_put_down_to_our_own_source(recipe: Make) -> None:
+    with pytest.raises(UserError) as error:
+        recipe(f"algorithm={HERE}:Demanding")
+    said = str(error.value)
+    assert "made without arguments, raised TypeError" in said
+    assert said.endswith("missing 1 required positional argument: 'x'")
+
+
 class Wanting(Mine):
     @property
     def needs(self) -> Any:
@@ -309,6 +340,9 @@ class Wanting(Mine):
         ("Silent", "Silent has no loss of its own"),
         ("Asking", "made without arguments, raised ValidationError"),
         ("Wanting", "needs is a property with Needs, not dict"),
+        ("brief", "brief: is a function, not an objective's class (docs/architecture.md)"),
+        ("nothing", "nothing: is a function, not an objective's class (docs/architecture.md)"),
+        ("short", "short: is a function, not an objective's class (docs/architecture.md)"),
     ],
 )
 def test_things_that_are_no_objective(recipe: Make, name: str, sentence: str) -> None:

@@ -10,10 +10,12 @@ import torch
 from tests.training.runs import open_run, train
 
 from evenflow.config import TrainConfig, load
+from evenflow.config.explain import fields
 from evenflow.errors import UserError
 from evenflow.run import folder as run
 from evenflow.run.checkpoints import in_full, model_folder
 from evenflow.run.folder import choose_device, point_latest
+from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
 
@@ -136,3 +138,20 @@ def test_a_model_of_an_earlier_run_is_not_replaced(recipe: Make, tmp_path: Path)
     (tmp_path / "run" / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match="holds the model of an earlier run; choose another folder"):
         open_run(recipe(), "test")
+
+
+def test_what_is_said_of_latest_is_what_happens(recipe: Make, tmp_path: Path) -> None:
+    """`latest` lies beside the run's folder, wherever that is, and nowhere else."""
+    (said,) = [text for name, *_, text in fields(TrainConfig) if name == "output"]
+    assert "The link `latest` beside it" in said
+    for name in ("a", "b", "a"):
+        folder = tmp_path / "mine" / "deep" / name
+        resume = folder / "checkpoint-000001"
+        if resume.is_dir():
+            Trainer(recipe("train.steps=2"), resume=resume).run()
+        else:
+            train(recipe("train.steps=1", f"output={folder}"))
+        assert (tmp_path / "mine" / "deep" / "latest").resolve() == folder
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("latest")] == [
+        "mine/deep/latest"
+    ]

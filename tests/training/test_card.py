@@ -54,6 +54,23 @@ def test_a_name_on_the_hub_is_named_as_the_base(recipe: Make) -> None:
     assert not is_hub_name("builtin:countdown")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "total"),
+    [
+        ([], "2 of 6,"),
+        (["train.answers=9"], "2 of 2,"),
+        (["train.answers=9999"], "2 of 6,"),
+        (["train.answers=12", "rollout.dynamic_sampling=true"], "2 of at most 3,"),
+        (["train.answers=12", "algorithm=tba", "objective={log_z: offline}"], "2 of at most 3,"),
+        (["rollout.dynamic_sampling=true"], "2 of 6,"),
+    ],
+)
+def test_the_steps_are_those_of_the_budget(recipe: Make, overrides: list[str], total: str) -> None:
+    batch = ["train.steps=6", "rollout.questions=2", "rollout.num_generations=2"]
+    card = model_card(recipe(*batch, *overrides), 2, {}, {})
+    assert f"- **steps**: {total} 2 questions × 2 answers each" in card
+
+
 def test_the_command_is_ours_or_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/x/bin/evenflow", "train", "countdown", "a=b c"])
     assert command() == "evenflow train countdown 'a=b c'"

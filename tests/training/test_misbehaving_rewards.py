@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -158,3 +159,28 @@ def test_what_is_logged_after_a_reward_has_closed_standard_error_does_not_end_th
     )
     assert (run.returncode, run.stdout) == (0, "went on\n"), run.stderr
     assert "gave nan for answer 1 of 1" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("known_from", "steps", "said"), [(9, 1, True), (9, 2, True), (1, 2, False), (0, 2, False)]
+)
+def test_a_run_that_learned_nothing_says_so_at_its_end(
+    recipe: Make,
+    capsys: pytest.CaptureFixture[str],
+    known_from: int,
+    steps: int,
+    said: bool,
+) -> None:
+    """Fewer such steps than would end it as a failure."""
+    calls: list[int] = []
+
+    def late(completions: list[str], **_: object) -> list[float]:
+        calls.append(1)
+        known = len(calls) > known_from
+        return [float(len(text) % 2) if known else math.nan for text in completions]
+
+    config = recipe(f"train.steps={steps}", "evaluation.every=0")
+    result = Trainer(config, open_run(config, "test"), rewards=[late]).run()
+    assert result.steps == steps
+    ending = "nothing was learned: no step changed the weights; in the last the reward of every"
+    assert (ending in " ".join(capsys.readouterr().out.split())) is said

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evenflow.commands.words import add_words, split_words
 from evenflow.errors import UserError
 from evenflow.inputs import expanded
+from evenflow.terminal import complain
 
 if TYPE_CHECKING:
     from evenflow.config import DiversityConfig, JudgeConfig
@@ -114,11 +115,13 @@ def questions_of(
     left out because nobody knows whether they are right."""
     from evenflow.evaluation.diversity.measure import right_only
     from evenflow.evaluation.diversity.reading import read_questions
-    from evenflow.evaluation.diversity.solutions import told_apart
+    from evenflow.evaluation.diversity.solutions import at_odds, told_apart
 
     questions = read_questions(path, config.right)
     if canonical is not None:
-        questions = told_apart(questions, canonical)
+        given, questions = questions, told_apart(questions, canonical)
+        if sentence := at_odds(given, questions, f"task={config.task}"):
+            complain(f"take care: {path}: {sentence}")
     if config.judge.model and (blind := [q.key for q in questions if q.prompt is None]):
         raise UserError(
             f"{path}: question {blind[0]!r} has no prompt, and the judge must see the question"

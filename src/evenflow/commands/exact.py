@@ -37,6 +37,7 @@ def run(options: Namespace) -> None:
     from evenflow.config import ExactConfig, load
     from evenflow.run.console import console
     from evenflow.run.files import file_at
+    from evenflow.run.kinds import Kind, refuse_other_kinds
     from evenflow.studies.exact.experiments import all_runs
     from evenflow.studies.exact.pages import write_page
     from evenflow.studies.exact.runner import result_of, run_all
@@ -55,6 +56,7 @@ def run(options: Namespace) -> None:
     page = expanded(config.page) if config.page else output / "exact.md"
     folder = output / "results"
     file_at(page)
+    refuse_other_kinds(output, Kind.EXACT)
     run_all(runs, folder, config.jobs or cores())
     write_page(page, [(run, result) for run in runs if (result := result_of(run, folder))])
     console.print(f"page  {page}", markup=False)

@@ -117,7 +117,7 @@ def rows(
     for phase in found.phases:
         share = f"{phase.seconds / found.seconds:.0%}"
         yield phase.name, f"{phase.flops / 1e12:.3g} TFLOP, {phase.seconds:.3g} s ({share})"
-    steps = f"{config.train.steps} steps in {duration(config.train.steps * found.seconds)}"
+    steps = f"{config.most_steps} steps in {duration(config.most_steps * found.seconds)}"
     aside = "rewards, evaluation and checkpoints aside"
     yield "time", f"{found.seconds:.3g} s a step, {steps}; {aside}"
     parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in found.memory.items())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from evenflow.errors import UserError
@@ -12,10 +14,20 @@ from evenflow.terminal import complain
 
 if TYPE_CHECKING:
     from evenflow.rollout.group import Group
+    from evenflow.rollout.sampling import Sampling
 
 HELP = "show answers of a checkpoint"
 MAX_BATCH = 256
 """Answers decoded at once."""
+OPTIONS = {
+    "rollout.engine": "--engine",
+    "rollout.server": "--server",
+    "device": "--device",
+    "max_tokens": "--max-tokens: max_tokens",
+    "temperature": "--temperature: temperature",
+    "top_p": "--top-p: top_p",
+}
+"""What the library's sentences begin with → the same with the option that was typed."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,8 +64,45 @@ def questions_in(text: str) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
+def in_options(text: str) -> str:
+    """A sentence of the library's in the words of this command: options by their names, prompts
+    counted from 1."""
+    first = re.match(r"[\w.]+", text)
+    if first and first[0] in OPTIONS:
+        text = OPTIONS[first[0]] + text[first.end() :]
+    if prompt := re.match(r"prompt (\d+) ", text):
+        option = "--max-tokens" if "max_tokens" in text else "--prompt"
+        text = f"{option}: prompt {int(prompt[1]) + 1} {text[prompt.end() :]}"
+    return text.replace("rollout.engine=", "--engine ")
+
+
+@contextmanager
+def by_options() -> Iterator[None]:
+    """Around what the library refuses: `in_options`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(in_options(str(error))) from error
+
+
+def sampling_of(options: Namespace, max_tokens: int, stop_ids: tuple[int, ...] = ()) -> Sampling:
+    """How answers are sampled; UserError for what cannot be."""
+    from evenflow.rollout.sampling import Sampling
+
+    try:
+        return Sampling(max_tokens, options.temperature, options.top_p, stop_ids=stop_ids)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
 def run(options: Namespace) -> None:
     """Show answers to questions."""
+    with by_options():
+        show(options)
+
+
+def show(options: Namespace) -> None:
+    """Show answers; what is refused is told in the words of a recipe."""
     import torch
 
     from evenflow.bounds import LONG, MANY
@@ -63,9 +112,8 @@ def run(options: Namespace) -> None:
     from evenflow.policy.policy import Policy
     from evenflow.policy.stops import stop_ids
     from evenflow.prompting import unread
-    from evenflow.rollout.engine import build_engine, limits_of
+    from evenflow.rollout.engine import build_engine, engine_class, limits_of
     from evenflow.rollout.engine import sample as sample_answers
-    from evenflow.rollout.sampling import Sampling
     from evenflow.rollout.stopping import chat_ends, require_vocabulary
     from evenflow.run.checkpoints import model_folder, recipe_of, speaks_in_chat
     from evenflow.run.console import console
@@ -87,8 +135,11 @@ def run(options: Namespace) -> None:
         raise UserError("no question: give --prompt TEXT, or lines on standard input")
     if not all(question.strip() for question in questions):
         raise UserError("--prompt: is empty")
+    engine_class(options.engine, options.server)
+    device = choose_device(options.device)
+    sampling_of(options, 1 if options.max_tokens is None else options.max_tokens)
     tokenizer = load_tokenizer(path)
-    model: Any = load_model(path, torch.float32).to(choose_device(options.device))
+    model: Any = load_model(path, torch.float32).to(device)
     recipe = recipe_of(options.model)  # questions are put, and answers ended, as in training
     data = recipe.data if recipe else DataConfig()
     chat = speaks_in_chat(options.model, tokenizer, options.chat)
@@ -120,13 +171,8 @@ def run(options: Namespace) -> None:
     require_memory(
         len(prompts) * options.n * longest * limits.token_bytes, "questions × -n × --max-tokens"
     )
+    sampling = sampling_of(options, longest, stop_ids(stop, tokenizer, model, "--stop"))
     try:
-        sampling = Sampling(
-            max_tokens=longest,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            stop_ids=stop_ids(stop, tokenizer, model, "--stop"),
-        )
         groups = sample_answers(engine, prompts, options.n, sampling, seed=options.seed)
         for group in in_order(groups):
             console.print(questions[group.place], style="bold", markup=False)

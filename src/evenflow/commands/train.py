@@ -106,9 +106,22 @@ def finish(trainer: Trainer) -> None:
 
 def run_to_resume(run: Path) -> Path:
     """The folder of a run in full; UserError if it is none."""
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: not the folder of a run (it has no config.yaml)")
-    return run.resolve()
+    from evenflow.run.kinds import CONFIG, Kind, results_in, written_by
+
+    if not run.exists():
+        raise UserError(f"{run}: there is no such folder")
+    above = run.resolve().parent
+    kind = results_in(run) or written_by(run)
+    if kind not in (None, Kind.TRAINING):
+        raise UserError(f"{run}: holds {kind}, and --resume goes on with {Kind.TRAINING}")
+    if (run / CONFIG).is_file():
+        return run.resolve()
+    if written_by(above) is Kind.TRAINING:  # a checkpoint, or another part of a run
+        raise UserError(
+            f"{run}: lies in a run; name its run: {above} (--resume goes on with the newest whole "
+            "checkpoint there)"
+        )
+    raise UserError(f"{run}: not the folder of a run (it has no {CONFIG})")
 
 
 def resumed(run: Path, overrides: list[str], *, changed_inputs: bool = False) -> Trainer:

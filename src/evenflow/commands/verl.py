@@ -80,6 +80,7 @@ def prepare(recipe: str, settings: list[str], options: Namespace) -> Job:
     from evenflow.policy.loading import resolve
     from evenflow.run.checkpoints import from_checkpoint
     from evenflow.run.folder import own_folder, run_folder
+    from evenflow.run.kinds import Kind, refuse_other_kinds
 
     config = from_checkpoint(load(TrainConfig, recipe, settings))
     model = config.model.model_copy(update={"path": resolve(config.model.path)})
@@ -87,6 +88,7 @@ def prepare(recipe: str, settings: list[str], options: Namespace) -> Job:
     refuse(config)  # before anything is written
     folder = run_folder(config.output, Path(recipe).stem).resolve()
     with own_folder(folder):
+        refuse_other_kinds(folder, Kind.VERL)
         refuse_another(config, folder)
         cluster = Cluster(options.nodes, options.gpus_per_node)
         return job(config, write_files(config, folder), cluster, options.passed_on)

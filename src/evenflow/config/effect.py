@@ -118,7 +118,7 @@ OF_RECIPE: list[Rule] = [
     ),
     (
         ("train.schedule",),
-        lambda c, o: c.train.warmup_steps >= c.train.steps and not _answers_run_out(c, o),
+        lambda c, o: c.train.warmup_steps >= c.most_steps,
         "the warm-up lasts to the end of the run",
     ),
     (
@@ -191,11 +191,12 @@ def cautions(config: TrainConfig) -> list[str]:
     """What is allowed and seldom meant."""
     objective = config.build_objective()
     found = []
-    steps, warmup = config.train.steps, config.train.warmup_steps
+    steps, warmup = config.most_steps, config.train.warmup_steps
     if warmup >= steps:
+        ends = "train.steps" if steps == config.train.steps else "train.answers"
         found.append(
-            f"train.warmup_steps: {warmup} last to the end of {steps} steps (train.steps), so that "
-            f"the learning rate comes to {steps / (warmup + 1):.2g} of train.learning_rate"
+            f"train.warmup_steps: {warmup} last to the end of {steps} steps ({ends}), so that the "
+            f"learning rate comes to {steps / (warmup + 1):.2g} of train.learning_rate"
         )
     if isinstance(objective, Choices):
         found += objective.cautions(config.setting)

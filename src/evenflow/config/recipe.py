@@ -55,7 +55,8 @@ class Recipe(Section):
     seed: Seed = 0
     """Seed of everything random."""
     output: str | None = None
-    """Folder of the run; null: runs/<recipe>-<time>. runs/latest points to the newest."""
+    """Folder of the run; null: runs/<recipe>-<time>. The link `latest` beside it (runs/latest)
+    points to it, from its first step until another run beside it takes one."""
     device: str = "auto"
     """"auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"."""
     threads: Threads | None = None
@@ -97,6 +98,13 @@ class TrainConfig(Recipe):
         """Whether a batch is learned from in several optimiser steps."""
         mini = self.train.mini_batch_questions
         return self.train.epochs > 1 or mini not in (None, self.rollout.questions)
+
+    @property
+    def most_steps(self) -> int:
+        """Steps that the run comes to, or at most where some take more answers than a batch:
+        train.steps, or what train.answers are enough for."""
+        train, batch = self.train, self.rollout.questions * self.rollout.num_generations
+        return train.steps if train.answers is None else min(train.steps, train.answers // batch)
 
     def build_objective(self) -> Objective:
         """The preset's row, or an objective of one's own, with the recipe's changes."""

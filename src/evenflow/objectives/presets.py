@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from inspect import isroutine, signature
 from typing import Any, cast
 
 from evenflow.errors import UserError, did_you_mean
@@ -226,6 +227,12 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+NO_CLASS = (
+    "algorithm: {name}: is a function, not an objective's class (docs/architecture.md); a reward "
+    "is named in reward.functions"
+)
+
+
 @cache
 def preset(name: str) -> Preset:
     """The row of that name, or an objective of one's own by its import path, made without
@@ -240,12 +247,17 @@ def preset(name: str) -> Preset:
             "my_module:MyObjective"
         )
     kind = load_object(name, "algorithm")
+    is_function = isroutine(kind)
+    if is_function and _wants_arguments(kind):
+        raise UserError(NO_CLASS.format(name=name))
     try:
         objective = kind()
     except UserError:
         raise
     except Exception as error:
         raise raised(f"algorithm: {name}, made without arguments,", error) from error
+    if is_function and not hasattr(objective, "needs"):  # one that makes an objective may be named
+        raise UserError(NO_CLASS.format(name=name))
     require_methods(objective, METHODS, f"algorithm: {name}")
     if isinstance(objective, Choices) and type(objective).loss is Choices.loss:
         raise UserError(f"algorithm: {name}: {type(objective).__name__} has no loss of its own")
@@ -253,3 +265,14 @@ def preset(name: str) -> Preset:
         given = type(objective.needs).__name__
         raise UserError(f"algorithm: {name}: needs is a property with Needs, not {given}")
     return Preset(cast(Any, objective), name)
+
+
+def _wants_arguments(function: Any) -> bool:
+    """Whether it cannot be called without any."""
+    try:
+        signature(function).bind()
+    except TypeError:
+        return True
+    except ValueError:  # of C, and it does not say
+        return False
+    return False

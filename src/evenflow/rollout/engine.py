@@ -97,14 +97,13 @@ def build_engine(
     and the `folder` through which servers are given weights (None: a temporary one). UserError that
     names what is wrong, now or whenever one of your own raises."""
     both = {"tokenizer": tokenizer, "max_batch": max_batch}
+    factory = engine_class(name, server)
     if name == "vllm" and server is not None:
         urls = [server] if isinstance(server, str) else [*server]
-        ours = load_object(SERVERS, FIELD)
-        return ours(**both, urls=urls, timeout=timeout, folder=folder)
+        return factory(**both, urls=urls, timeout=timeout, folder=folder)
     if name in ENGINES:
         own = {"embedded": {"decoding": decoding}, "vllm": {"gpu_share": gpu_share}}
-        return load_object(ENGINES[name], FIELD)(**both, **own[name])
-    factory = load_object(name, FIELD, ENGINES)
+        return factory(**both, **own[name])
     try:
         engine = factory(tokenizer=tokenizer, max_batch=max_batch)
     except UserError:
@@ -114,6 +113,12 @@ def build_engine(
         raise raised(made, error) from error
     require_methods(engine, ("update", "limits", "groups"), f"{FIELD}: {name}")
     return engine if is_ours(engine) else Guarded(engine)
+
+
+def engine_class(name: str, server: str | Sequence[str] | None = None) -> Any:
+    """What makes the engine of that name or import path; UserError where there is none."""
+    path = SERVERS if name == "vllm" and server is not None else ENGINES.get(name, name)
+    return load_object(path, FIELD, ENGINES)
 
 
 def rest(engine: Engine) -> None:

@@ -20,6 +20,7 @@ from evenflow.errors import UserError
 from evenflow.inputs import expanded
 from evenflow.run.console import console
 from evenflow.run.files import PAGE, finite, write_atomic, writing
+from evenflow.run.kinds import kind_of, refuse_other_kinds
 from evenflow.run.lock import only_one
 from evenflow.run.provenance import PROVENANCE
 
@@ -54,7 +55,8 @@ def own_folder(folder: Path) -> Iterator[None]:
 
 
 def begin(config: Recipe, folder: Path) -> None:
-    """Write the resolved configuration of a new run; UserError where there is an earlier one."""
+    """Write the resolved configuration of a new run; UserError where there is an earlier one, or
+    what another command has written."""
     if any(folder.glob("checkpoint-*")):
         raise UserError(
             f"{folder}: holds the checkpoints of an earlier run; go on with it by --resume "
@@ -63,6 +65,12 @@ def begin(config: Recipe, folder: Path) -> None:
     if (folder / "model" / "config.json").is_file():
         raise UserError(
             f"{folder}: holds the model of an earlier run; choose another folder with output=…"
+        )
+    refuse_other_kinds(folder, kind_of(config))
+    if (folder / SUMMARY).is_file():
+        raise UserError(
+            f"{folder}: holds the results of a run that has ended; choose another folder with "
+            "output=…"
         )
     make_folder(folder)
     save_config(folder, config)

@@ -36,7 +36,7 @@ def model_card(
         "algorithm": f"{config.algorithm} ({preset(config.algorithm).source})",
         "questions": config.data.train or f"the built-in task {config.data.task}",
         "rewards": ", ".join(f"{name} × {weight:g}" for name, weight in functions.items()),
-        "steps": f"{step} of {config.train.steps}, {config.rollout.questions} questions × "
+        "steps": f"{step} of {total_steps(config)}, {config.rollout.questions} questions × "
         f"{config.rollout.num_generations} answers each, seed {config.seed}",
     }
     rows = [f"- **{name}**: {value}" for name, value in facts.items()]
@@ -62,6 +62,14 @@ def model_card(
             "",
         ]
     )
+
+
+def total_steps(config: TrainConfig) -> str:
+    """Steps of the whole run; how many a budget of answers is enough for is not known where some
+    are dropped, or the reference gives some."""
+    needs = config.build_objective().needs
+    more = config.rollout.dynamic_sampling or needs.reference_samples
+    return f"{'at most ' if config.train.answers and more else ''}{config.most_steps}"
 
 
 def write_card(folder: Path, *made: Any) -> None:

@@ -54,6 +54,14 @@ class Patience:
         """Whether one more such step ends the run, or has ended it."""
         return self.problem is not None and self.fruitless == PATIENCE - 1
 
+    def ending(self, updates: int) -> str | None:
+        """What is said at the end of a run of so many updates of the weights; None where there was
+        one."""
+        if updates or self.problem is None:
+            return None
+        what, remedy = self.problem
+        return f"nothing was learned: no step changed the weights; in the last {what}; {remedy}"
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {"fruitless": self.fruitless, "problem": self.problem}

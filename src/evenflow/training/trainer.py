@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -165,8 +164,7 @@ class Trainer:
     def run(self) -> Result:
         """Train to the end, or until interrupted."""
         config = self.config
-        batch, before = config.rollout.questions * config.rollout.num_generations, self.step
-        total = min(config.train.steps, (config.train.answers or sys.maxsize) // batch)
+        total, before = config.most_steps, self.step
         show_rows(
             f"evenflow train: {config.algorithm}",
             [
@@ -219,6 +217,8 @@ class Trainer:
         end_run(self.folder, self._summary())
         if self.after:
             console.print(before_after(self.before, self.after))
+        if sentence := self.stepper.patience.ending(self.stepper.learner.version):
+            console.print(sentence, style="yellow", markup=False)
         console.print(f"checkpoint  {saved}", markup=False)
         console.print(f"metrics     {self.folder / 'metrics.jsonl'}", markup=False)
 

@@ -10,8 +10,9 @@ from evenflow.config import BenchmarkConfig, check, dump, read_yaml
 from evenflow.errors import UserError
 from evenflow.inputs import an_object, read_json
 from evenflow.run.files import json_line, read_jsonl, write_atomic, write_json, writing
+from evenflow.run.kinds import ANSWERS, CONFIG
 
-ANSWERS, CONFIG, RESULT, SAMPLING = "answers.jsonl", "config.yaml", "result.json", "sampling.json"
+RESULT, SAMPLING = "result.json", "sampling.json"
 # What may change when an evaluation goes on; all else would draw or grade other answers.
 FREE = {
     *("device", "threads", "max_batch", "output", "server", "timeout", "gpu_share"),

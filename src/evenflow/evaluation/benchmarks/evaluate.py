@@ -66,6 +66,7 @@ from evenflow.run.checkpoints import model_folder
 from evenflow.run.console import console
 from evenflow.run.folder import choose_device, own_folder, run_folder
 from evenflow.run.interrupt import Interrupt
+from evenflow.run.kinds import Kind, refuse_other_kinds
 from evenflow.run.lock import only_one
 from evenflow.run.provenance import provenance
 from evenflow.sandbox import Sandbox
@@ -89,6 +90,7 @@ def evaluate(config: BenchmarkConfig) -> None:
         console.print(f"no effect: {sentence}", markup=False)
     folder = run_folder(config.output, f"eval-{name}", here)
     with own_folder(folder):
+        refuse_other_kinds(folder, Kind.EVALUATION)
         answered(config, questions, folder, here)
 
 

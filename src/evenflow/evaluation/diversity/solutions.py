@@ -53,6 +53,24 @@ def told_apart(questions: Sequence[Question], canonical: Canonical) -> list[Ques
     return found
 
 
+def at_odds(given: Sequence[Question], found: Sequence[Question], task: str) -> str | None:
+    """A sentence where none of the answers that the file calls right is right to the task, as where
+    the questions are another's; else None."""
+    pairs = zip(given, found, strict=True)
+    verdicts = [
+        (ours.right, theirs.right)
+        for before, after in pairs
+        for ours, theirs in zip(before.answers, after.answers, strict=True)
+    ]
+    of_right = [right for said, right in verdicts if said]
+    if not of_right or any(of_right):
+        return None
+    return (
+        f"calls {len(of_right)} of {len(verdicts)} answers right, and {task} finds none of these "
+        "right; are the questions another task's, or of other task_options?"
+    )
+
+
 def canonical_of(name: str, options: dict[str, Any]) -> Canonical:
     """What tells the solutions of a built-in task apart, from its prompts and answers as text.
 

@@ -19,6 +19,7 @@ from evenflow.evaluation.frontier import Frontiers, Point
 from evenflow.inputs import is_number
 from evenflow.run.console import console
 from evenflow.run.files import CURVES, read_jsonl, write_atomic, writing
+from evenflow.run.kinds import Kind, refuse_other_kinds
 from evenflow.run.lock import only_one
 from evenflow.studies.compare import frontier
 from evenflow.studies.compare.measure import TEST
@@ -51,6 +52,7 @@ class Comparison:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        refuse_other_kinds(request.folder, Kind.COMPARISON)
         self.config = base_config(request)
         self.runs = build_runs(request, {})
         self.trials = build_trials(request) if request.study.search else []

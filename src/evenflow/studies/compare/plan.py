@@ -16,6 +16,7 @@ from evenflow.evaluation.columns import COLUMNS
 from evenflow.machine import cores
 from evenflow.objectives import Objective
 from evenflow.run.files import flat, write_atomic
+from evenflow.run.kinds import PLAN, STUDY
 from evenflow.studies.compare.marks import marks_of
 from evenflow.studies.compare.measure import TEST
 from evenflow.studies.compare.variants import (
@@ -30,7 +31,6 @@ from evenflow.tasks import get_task
 
 MEASURED = 6
 """How often a run of a curve is measured on its way."""
-PLAN, STUDY = "plan.json", "study.yaml"
 INSTEAD = {"algorithm": "algorithms", "seed": "seeds", "threads": "jobs", "output": "output"}
 """Recipe fields that a comparison sets itself → the study's field that is meant instead."""
 
