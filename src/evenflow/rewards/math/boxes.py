@@ -26,7 +26,7 @@ DENIED = re.compile(
     r"(?:\bnot|n't|\bcannot|\bnever)\s+(?:(?:be|equals?|to)\s+)*(?:\$|\\[(\[])?\s*\Z", re.IGNORECASE
 )
 BEHIND = re.compile(
-    r"(?P<rest>\s*(?:\^\s*\{?\s*[0-9n]|!(?=\s*(?:\$|\\[)\]]))|\\(?:times|cdot|pi|sqrt)(?![a-z]))[^$\n]{0,80}?)"
+    r"(?P<rest>\s*(?:\^\s*\{?\s*[0-9n]|!(?=\s*(?:\$|\\[)\]]))|\\(?:times|cdot|pi|pm|sqrt)(?![a-z]))[^$\n]{0,80}?)"
     r"(?=\$|\\[\])]|\n|[.,;]\s|[.,;]?\s*\Z)"
 )
 FILLED = re.compile(r"(?:[^$\n=.]|\.(?=[0-9])){0,80}=")

@@ -11,10 +11,12 @@ from evenflow.rewards.math.wording import DENIED
 
 CLAIM = re.compile(
     r"\b(?:answer|ans)(?:\s+to\s+(?:the|this)\s+(?:question|problem)|,\s[^,.\n]{1,40},)?[\s*]{0,9}"
-    r"(?:(?:is|must\s+be|(?:should|will|would)\s+be|turns\s+out\s+to\s+be)\b|=|[:：])"
+    r"(?:(?:is|must\s+be|(?:should|will|would)\s+be|turns\s+out\s+to\s+be|comes\s+(?:out\s+)?to)\b|=|[:：])"
     r"[\s*:]{0,9}(?:(?:exactly|indeed|simply|just|then|thus|hence|therefore|actually|clearly|now)\b[\s*:]{0,9})?"
     r"|(?:\bfinal|#)[ \t*]{1,4}answer\**[ \t]*\n\s{0,9}"
-    r"|\bans\.\s+|\*\*(?:final\s+)?answer(?:\*\*[ \t]*\n\s|\.\*\*)[\s*]{0,9}"
+    r"|\banswers\s+are\b[\s*:]{0,9}|\bfinal\s+(?:result|value)\s+is\b[\s*:]{0,9}|\bfinal\s+answer\s+[-–—]\s+"
+    r"|结果(?:是|为)[\s*:：]{0,9}|\bans\.\s+"
+    r"|\*\*(?:final\s+)?answer(?:\*\*[ \t]*\n\s|\.\*\*)[\s*]{0,9}"
     r"|\b(?:correct|right|final)\s+(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}"
     r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}(?=[\s$({]{0,9}(?-i:[A-J])\b(?!\s+[a-z]))"
     r"|(?:答案|选项|選項)[\s*]{0,9}(?:是|为|為|[:：】]|选(?=[\s*:：]{0,9}[A-J]))[\s*:：]{0,9}|(?<![\w])答[:：][\s*]{0,9}"
@@ -65,7 +67,7 @@ ABOUT = re.compile(
 NAMED = re.compile(r"(?<![A-Za-z\\])([a-z])\s*=\s*$")
 BESIDE = re.compile(
     r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\、，；。•–—-]|[和与與或及或者]"
-    r"|\b(?:and|or|as\s+well\s+as|versus|vs|to|oder|und|ou|et|y|o|или|и)\b"
+    r"|\b(?:and|or|as\s+well\s+as|versus|vs|to|also|oder|und|ou|et|y|o|или|и)\b"
     r"|\b(?:option|case|possibility)\s*\d\b|\b[a-z](?:_(?:\w|\{\w{1,3}\}))?\s*=)*",
     re.IGNORECASE,
 )
@@ -84,8 +86,11 @@ ALSO_BEHIND = re.compile(
 CONDITION = re.compile(
     r"[\s$]*(?P<apart>[,;]\s*)?(?:if|when|unless|otherwise|else)\b", re.IGNORECASE
 )
-ONE = re.compile(r"[\s$]*(?:\\approx(?![a-z])|≈)[\s$]*")
-"""Between two answers that are one value."""
+JOINED = re.compile(
+    r"[\s$]*(?P<by>\\approx(?![a-z])|≈|[+<>]|plus|\\(?:cup|cap|pm)(?![a-z])|\\leq?(?![a-z])\s*[a-z]\s*\\leq?(?![a-z]))[\s$]*"
+)
+"""Between two boxes that are parts of one formula."""
+SIGNS = {"≈": r"\approx", "plus": "+"}
 SAID_OF_IT = re.compile(
     r"\b(?:is|are|was|were|has|have|would|could|if|but|except|unless|rather|instead|than)\b"
 )
@@ -138,13 +143,13 @@ def beside(text: str, spans: list[tuple[int, str, int]]) -> str | None:
 
 
 def _chained(text: str, spans: list[tuple[int, str, int]]) -> list[tuple[int, str, int]]:
-    """With the two sides of an approximation as one answer: ``[3/7] \\approx [0.43]``."""
+    """With the parts of a formula as one answer: ``[3/7] \\approx [0.43]``, ``[2] + [3]``."""
     found: list[tuple[int, str, int]] = []
     for start, said, end in spans:
-        joined = ONE.fullmatch(text, found[-1][2], start) if found and said else None
+        joined = JOINED.fullmatch(text, found[-1][2], start) if found and said else None
         if joined and found[-1][1]:
             begin, before, _ = found.pop()
-            start, said = begin, rf"{before} \approx {said}"
+            start, said = begin, f"{before} {SIGNS.get(joined['by'], joined['by'])} {said}"
         found.append((start, said, end))
     return found
 

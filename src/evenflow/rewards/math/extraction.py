@@ -26,7 +26,7 @@ ENDS = re.compile(
     r"(?:\s{0,9}(?:<\|[\w-]{1,40}\|>|</s>|<eos>|<end_of_turn>|\$?\\(?:black)?square\$?|\$\\Box\$|[■□∎]|\bQ\.?E\.?D\b\.?"
     r"|[✅✓✔☑✨★⭐\U0001f300-\U0001faff\ufe0f])){1,99}\Z"
 )
-TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
+TAG = re.compile(r"</?(?:final_?)?answer>", re.IGNORECASE)
 MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")  # and the marks that close a heading
 # A heading: words, or a number of a section and words. "5 apples" is none.
 HEADING = re.compile(
@@ -45,6 +45,7 @@ SPAN = re.compile(
     re.DOTALL,
 )
 BOLD_WORDS = re.compile(r"(?<![\w)*])\*\*([^*\n]+)\*\*(?![\w(*])")  # and no power, 2**3
+WORDS = re.compile(r"[A-Za-z]{4}")
 PLAIN = 120
 """Characters of a response that may be an answer without a word around it."""
 SENTENCE = re.compile(
@@ -99,17 +100,17 @@ def last_tagged(text: str) -> str | None:
     """
     if "<" not in text:
         return None
-    spans = deque[tuple[int, int, int]](maxlen=MOST)  # begin, end of what is in it, end
+    spans = deque[tuple[int, str, int]](maxlen=MOST)  # begin, what is in it, end
     begin = at = None
     for tag in TAG.finditer(text):
         if tag[0][1] != "/":
             begin, at = tag.start(), tag.end()
         elif begin is not None and at is not None:
-            spans.append((begin, tag.start(), tag.end()))
+            spans.append((begin, text[at : tag.start()].strip(), tag.end()))
             begin = None
     if begin is not None:
-        spans.append((begin, len(text), len(text)))
-    return beside(text, [(b, text[b + len("<answer>") : e].strip(), end) for b, e, end in spans])
+        spans.append((begin, text[at:].strip(), len(text)))
+    return beside(text, [*spans])
 
 
 def _marked(text: str) -> str | None:
@@ -134,7 +135,8 @@ def _stated(text: str) -> str | None:
         for found in SPAN.finditer(tail)
     ]
     if spans and re.fullmatch(r"[\s.*。！]*", tail[spans[-1][2] :]):
-        whole = len(spans) == 1 and spans[0][0] == 0
+        start, last, _ = spans[-1]
+        whole = len(spans) == 1 and (start == 0 or ("=" in last and WORDS.search(tail[:start])))
         if whole or not _is_answer(text):
             return _last_of(tail, spans)
     if _is_answer(text):

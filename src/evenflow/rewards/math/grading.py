@@ -23,7 +23,7 @@ from evenflow.rewards.math.presets import PRESETS, boxed_right, dapo_right
 from evenflow.rewards.math.quantities import same_quantities
 from evenflow.rewards.math.sets import without_builder
 from evenflow.rewards.math.spelling import as_one, written_out
-from evenflow.rewards.math.wording import TRUTHS, in_one_word, senses
+from evenflow.rewards.math.wording import TRUTHS, in_one_word, senses, without_name
 from evenflow.rewards.math.workers import TIMEOUT, Workers, shared
 from evenflow.rewards.thoughts import spoken, whole_of
 
@@ -149,6 +149,7 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
         return found
     if normalise(gold).casefold() in TRUTHS:
         said = in_one_word(said)
+    said = without_name(gold, said)
     return _compare(normalise(gold), normalise(said), workers)
 
 

@@ -12,7 +12,8 @@ from evenflow.rewards.math.layout import in_one_line
 from evenflow.rewards.math.numerals import in_figures
 from evenflow.rewards.math.rules import COMMAND, COMMANDS, COMPILED
 from evenflow.rewards.math.spelling import in_latex
-from evenflow.rewards.math.wording import TEXT, choice, without_lead, without_units
+from evenflow.rewards.math.units import without_units
+from evenflow.rewards.math.wording import TEXT, choice, without_lead
 
 PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 NUMBERS = re.compile(r"-?[0-9.]+(?:\s+-?[0-9.]+)+")

@@ -6,7 +6,7 @@ import re
 
 ANGLE = re.compile(r"(?:\\angle|∠)\s*\{?\s*([A-Z])\s*([A-Z])\s*([A-Z])(?![A-Za-z])")
 LEIBNIZ = re.compile(
-    r"\\[dt]?frac\s*\{\s*d\s*(?:\^\s*\{?\s*([0-9])\s*\}?)?\s*([A-Za-z])\s*\}\s*\{\s*d\s*([A-Za-z])\s*"
+    r"\\[dt]?frac\s*\{\s*(?:d|\\partial)\s*(?:\^\s*\{?\s*([0-9])\s*\}?)?\s*([A-Za-z])\s*\}\s*\{\s*(?:d|\\partial)\s*([A-Za-z])\s*"
     r"(?:\^\s*\{?\s*[0-9]\s*\}?)?\s*\}"
 )
 PRIMED = re.compile(r"(?<![A-Za-z\\])([a-z])\s*('+|\^\s*\{?(?:\s*\\prime\s*)+\}?)(?!\s*\()")
@@ -28,7 +28,8 @@ def apart(gold: str, said: str) -> bool:
     if "=" in gold and "=" in said and all(primes) and primes[0] != primes[1]:
         return True
     calls = set(CALL.findall(_plain(gold)))
-    return bool(calls) and "=" not in gold + said and calls != set(CALL.findall(_plain(said)))
+    bound = "=" in gold + said or "\\int" in gold or "\\sum" in gold
+    return bool(calls) and not bound and calls != set(CALL.findall(_plain(said)))
 
 
 def with_one_letter(gold: str, said: str) -> tuple[str, str]:

@@ -6,7 +6,8 @@ import re
 
 from evenflow.rewards.math.expressions import Unreadable, read
 from evenflow.rewards.math.normalisation import normalise
-from evenflow.rewards.math.wording import CHANGED, DENIED, FACTORS
+from evenflow.rewards.math.units import CHANGED, FACTORS
+from evenflow.rewards.math.wording import DENIED
 
 WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 # What follows a remark: signs, and a few words that are the value's.

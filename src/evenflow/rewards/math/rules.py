@@ -146,7 +146,10 @@ RULES = [
     ),  # 2 1/2
     ("", r"(?<![A-Za-z])([aApP])\.?\s?[mM]\.?(?![A-Za-z])", lambda m: m[1].lower() + "m"),
     ("box", r"\\(?:hbox|colorbox\s*\{[^{}]*\})\s*\{([^{}]*)\}", r"\1"),
-    ("\\", r"\\math(?:sf|tt|cal|frak)\s*\{([^{}]*[0-9][^{}]*)\}", r"\1"),
+    ("\\", r"\\(?:math(?:sf|tt|cal|frak|bin)|texttt|textsf|emph)\s*\{([^{}]*[0-9][^{}]*)\}", r"\1"),
+    ("\\mathcal", r"\\mathcal\s*\{?\s*O(?![A-Za-z])\s*\}?", "O"),
+    ("\\tag", r"\\tag\*?\s*\{[^{}]*\}", ""),
+    ("\\{", r"\\(max|min|gcd|lcm)\s*\\\{([^{}]*)\\\}", r"\\\1(\2)"),
     ("\\&", r"\s*\\&\s*", " and "),
     (
         "or ",
