@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from evenflow.rewards.math.bases import BASED
 from evenflow.rewards.math.clauses import WHERE, same_with_clauses
-from evenflow.rewards.math.equations import APPROX, COMMAND, NAME, RELATION, same_sides, sides_of
+from evenflow.rewards.math.equations import APPROX, NAME, RELATION, same_sides, sides_of
 from evenflow.rewards.math.layout import pieces_of
 from evenflow.rewards.math.members import by_names, nested, parts, rows_of, split
 from evenflow.rewards.math.sets import (
@@ -31,11 +31,10 @@ from evenflow.rewards.math.values import (
     same_residues,
     same_values,
 )
-from evenflow.rewards.math.wording import letters
+from evenflow.rewards.math.wording import COMMAND, LONG_WORD, letters
 
 THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?%?")
 WORD = re.compile(r"[A-Za-z]{3,}|[A-Z]{2,}|[Nn]o")
-LONG_WORD = re.compile(r"[A-Za-z]{4,}")
 FOREIGN = re.compile(r"(?:(?![A-Za-z])[^\W\d_])")
 FIGURE = re.compile(r"[0-9\\=]")
 SMALL_CHOICE = re.compile(r"\([a-j]\)|[a-e]")

@@ -10,6 +10,7 @@ from evenflow.rewards.math.expressions import Unreadable, read
 from evenflow.rewards.math.members import parts, split
 from evenflow.rewards.math.systems import same_equations
 from evenflow.rewards.math.values import DECIMAL, is_number, same_values
+from evenflow.rewards.math.wording import COMMAND
 
 NAME = re.compile(
     r"(?:[A-Za-z]|[A-Z]{2})'*(?:_\{?\w+\}?|\^\{?-1\}?)?(?:\([^()]*\))?|\\[a-z]+"
@@ -21,7 +22,6 @@ CURVE = frozenset("xyz")
 """Names of coordinates: an equation in them has points, and no value."""
 RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|notin|subset|setminus|mathbb|mid|equiv)(?![a-z])")
 LETTER = re.compile(r"[A-Za-z]")
-COMMAND = re.compile(r"\\[A-Za-z]+")
 APPROX = r"\approx"
 APART = 1e-2
 """A relative distance that makes two numbers of a chain two answers."""

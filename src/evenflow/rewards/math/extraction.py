@@ -17,6 +17,7 @@ from evenflow.rewards.math.claims import (
     last_sentence_says,
 )
 from evenflow.rewards.math.remarks import without_remark
+from evenflow.rewards.math.wording import LONG_WORD
 from evenflow.rewards.thoughts import spoken
 
 LABEL = re.compile(r"^(?:\*\*)?(\(?[A-J]\)|[A-J][.:])\*\*")  # of a choice
@@ -45,7 +46,6 @@ SPAN = re.compile(
     re.DOTALL,
 )
 BOLD_WORDS = re.compile(r"(?<![\w)*])\*\*([^*\n]+)\*\*(?![\w(*])")  # and no power, 2**3
-WORDS = re.compile(r"[A-Za-z]{4}")
 PLAIN = 120
 """Characters of a response that may be an answer without a word around it."""
 SENTENCE = re.compile(
@@ -136,7 +136,7 @@ def _stated(text: str) -> str | None:
     ]
     if spans and re.fullmatch(r"[\s.*。！]*", tail[spans[-1][2] :]):
         start, last, _ = spans[-1]
-        whole = len(spans) == 1 and (start == 0 or ("=" in last and WORDS.search(tail[:start])))
+        whole = len(spans) == 1 and (start == 0 or ("=" in last and LONG_WORD.search(tail[:start])))
         if whole or not _is_answer(text):
             return _last_of(tail, spans)
     if _is_answer(text):
