@@ -36,6 +36,34 @@ def indented(text: str, by: str) -> str:
     return "".join(by + line for line in text.splitlines(keepends=True))
 
 
+CUT_OFF = [
+    f"```python\n{ADD}\nprint(add(1, ",
+    f"```python\n{ADD}\nprint({T3}x",
+    f"```python\n{ADD}\nfor a in range(3):",
+    f"```python\n{ADD}\nif __name__ == '__main__':\n",
+    f"{ADD}\ndef other(x):\n    {T3} What it",
+]
+BODY = "    return a + b\n\n\n"
+GOES_ON = [f"{BODY}def other(x):\n", f"{BODY}def other(x, y", f"{BODY}def o(x):\n    {T3} What"]
+
+
+@pytest.mark.parametrize("text", CUT_OFF)
+def test_a_last_statement_that_is_cut_off_goes(text: str) -> None:
+    assert adds(text)
+
+
+@pytest.mark.parametrize("text", GOES_ON)
+def test_a_body_counts_though_the_text_is_cut_off_in_the_next_function(text: str) -> None:
+    assert adds(text, STUB)
+
+
+def test_what_is_asked_for_stays_though_it_is_cut_off() -> None:
+    text = "```python\nx = 1\ndef add(a, b):\n    return max(a,"
+    assert extract(text, "add").endswith("max(a,")
+    whole = f"{BODY}def other(x):\n    return x\n"
+    assert extract(whole, "add") == whole
+
+
 BLOCKS = {
     "backticks": f"```python\n{ADD}```",
     "tildes": f"~~~python\n{ADD}~~~\nDone.",

@@ -16,6 +16,7 @@ from evenflow.rewards.code.names import (
     definitions,
     runs_on_input,
     tidied,
+    without_cut_off,
 )
 from evenflow.rewards.code.unfenced import BLOCK, PROSE, STARTS, up_to_prose, without_fences
 from evenflow.rewards.fences import Block, fenced, open_string, opening
@@ -69,8 +70,9 @@ def extract(text: str, entry_point: str | None = None) -> str:
     blocks fenced as Python, or without a name, the last that defines the entry point, or that reads
     standard input where there is none; else the last one. What it uses of other blocks'
     definitions goes before it, of the nearest earlier one that has it. A block that the end of the
-    text cuts off counts as far as it goes. Without blocks: a program in ``<code>``, ``<answer>`` or
-    inline code, or the lines of one between lines of prose; else all of the text.
+    text cuts off counts as far as it goes, without a last statement that is not whole. Without
+    blocks: a program in ``<code>``, ``<answer>`` or inline code, or the lines of one between lines
+    of prose; else all of the text.
     """
     said = spoken(text)
     if said is None:
@@ -85,14 +87,15 @@ def extract(text: str, entry_point: str | None = None) -> str:
         if block.is_python or block.language in UNNAMED
     ]
     if parts:
-        return chosen(parts, asked)
+        return without_cut_off(chosen(parts, asked), asked.name)
     marks = () if blocks else (ANSWER, QUOTED)
     tagged = next(filter(None, ([m["code"] for m in each.finditer(said)] for each in marks)), [])
     said = tagged[-1] if tagged else said
     said = blocks[-1].content if blocks else said
     if (inside := _of_json(said)) is not None:
         return extract(inside, entry_point)
-    return flush(said if blocks else without_fences(said, asked.name), asked.name)
+    code = flush(said if blocks else without_fences(said, asked.name), asked.name)
+    return without_cut_off(code, asked.name)
 
 
 def without_tokens(said: str) -> str:

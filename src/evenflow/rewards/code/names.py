@@ -191,6 +191,21 @@ def is_empty(definition: str) -> bool:
     return True
 
 
+def without_cut_off(code: str, name: str | None) -> str:
+    """The code without its last statement where the text ends within it, in a bracket, a string or
+    after a header, and it is not what defines the name."""
+    *before, last = statements(code) or [""]
+    if not before or name in defined(last):
+        return code
+    plain = masked(last)
+    header = "\n" not in plain.strip() and plain.rstrip().endswith(":")
+    brackets = sum(map(plain.count, "([{")) > sum(map(plain.count, ")]}"))
+    *_, literal = [""] + [found[0] for found in LITERALS.finditer(last)]
+    quotes = literal[:3] if literal[:3] in ('"""', "'''") else ""
+    string = quotes and (len(literal) < 6 or not literal.endswith(quotes))
+    return "".join(before) if header or brackets or string else code
+
+
 def runs_on_input(code: str) -> bool:
     """Whether it is a program that reads standard input, and not only functions that would."""
     plain = masked(code)
