@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from evenflow import data
-from evenflow.data import build_prompts, load_rows, question_order
+from evenflow.data import build_prompts, load_rows, question_order, with_truth
 from evenflow.errors import UserError
 from evenflow.installation import how_to_install
 
@@ -453,3 +453,10 @@ def test_columns_with_keys_of_several_types_have_a_key():
     rows = [{**ROWS[0], "tags": {1: "a", "b": "c"}}, {**ROWS[0], "tags": {1: "a", "b": "d"}}]
     first, second = build(rows, make_tokenizer(template=None))
     assert first.key != second.key
+
+
+def test_the_truth_of_verls_form_counts_where_the_column_is_empty() -> None:
+    truth = {"reward_model": {"ground_truth": "2"}}
+    assert with_truth({"answer": None, **truth})["answer"] == "2"
+    assert with_truth({"answer": "3", **truth})["answer"] == "3"
+    assert with_truth({"ability": "code", **truth})["tests"] == "2"

@@ -62,6 +62,11 @@ TOLERANCE = 1e-6
 0.9999999999999999, and a float32 keeps seven digits."""
 
 
+def is_known(reward: float) -> bool:
+    """Whether a reward counts: not NaN, nor infinite, nor beyond `LARGEST_REWARD`."""
+    return abs(reward) <= LARGEST_REWARD
+
+
 def is_right(total: Any, right: float) -> Any:
     """Whether a total reward, or each of a tensor of them, reaches `right`, up to rounding; NaN
     does not. The one comparison for training, evaluation, the objective and the report."""

@@ -77,7 +77,8 @@ def with_truth(row: Row) -> Row:
     `tests` where the ability that it asks for is code, else `answer`."""
     truth = row.get("reward_model")
     name = "tests" if row.get("ability") == "code" else "answer"
-    if name in row or not isinstance(truth, dict) or "ground_truth" not in truth:
+    known = row.get(name) is not None
+    if known or not isinstance(truth, dict) or "ground_truth" not in truth:
         return row
     return {**row, name: truth["ground_truth"]}
 

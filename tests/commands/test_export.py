@@ -50,6 +50,14 @@ def test_export_merges_lora(
     assert sampled(capsys, str(folder), *greedy) == sampled(capsys, str(tmp_path / "run"), *greedy)
 
 
+def test_what_a_killed_export_left_is_no_part_of_the_next(trained: Path, tmp_path: Path) -> None:
+    left = tmp_path / ".model.tmp"
+    left.mkdir()
+    (left / "adapter_config.json").write_text("{}")
+    assert main(["export", str(trained), str(tmp_path / "model")]) == 0
+    assert not (tmp_path / "model" / "adapter_config.json").exists()
+
+
 def test_export_refuses(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "exists already" in refused(capsys, "export", str(trained), str(tmp_path))
     (tmp_path / "file").write_text("")

@@ -169,6 +169,17 @@ def test_problems_that_cannot_be_judged_are_left_out_and_counted(tmp_path: Path)
     assert text.endswith("Example\nInput:\n1\nOutput:\n2")
 
 
+def test_reward_functions_find_the_gold_that_was_named(tmp_path: Path) -> None:
+    rows = [{"prompt": "?", "answer": "4", "alt": "5"}, {"prompt": "!", "answer": None, "gold": 7}]
+    data = written(tmp_path / "mine.jsonl", *rows)
+
+    def answers(**more: Any) -> list[Any]:
+        return [row["answer"] for row in load_questions(config(data, grader="gsm8k", **more)).rows]
+
+    assert answers() == ["4", 7]
+    assert answers(gold_column="alt", questions=1) == ["5"]
+
+
 def test_ones_own_file(tmp_path: Path) -> None:
     rows = [{"q": "1+1?", "a": 2}, {"q": [{"role": "user", "content": "2+2?"}], "a": "4"}]
     data = written(tmp_path / "mine.jsonl", *rows)

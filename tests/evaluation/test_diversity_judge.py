@@ -137,6 +137,7 @@ def test_500_is_tried_again(tmp_path):
          "not a reply of the protocol", 1),
         (Response(body="{}"), "not a reply of the protocol", 1),
         (Response(body='{"choices": []}'), "not a reply of the protocol", 1),
+        (Response(body='{"choices": {"0": 1}}'), "not a reply of the protocol", 1),
         (Response(body='{"choices": [{"message": {"content": null}, "finish_reason": "stop"}]}'),
          "the reply is empty", 2),
         (Response(text="They differ a lot."), "no score in the reply", 2),

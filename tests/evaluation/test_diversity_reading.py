@@ -292,3 +292,10 @@ def test_means_leave_out_what_no_question_has():
 def test_right_only():
     kept = right_only([question(("a", True, None), ("b", False, None)), question(("c", False, ""))])
     assert kept == [question(("a", True, None))]
+
+
+def test_rewards_that_nobody_can_compute_with_are_unknown(tmp_path):
+    path = tmp_path / "samples.jsonl"
+    path.write_text('{"prompt": "p", "answers": ["a", "b", "c"], "rewards": [NaN, Infinity, 1]}')
+    (question,) = read_questions(path, 1.0)
+    assert [answer.right for answer in question.answers] == [None, None, True]

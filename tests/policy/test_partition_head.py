@@ -56,6 +56,19 @@ def test_poolings_by_hand(pooling, drop: bool) -> None:
     torch.testing.assert_close(head.pool(HIDDEN, MASK), expected, atol=1e-6, rtol=0)
 
 
+def test_dropout_draws_for_each_answer() -> None:
+    """As where every answer is read with its prompt; without dropout one value serves all."""
+    prompts = torch.tensor([0, 0, 1])
+    for dropout, apart in ((0.5, True), (0.0, False)):
+        head = head_for(2, dropout=dropout)
+        found = torch.stack([head.of_answers(HIDDEN, MASK, prompts) for _ in range(9)])
+        assert (found[:, 0] != found[:, 1]).any() == apart
+        head.eval()
+        torch.testing.assert_close(
+            head.of_answers(HIDDEN, MASK, prompts), head(HIDDEN, MASK)[prompts]
+        )
+
+
 def test_one_layer_by_hand() -> None:
     head = PartitionHead(2, HeadConfig(layers=1))
     head.load_state_dict({"mlp.0.weight": torch.tensor([[2.0, -1.0]]), "mlp.0.bias": torch.ones(1)})

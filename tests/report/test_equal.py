@@ -54,6 +54,7 @@ def test_each_measure_has_curves_and_paired_differences(study: Path) -> None:
     "text",
     [
         *("", "a,b\n1,2\n", CSV.splitlines()[0], "\0", CSV + "x,y,z\n"),
+        CSV + "x" * 200_000 + ",y\n",  # more than Python's csv takes in one field
         *(
             CSV.replace("0.4,2,", f"{cells},")
             for cells in ("nan,2", "0.4,nan", "inf,2", "0.4,1e999")

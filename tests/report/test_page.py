@@ -260,3 +260,4 @@ def test_an_evaluation_in_part_says_so() -> None:
     for changes, shown in (({}, "30 × 16"), ({"questions": 4}, "4 of 30 × 16")):
         assert benchmark_cells(whole | changes)["questions × answers"] == shown
     assert benchmark_cells({"questions": 3, "num_generations": 2})["questions × answers"] == "3 × 2"
+    assert benchmark_cells({"rating": {"rating": 1503.2, "tries": 4}})["rating"] == "1,503"

@@ -16,6 +16,7 @@ from tests.rewards.scoring import same, score
 
 from evenflow.errors import UserError
 from evenflow.rewards import Rewards, load_reward, text_of
+from evenflow.rewards.math import math as math_reward
 
 
 def test_functions_get_what_they_name():
@@ -50,6 +51,12 @@ def test_answers_to_chat_prompts_are_chat_messages():
     score(look, prompts=([{"role": "user", "content": "p"}], "q"))
     assert seen == [[{"role": "assistant", "content": "one"}], "two"]
     assert [text_of(c) for c in seen] == ["one", "two"]
+
+
+@pytest.mark.parametrize("completion", [[], [{"role": "assistant", "content": None}]])
+def test_a_call_of_a_tool_has_no_text(completion):
+    assert text_of(completion) == ""
+    assert math_reward([completion], ["4"]) == [0.0]
 
 
 def test_missing_column_is_named():

@@ -313,3 +313,8 @@ def test_what_is_unknown_says_why(caplog: pytest.LogCaptureFixture) -> None:
     assert [value == value for value in values] == [False, False, True]
     said = "unknown verdicts, 2 of 3: the gold is no text but NoneType (1), the gold is empty (1)"
     assert said in caplog.text
+
+
+def test_each_row_has_its_own_column_of_golds():
+    found = math([r"\boxed{4}"] * 3, answer=[None, "4", None], gold=["4", None, "5"])
+    assert found == [1.0, 1.0, 0.0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evenflow.run.checkpoints import recipe_of
+from evenflow.run.checkpoints import checkpoints, recipe_of
 
 RECIPE = "data: {task: countdown}\nrollout: {questions: 3}\n"
 
@@ -59,3 +59,10 @@ def test_a_model_is_not_of_the_run_whose_folder_it_is_asked_from(run: Path, name
 def test_another_programs_config_is_no_recipe(run: Path) -> None:
     (run / "config.yaml").write_text("model: {name: x}\n")
     assert recipe_of(str(run)) is None
+
+
+def test_copies_of_another_name_are_no_checkpoints(run: Path) -> None:
+    """Else one would be gone on from, and another be deleted as the oldest."""
+    for name in ("checkpoint-000002", "checkpoint-10", "checkpoint-best", "checkpoint-2-old"):
+        (run / name).mkdir()
+    assert [path.name for path in checkpoints(run)] == ["checkpoint-10", "checkpoint-000002"]

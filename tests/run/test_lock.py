@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evenflow.errors import UserError
-from evenflow.run.lock import only_one
+from evenflow.run.lock import no_other, only_one
 
 HOLD = """
 import sys, time
@@ -100,3 +100,36 @@ def test_who_holds_it_is_not_known_where_the_file_does_not_say(tmp_path: Path) -
         (tmp_path / ".lock").write_text("")
         with pytest.raises(UserError, match="another process is at work"), only_one(tmp_path):
             raise AssertionError("two hold the folder")
+
+
+def test_what_this_process_holds_is_not_asked_for_again(tmp_path: Path) -> None:
+    with only_one(tmp_path):
+        with no_other(tmp_path / "." / ""):
+            pass
+        assert (tmp_path / ".lock").is_file()
+    with no_other(tmp_path), pytest.raises(UserError, match="at work"), only_one(tmp_path):
+        raise AssertionError("two hold the folder")
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_trainer_does_not_begin_where_another_process_is_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evenflow.config import TrainConfig, load
+    from evenflow.training.trainer import Trainer
+
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    config = load(TrainConfig, "countdown", ["output=run", "train.steps=1"])
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "held\n"
+            with pytest.raises(UserError, match="is at work there"):
+                Trainer(config)
+            assert not (run / "config.yaml").exists()
+        finally:
+            process.kill()

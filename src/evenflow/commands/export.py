@@ -56,7 +56,8 @@ def run(options: Namespace) -> None:
     scratch = folder.with_name(f".{folder.name}.tmp")
     try:
         with writing(folder):  # before a large model is read for nothing
-            scratch.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(scratch, ignore_errors=True)  # of an export that was killed
+            scratch.mkdir(parents=True)
         # An adapter is merged in float32 and the sum rounded, rather than the parts.
         model = load_model(path, torch.float32).to(dtype)
         with writing(folder):

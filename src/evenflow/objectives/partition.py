@@ -69,10 +69,21 @@ class PartitionHead(nn.Module):
         self.mlp = regressor(hidden_size, choices.layers, choices.dropout)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        if not self.choices.trunk_gradient:
-            hidden = hidden.detach()
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.mlp(self.pool(hidden.float(), mask))[:, 0]
+            return self.mlp(self.pooled(hidden, mask))[:, 0]
+
+    def of_answers(self, hidden: Tensor, mask: Tensor, prompts: Tensor) -> Tensor:
+        """(B,) of answers whose prompts have these numbers, (B,). Dropout draws for each answer, as
+        where every one is read with a prompt of its own."""
+        if not (self.training and self.choices.dropout):
+            return self(hidden, mask)[prompts]
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.mlp(self.pooled(hidden, mask)[prompts])[:, 0]
+
+    def pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """(B, S, H) → (B, H) in float32, with a gradient into the trunk or without."""
+        hidden = hidden if self.choices.trunk_gradient else hidden.detach()
+        return self.pool(hidden.float(), mask)
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """(B, S, H) → (B, H). The separator, where there is one, is the prompt's last token."""

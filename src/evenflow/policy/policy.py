@@ -101,7 +101,8 @@ class Policy(nn.Module):
             logprobs, spread = self._answer_logprobs(self.model, states, tokens, entropy=entropy)
             log_z = values = None
             if self.head is not None:
-                log_z = self.head(states.prompts, tokens.prompt_mask)[tokens.prompts][tokens.rows]
+                prompts = tokens.prompts[tokens.rows]
+                log_z = self.head.of_answers(states.prompts, tokens.prompt_mask, prompts)
             if self.critic is not None:
                 values = self._values(states, tokens)
         return Scores(logprobs, log_z, values, spread)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def comparisons(folders: Sequence[Path]) -> list[dict[str, Any]]:
             curves = read_csv(folder / CURVES)
             measures = [measure for key in curves.measures() if (measure := at_equal(curves, key))]
             found.append(block | {"baseline": curves.baseline, "measures": measures})
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
             found.append(block | {"note": f"{CURVES} cannot be read ({error or 'it is empty'})"})
     return found
 

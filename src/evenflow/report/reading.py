@@ -168,7 +168,9 @@ def measured(path: Path | None, notes: list[str]) -> dict[str, float]:
     """The scores of a comparison, which measures its base and each run after training."""
     if path is None:
         return {}
-    return numbers(test_set(mapping(path, notes, "its scores are not shown")).get("scores"))
+    found = numbers(test_set(mapping(path, notes, "its scores are not shown")).get("scores"))
+    sampled = found.get("accuracy_sampled")
+    return found if sampled is None else {"accuracy": sampled} | found
 
 
 def _evaluation(folder: Path) -> Run:

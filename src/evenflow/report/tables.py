@@ -130,6 +130,9 @@ def benchmark_cells(
             return value
         return {"value": value, "low": bounds[0], "high": bounds[1]}
 
+    rating = result.get("rating")
+    if isinstance(rating, dict) and "rating" in rating:  # as `eval` writes it
+        rating = rating["rating"]
     there, asked = result.get("questions"), result.get("questions_asked")
     questions = f"{there}" if asked in (None, there) else f"{there} of {asked}"
     cells = {
@@ -138,7 +141,7 @@ def benchmark_cells(
         "avg@k": with_interval(result.get("avg@k")),
         **{f"pass@{k}": text for k, text in largest_k(result.get("pass@k"))},
         **{f"maj@{k}": text for k, text in largest_k(result.get("maj@k"))},
-        "rating": with_interval(result.get("rating"), number),
+        "rating": with_interval(rating, number),
         "tokens": with_interval(sure("length"), number),
         "cut off": with_interval(sure("cut_off")),
         "unknown": with_interval(sure("unknown")),

@@ -22,7 +22,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from evenflow.bounds import LARGEST_REWARD
+from evenflow.bounds import is_known
 from evenflow.errors import UserError
 from evenflow.imports import raised
 from evenflow.rewards.deadline import END
@@ -66,7 +66,10 @@ def refuse_reserved(columns: Iterable[str]) -> None:
 
 def text_of(completion: str | list[dict[str, Any]]) -> str:
     """A completion's text, whether it came as text or as the assistant's chat message."""
-    return completion if isinstance(completion, str) else completion[-1]["content"]
+    if isinstance(completion, str):
+        return completion
+    content = completion[-1].get("content") if completion else None  # a call of a tool has none
+    return content if isinstance(content, str) else ""
 
 
 class Rewards:
@@ -165,13 +168,13 @@ class Rewards:
         total, parts = [NAN] * len(prompts), {}
         for name, _, weight in self.functions:
             values = returned[name]
-            parts[name] = [v if v is not None and _usable(v) else NAN for v in values]
+            parts[name] = [v if v is not None and is_known(v) else NAN for v in values]
             for at, value in enumerate(values):
                 if value is None:
                     continue
                 applied[at] = True
                 total[at] = weight * value + (0.0 if math.isnan(total[at]) else total[at])
-                known[at] &= _usable(value) and _usable(total[at])
+                known[at] &= is_known(value) and is_known(total[at])
         totals = [t if k else NAN for t, k in zip(total, known, strict=True)]
         return RewardResult(totals, parts, applied)
 
@@ -309,13 +312,8 @@ def accepted(name: str, function: Callable, offered: dict[str, Any]) -> dict[str
     return {key: value for key, value in offered.items() if key in taken}
 
 
-def _usable(value: float) -> bool:
-    """A number, and none beyond what can be computed with."""
-    return abs(value) <= LARGEST_REWARD
-
-
 def _report_unknown(name: str, values: list[float | None]) -> None:
-    bad = [at for at, v in enumerate(values, 1) if v is not None and not _usable(v)]
+    bad = [at for at, v in enumerate(values, 1) if v is not None and not is_known(v)]
     if bad:
         place = f"answer {bad[0]} of {len(values)}"
         text = "the reward %r gave %s for %s; such values, %d in this call, count as unknown"

@@ -23,13 +23,16 @@ MANIFEST = "manifest.json"
 STATE = "trainer_state.pt"
 PREFIX = "checkpoint-"
 
+NUMBERED = re.compile(rf"{PREFIX}[0-9]+")
 IN_A_RUN = re.compile(rf"{PREFIX}\d+|model|global_step_\d+|actor|merged|huggingface")
 """What folders of models in a run are called, verl's too."""
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The checkpoints of a run, damaged ones too, oldest first."""
-    return sorted((path for path in run.glob(f"{PREFIX}*") if path.is_dir()), key=age)
+    """The checkpoints of a run, damaged ones too, oldest first: those that it numbered, no copies
+    of another name."""
+    found = (path for path in run.glob(f"{PREFIX}*") if NUMBERED.fullmatch(path.name))
+    return sorted((path for path in found if path.is_dir()), key=age)
 
 
 def latest_whole(run: Path) -> Path:

@@ -21,7 +21,7 @@ from evenflow.inputs import expanded
 from evenflow.run.console import console
 from evenflow.run.files import PAGE, finite, write_atomic, writing
 from evenflow.run.kinds import kind_of, refuse_other_kinds
-from evenflow.run.lock import only_one
+from evenflow.run.lock import no_other, only_one
 from evenflow.run.provenance import PROVENANCE
 
 LOG = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ def begin(config: Recipe, folder: Path) -> None:
             "output=…"
         )
     make_folder(folder)
-    save_config(folder, config)
+    with no_other(folder):
+        save_config(folder, config)
 
 
 def make_folder(folder: Path) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any, TypeVar
 
 from evenflow.errors import UserError
 from evenflow.run.console import console
 from evenflow.run.files import writing
 
 LOCK = ".lock"
+T = TypeVar("T")
+_held: set[Path] = set()
+"""Folders that this process holds."""
 
 
 @contextmanager
@@ -26,7 +31,7 @@ def only_one(folder: Path, *, wait: bool = False) -> Iterator[int]:
     inherited its descriptor, which is given, however that process ends: what a killed one leaves
     is a file that holds nothing. Where the file system has no locks, everybody is let in.
     """
-    path = folder / LOCK
+    path, own = folder / LOCK, folder.resolve()
     told = False
     while True:
         with writing(folder):
@@ -51,8 +56,10 @@ def only_one(folder: Path, *, wait: bool = False) -> Iterator[int]:
                 continue
             try:
                 _sign(handle)
+                _held.add(own)
                 yield handle
             finally:
+                _held.discard(own)
                 path.unlink(missing_ok=True)
             return
         finally:
@@ -83,3 +90,19 @@ def _names(path: Path, handle: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(handle))
     except FileNotFoundError:
         return False
+
+
+def no_other(folder: Path) -> AbstractContextManager[object]:
+    """`only_one`, but for a folder that this process holds already."""
+    return nullcontext() if folder.resolve() in _held else only_one(folder)
+
+
+def alone(method: Callable[[Any], T]) -> Callable[[Any], T]:
+    """A method that holds its object's `folder` while it runs."""
+
+    @functools.wraps(method)
+    def held(self: Any) -> T:
+        with no_other(self.folder):
+            return method(self)
+
+    return held

@@ -36,9 +36,11 @@ def disk_needed(
 
 
 def checkpoint_size(config: TrainConfig, policy: Policy) -> float:
-    """Bytes: weights in float32, of an adapter alone where one is trained, and two moments."""
+    """Bytes: weights in float32, of an adapter alone where one is trained, and two moments; of a
+    reference that is reset, and of the policies that a lag still samples from, weights, too."""
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     within = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
     whole = within if policy.adapted else sum(p.numel() for p in policy.model.parameters())
     moments = 0 if config.checkpoint.weights_only else 8.0 * trained
-    return 4.0 * (whole + trained - within) + moments
+    others = config.reset.active + (0 if config.checkpoint.weights_only else config.rollout.lag)
+    return 4.0 * (whole * (1 + others) + trained - within) + moments

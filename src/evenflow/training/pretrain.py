@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -188,8 +189,11 @@ def pretrained(config: PretrainConfig, folder: Path, device: torch.device) -> No
         except OSError as error:  # nobody reads the output any more: what was learned is kept
             refused = error
     log.close()
+    scratch = folder / ".model.tmp"
     with writing(folder / "model"):
-        save_model(model.half(), tokenizer, folder / "model")
+        shutil.rmtree(scratch, ignore_errors=True)
+        save_model(model.half(), tokenizer, scratch)
+        scratch.rename(folder / "model")
     if refused is not None:
         raise refused
     console.print(f"model  {folder / 'model'}", markup=False)

@@ -31,6 +31,7 @@ from evenflow.run.folder import (
     set_threads,
 )
 from evenflow.run.interrupt import Interrupt
+from evenflow.run.lock import alone
 from evenflow.run.out_of_memory import naming_the_field
 from evenflow.run.provenance import provenance
 from evenflow.run.tracking import MetricsLog, read_jsonl
@@ -161,17 +162,14 @@ class Trainer:
                 )
                 self._restore(state)
 
+    @alone
     def run(self) -> Result:
         """Train to the end, or until interrupted."""
         config = self.config
         total, before = config.most_steps, self.step
-        show_rows(
-            f"evenflow train: {config.algorithm}",
-            [
-                *facts(config, self.policy, self.questions, self.tokenizer),
-                *resources(config, self.policy, self.questions, self.folder, total - self.step),
-            ],
-        )
+        rows = [*facts(config, self.policy, self.questions, self.tokenizer)]
+        rows += resources(config, self.policy, self.questions, self.folder, total - self.step)
+        show_rows(f"evenflow train: {config.algorithm}", rows)
         log = MetricsLog(
             self.folder,
             config.log.backends,

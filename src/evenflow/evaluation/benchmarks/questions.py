@@ -154,7 +154,10 @@ def read_row(row: Row, key: str, benchmark: Benchmark, config: BenchmarkConfig) 
     columns = (config.gold_column,) if config.gold_column else benchmark.gold
     if grader not in PRESETS and not any(row.get(column) is not None for column in columns):
         return made | {"gold": None}  # a reward function may know by itself what is right
-    return made | {"gold": short(first(row, columns, f"question {key}", "gold_column"))}
+    made["gold"] = short(first(row, columns, f"question {key}", "gold_column"))
+    if grader not in PRESETS and (config.gold_column or row.get("answer") is None):
+        made["answer"] = made["gold"]  # where reward functions look for it
+    return made
 
 
 def checked(row: Row) -> Row:

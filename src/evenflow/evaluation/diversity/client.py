@@ -114,7 +114,7 @@ class Client:
             ) from None
         except openai.APIStatusError as error:
             raise RequestFailed(self._said(error)) from None
-        except (openai.OpenAIError, ValueError) as error:
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
             raise RequestFailed(f"not a reply of the protocol: {self._short(error)}") from None
         return self._read(reply)
 
@@ -123,7 +123,7 @@ class Client:
         try:
             choice = reply.choices[0]
             text = choice.message.content
-        except (AttributeError, IndexError, TypeError):
+        except (AttributeError, LookupError, TypeError):
             said = getattr(reply, "error", None)  # some gateways say so with status 200
             detail = f": {self._short(said)}" if said else ""
             raise RequestFailed(f"not a reply of the protocol{detail}") from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evenflow.bounds import is_right
+from evenflow.bounds import is_known, is_right
 from evenflow.errors import UserError
 from evenflow.inputs import json_rows
 from evenflow.run.files import writable
@@ -120,8 +120,7 @@ def _listed(place: str, row: dict[str, Any], right: float) -> list[Answer]:
     return [
         Answer(
             _text(text, f"{place}: answer {number}"),
-            # NaN is unequal to itself; a whole number may be too large for math.isnan.
-            None if reward is None or reward != reward else is_right(reward, right),
+            is_right(reward, right) if reward is not None and is_known(reward) else None,
             None if form is None else writable(str(form)),
         )
         for number, (text, reward, form) in enumerate(zip(texts, rewards, forms, strict=True), 1)

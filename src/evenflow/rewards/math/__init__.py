@@ -31,6 +31,13 @@ __all__ = [
 ]
 
 
+def golds(answer: list | None, gold: list | None) -> list | None:
+    """Of each row its `answer`, or its `gold` where it has none."""
+    if answer is None or gold is None:
+        return gold if answer is None else answer
+    return [b if a is None else a for a, b in zip(answer, gold, strict=True)]
+
+
 @portable("answer")
 def math(
     completions: list, answer: list | None = None, gold: list | None = None, **columns: Any
@@ -40,7 +47,7 @@ def math(
     NaN where that is unknown: the gold cannot be read, or the comparison did not end in time.
     """
     answers = whole(completions, **columns)
-    return rewards(answers, answer if answer is not None else gold, "default", (1.0, 0.0))
+    return rewards(answers, golds(answer, gold), "default", (1.0, 0.0))
 
 
 @portable("answer")
@@ -49,7 +56,7 @@ def dapo(
 ) -> list[float]:
     """As DAPO grades: 1 or -1, by the last "Answer: …" within the last 300 characters."""
     answers = whole(completions, **columns)
-    return rewards(answers, answer if answer is not None else gold, "dapo", (1.0, -1.0))
+    return rewards(answers, golds(answer, gold), "dapo", (1.0, -1.0))
 
 
 @portable("answer")
@@ -58,7 +65,7 @@ def math_verify(
 ) -> list[float]:
     """As math-verify grades by itself: 1.0 or 0.0; NaN where it did not end in time."""
     answers = whole(completions, **columns)
-    return rewards(answers, answer if answer is not None else gold, "math-verify", (1.0, 0.0))
+    return rewards(answers, golds(answer, gold), "math-verify", (1.0, 0.0))
 
 
 @portable("answer")
@@ -67,4 +74,4 @@ def boxed_strict(
 ) -> list[float]:
     """1.0 where the last box is the gold as text after `normalise`, else 0.0."""
     answers = whole(completions, **columns)
-    return rewards(answers, answer if answer is not None else gold, "boxed-strict", (1.0, 0.0))
+    return rewards(answers, golds(answer, gold), "boxed-strict", (1.0, 0.0))
