@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from evenflow.bounds import is_known, is_right
+from evenflow.bounds import is_right
 from evenflow.errors import UserError
 from evenflow.inputs import json_rows
 from evenflow.run.files import writable
@@ -104,6 +105,11 @@ def _answer(place: str, row: dict[str, Any]) -> Answer:
     )
 
 
+def _is_known(reward: float | None) -> TypeGuard[float]:
+    """Whether it is a number, maybe a whole one that no float can hold."""
+    return reward is not None and (isinstance(reward, int) or math.isfinite(reward))
+
+
 def _listed(place: str, row: dict[str, Any], right: float) -> list[Answer]:
     texts, rewards = row["answers"], row.get("rewards")
     if not isinstance(texts, list):
@@ -120,7 +126,7 @@ def _listed(place: str, row: dict[str, Any], right: float) -> list[Answer]:
     return [
         Answer(
             _text(text, f"{place}: answer {number}"),
-            is_right(reward, right) if reward is not None and is_known(reward) else None,
+            is_right(reward, right) if _is_known(reward) else None,
             None if form is None else writable(str(form)),
         )
         for number, (text, reward, form) in enumerate(zip(texts, rewards, forms, strict=True), 1)
