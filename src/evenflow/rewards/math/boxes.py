@@ -20,8 +20,8 @@ SIGN = re.compile(
     r"(?:(?:=|\$|\\[(\[]|\()\s*-\s*(?:\\[,;! ]\s*)?|(?:^|\n|:\s|\bis\s)-(?:\\[,;! ]\s*)?)\Z"
 )
 # x > [5]; of x \leq [5] the box is the most that x is.
-RELATION = re.compile(r"(?P<name>[A-Za-z]\s*(?:[<>≠]|\\(?:neq?|[lg]t)(?![a-z]))\s*)\Z")
-FACTOR = re.compile(r"(?P<factor>[0-9.]+\s*\\(?:cdot|times)\s*)\Z")
+RELATION = re.compile(r"([A-Za-z]\s*(?:[<>≠]|\\(?:neq?|[lg]t)(?![a-z]))\s*)\Z")
+FACTOR = re.compile(r"([0-9.]+\s*\\(?:cdot|times)\s*)\Z")
 DENIED = re.compile(
     r"(?:\bnot|n't|\bcannot|\bnever)\s+(?:(?:be|equals?|to)\s+)*(?:\$|\\[(\[])?\s*\Z", re.IGNORECASE
 )
@@ -30,8 +30,9 @@ BEHIND = re.compile(
     r"(?=\$|\\[\])]|\n|[.,;]\s|[.,;]?\s*\Z)"
 )
 FILLED = re.compile(r"(?:[^$\n=.]|\.(?=[0-9])){0,80}=")
-SIMPLE = re.compile(r"[^-+=,]*")
 """A box in a place of an equation, as in 3·[5] = 15, is the value of that place."""
+SIMPLE = re.compile(r"[^-+=,]*")
+"""What a sign before it, or a factor, applies to as a whole."""
 
 
 def last_box(text: str) -> str | None:

@@ -71,6 +71,4 @@ def _derivatives(text: str) -> set[tuple[str, str, str]]:
 
 def _primes(text: str) -> set[tuple[str, int]]:
     """Names with how often they are derived."""
-    return {
-        (name, marks.count("'") or marks.count("prime")) for name, marks in PRIMED.findall(text)
-    }
+    return {(name, _times(marks)) for name, marks in PRIMED.findall(text)}
