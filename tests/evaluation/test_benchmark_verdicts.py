@@ -208,6 +208,13 @@ def slow(completions: Sequence, **_: object) -> list[float]:
     return [1.0 for _ in completions]
 
 
+def test_a_late_reward_names_the_field_of_an_evaluation(caplog: pytest.LogCaptureFixture) -> None:
+    """`reward.timeout` is of training: here it is no field."""
+    rows = {"q": {"id": "q", "prompt": "p", "gold": None}}
+    list(grade(answers("a"), f"{__name__}:slow", rows, timeout=0.05))
+    assert "raise grading_timeout" in caplog.text
+
+
 def test_what_came_too_late_is_graded_again() -> None:
     path = f"{__name__}:slow"
     rows = {key: {"id": key, "prompt": "p", "gold": None} for key in "qr"}

@@ -150,6 +150,9 @@ def test_500_is_tried_again(tmp_path):
         (Response(status=413, body=""), "HTTP 413: no reason given", 1),
         (Response(status=400, body='{"error": "half \\ud83d"}'), "HTTP 400.*half [?]", 1),
         (Response(body='{"error": {"message": "no credit"}}'), "of the protocol: .*no credit", 1),
+        (Response(body='{"choices": [{"message": {"content": null, "refusal": "I may not."}}]}'),
+         "the model refuses: I may not.", 1),
+        (Response(body="plain", headers={"Content-Encoding": "gzip"}), "not a reply of HTTP", 2),
     ],
 )  # fmt: skip
 def test_failures_are_failures(tmp_path, response, says, sent):
@@ -191,7 +194,16 @@ def test_a_reply_without_a_score_is_asked_once_more(tmp_path):
     assert requests[1].body["messages"][1]["content"] == "I think four."
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": "many"}])
+def test_a_reply_in_parts_is_read(tmp_path):
+    parts = [{"type": "text", "text": "They differ.\n"}, {"type": "text", "text": "Score: 4"}]
+    body = json.dumps({"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]})
+    found, _ = judged(lambda *_: Response(body=body), tmp_path / "c", repeats=1)
+    assert [done.score for done in found] == [4]
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"prompt_tokens": "many"}, {"prompt_tokens": -1, "completion_tokens": -1}]
+)
 def test_servers_that_count_no_tokens(tmp_path, usage):
     found, _ = judged(lambda *_: Response(score=4, usage=usage), tmp_path / "c", repeats=1)
     assert (found[0].score, found[0].prompt_tokens) == (4, 0)

@@ -26,3 +26,11 @@ def test_answers_left_out_are_counted_for_each_file():
     lines = notes([result("a", 2), result("b"), result("c", 1)])
     assert lines == [f"{name}: answers of unknown verdict, left out: {n}"
                      for name, n in [("a", 2), ("c", 1)]]  # fmt: skip
+
+
+def test_measures_of_some_questions_alone_say_so():
+    """A question with one answer has no pair; one without a right answer has no right pair."""
+    some = result("a") | {"questions": 5}
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    some["scores"] = {"bigram": score | {"questions": 3}, "vendi": score | {"questions": 5}}
+    assert notes([some]) == ["a: bigram says nothing of 2 of 5 questions"]

@@ -37,3 +37,8 @@ def test_answers_of_one_word():
     assert diversity(["yes", "no", "maybe"]) == 1.0
     assert diversity(["12", "12"]) == 0.0
     assert diversity(["yes", "yes it is"]) == 1.0
+
+
+def test_chinese_is_compared_by_characters():
+    """先算 算和 | 先算 算差: 1 − 1/3; a clause is not one word."""
+    assert diversity(["先算和。", "先算差。"]) == pytest.approx(2 / 3)

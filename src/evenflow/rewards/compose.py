@@ -80,9 +80,13 @@ class Rewards:
     """
 
     def __init__(
-        self, functions: list[tuple[str, Callable, float]], timeout: float | None = 60.0
+        self,
+        functions: list[tuple[str, Callable, float]],
+        timeout: float | None = 60.0,
+        setting: str = "reward.timeout",
     ) -> None:
-        """`functions` are (name, function, weight); `timeout` is in seconds for each call.
+        """`functions` are (name, function, weight); `timeout` is in seconds for each call, and
+        `setting` what a user calls it.
 
         Raises UserError if there is none, a name comes twice or a weight is not finite.
         """
@@ -95,7 +99,7 @@ class Rewards:
             if not math.isfinite(weight):
                 raise UserError(f"the weight of the reward {name!r} is {weight}; give a number")
         self.functions = functions
-        self.timeout = timeout
+        self.timeout, self.setting = timeout, setting
         self._loops: dict[str, asyncio.AbstractEventLoop] = {}
         self._changing = threading.Lock()  # a call that was given up may still be in here
         # Not at the end of the process: the loops' threads end with it.
@@ -240,10 +244,11 @@ class Rewards:
         if outcome is None:
             LOG.warning(
                 "the reward %r did not return within %g s; its answers, %d in this call, count as "
-                "unknown. Make it faster, or raise reward.timeout",
+                "unknown. Make it faster, or raise %s",
                 name,
                 self.timeout,
                 count,
+                self.setting,
             )
             return [NAN] * count
         returned, error = outcome

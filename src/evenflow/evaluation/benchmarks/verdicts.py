@@ -122,7 +122,7 @@ def grade(
     if grader in PRESETS or grader == "code":
         yield from _once_each(lines, grader, questions)
         return
-    rewards = Rewards([(grader, load_reward(grader), 1.0)], timeout=timeout)
+    rewards = Rewards([(grader, load_reward(grader), 1.0)], timeout, "grading_timeout")
     for key, members in groupby(lines, lambda line: line["id"]):
         yield from _rewarded(list(members), questions[key], rewards, right)
 

@@ -108,6 +108,9 @@ class Client:
         except openai.APITimeoutError:
             raise RequestFailed(f"no reply within {server.timeout:g} s") from None
         except openai.APIConnectionError as error:
+            cause = error.__cause__
+            if type(cause).__name__ == "DecodingError":  # httpx's or httpx2's, by the release
+                raise RequestFailed(f"not a reply of HTTP: {self._short(cause)}") from None
             raise UserError(
                 f"no server answers at {server.address} ({self._short(error)}); check "
                 "judge.base_url; the same command goes on where this one ended"
@@ -122,17 +125,20 @@ class Client:
         """The text and the tokens, whatever a server may have left out."""
         try:
             choice = reply.choices[0]
-            text = choice.message.content
+            text = text_of(choice.message.content)
+            refusal = getattr(choice.message, "refusal", None)
         except (AttributeError, LookupError, TypeError):
             said = getattr(reply, "error", None)  # some gateways say so with status 200
             detail = f": {self._short(said)}" if said else ""
             raise RequestFailed(f"not a reply of the protocol{detail}") from None
+        if refusal and not text:
+            raise RequestFailed(f"the model refuses: {self._short(refusal)}")
         usage = getattr(reply, "usage", None)
         tokens = [getattr(usage, f"{kind}_tokens", 0) for kind in ("prompt", "completion")]
         return Reply(
-            writable(text) if isinstance(text, str) else "",
+            writable(text),
             getattr(choice, "finish_reason", None) == "length",
-            *(count if isinstance(count, int) else 0 for count in tokens),
+            *(max(0, count) if isinstance(count, int) else 0 for count in tokens),
         )
 
     def _said(self, error: Any) -> str:
@@ -147,3 +153,10 @@ class Client:
         if self.server.api_key:
             text = text.replace(self.server.api_key, "***")
         return text if len(text) <= 300 else text[:300] + " …"
+
+
+def text_of(content: Any) -> str:
+    """What a message says: its text, or the texts of its parts, as some gateways send it."""
+    if isinstance(content, list):
+        return "".join(text_of(part.get("text")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""

@@ -10,6 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from evenflow.evaluation.diversity.measure import MEASURES
 from evenflow.run.console import console
 from evenflow.run.files import writable
 
@@ -95,6 +96,12 @@ def notes(results: Sequence[dict[str, Any]]) -> list[str]:
                 + ("" if math.isnan(alpha) else f", Krippendorff's α {alpha:.2f}")
             )
     for result in results:
+        lines += [
+            f"{result['answers']}: {name} says nothing of {left} of {result['questions']} questions"
+            for name in MEASURES
+            if (score := result["scores"].get(name))
+            and (left := result["questions"] - score["questions"])
+        ]
         how, unknown = result["how"], result["unknown_left_out"]
         if unknown:
             lines.append(f"{result['answers']}: answers of unknown verdict, left out: {unknown}")

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise
 from statistics import fmean
 
-WORD = re.compile(r"\w+(?:'\w+)?")
-# Chinese and Japanese are written without spaces: there each character is a token. Signs are tokens
-# too, for x+y and x*y are not the same answer.
+# Chinese and Japanese are written without spaces: there each character is a word.
 UNSPACED = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
-TOKEN = re.compile(rf"{UNSPACED}|(?:(?!{UNSPACED})\w)+(?:'\w+)?|[^\w\s]")
+WORD = re.compile(rf"{UNSPACED}|(?:(?!{UNSPACED})\w)+(?:'\w+)?")
+# Signs are tokens too, for x+y and x*y are not the same answer.
+TOKEN = re.compile(rf"{WORD.pattern}|[^\w\s]")
 
 
 def bigram_diversity(texts: Sequence[str]) -> float:
     """Mean over pairs of texts of 1 − Jaccard similarity of their sets of word pairs; of a text of
-    one word, the word.
+    one word, the word. A Chinese or Japanese character is a word.
 
     1: no two share a word pair; 0: all the same. NaN for fewer than two texts.
     """
