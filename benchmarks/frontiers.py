@@ -202,6 +202,45 @@ def out_of_distribution() -> str:
     return table(lines)
 
 
+def of_ends(rows: Sequence[Mapping[str, str]]) -> Frontiers:
+    """Ends of runs on one set of questions as curves: the first is the base model's, the second of
+    the baseline."""
+    base, *runs = rows
+    found = Frontiers(runs[0]["algorithm"].rpartition(":")[0], numbers(base))
+    for row in runs:
+        label = row["algorithm"].rpartition(":")[0]
+        point = Point(row["algorithm"], int(row["seed"]), 0, float(row["accuracy"]), numbers(row))
+        found.points.setdefault(label, []).append(point)
+    return found
+
+
+def numbers(row: Mapping[str, str]) -> dict[str, float]:
+    """What is shown of a row."""
+    return {key: float(row[key]) for key in ("accuracy", *SHOWN)}
+
+
+def ahead(own: str = "best") -> str:
+    """A row a run of `own`: where it ends on questions unlike those of its training, and what it
+    has more there than the baseline of its seed at its accuracy; a dash beyond that one's end."""
+    shown = [COLUMNS[key] for key in SHOWN]
+    lines = [["task", "questions", "dial", "seed", "accuracy", *(c.heading for c in shown)]]
+    lines.append(["---"] * 3 + ["---:"] * (len(lines[0]) - 3))
+    for task in TASKS:
+        rows = unlike(task)
+        for questions in dict.fromkeys(row["questions"] for row in rows):
+            found = of_ends([row for row in rows if row["questions"] == questions])
+            for point in found.points[own]:
+                dial, _, value = point.variant.rpartition(":")[2].partition("=")
+                told = [task, questions, f"{DIALS[dial]} {value}", str(point.seed)]
+                cells = []
+                for column in shown:
+                    there = found.at(found.baseline, column.key, point.accuracy).get(point.seed)
+                    more = None if there is None else point.scores[column.key] - there
+                    cells.append("–" if more is None else column.difference(more))
+                lines.append([*told, f"{100 * point.accuracy:.1f} %", *cells])
+    return table(lines)
+
+
 def merged(old: str, new: str) -> str:
     """The lines of two frontier.csv of the same questions; a run that both hold is the new one."""
     header, *fresh = csv.reader(new.splitlines())
@@ -331,5 +370,6 @@ if __name__ == "__main__":
     put("others", others())
     put("ends", ends(studies))
     put("ood", out_of_distribution())
+    put("ahead", ahead())
     put("limits", limits())
     draw()
