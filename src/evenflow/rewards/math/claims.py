@@ -37,6 +37,18 @@ CHOSEN = re.compile(
     r"(?:\b(?:[Oo]ption|[Cc]hoice)[\s*$]{1,9}\(?|\()(?P<letter>[A-J])\)?[\s*$]{1,9}"
     r"is[\s*]{1,9}(?:the[\s*]{1,9})?(?:only[\s*]{1,9})?(?:correct|right)\b"
 )
+# "So $5$ is the only solution.": the value stands first.
+IS_ANSWER = re.compile(
+    r"is\s+(?:the|our|my)\s+(?:(?:only|final|correct|right|required|desired)\s+){0,2}(?:answer|solution)\b"
+    r"(?=[\s*]*(?:[.!](?:\s|$)|$)|\s+to\s+(?:the|this)\s+(?:question|problem)\b)"
+)
+SUBJECT = re.compile(
+    r"(?:\*\*(?P<bold>[^*\n]{1,80})\*\*|\$(?P<formula>[^$\n]{1,200})\$"
+    r"|(?<![\w$\\.,/+*=(^-])(?P<number>-?\$?\d[\d,]*(?:[./]\d+)?%?))\s+\Z"
+)
+NOT_ALONE = re.compile(
+    r"(?:[0-9$*)}]\s*[,;]|[=<>≤≥≈+*/^-]|\b(?:or|and|not|than|to|if|whether|that)\b|n't)\s*\Z"
+)
 CLAIM_ENDS = re.compile(
     r"\n|(?<!\\)(?<!sq)(?<!approx)(?<!\b[A-J])[.!?。](?=\s|\$\s|\*|$)|\$\$\s|\\\]"
     r"|[,;]?\s+\(?(?:because|since|which|as|so|where|I hope|obtained|using|by\s+(?!\d)|and\s+we)\b"
@@ -166,6 +178,8 @@ def claimed(text: str) -> str | None:
     chosen = deque(CHOSEN.finditer(text), 1)
     if chosen and (not claims or claims[-1].start() < chosen[-1].end()):
         return chosen[-1]["letter"]
+    if (first := _first(text)) and (not claims or claims[-1].start() < first[1]):
+        return first[0]
     fields = deque(FIELD.finditer(text), MOST)
     if fields and (not claims or claims[-1].start() < fields[-1].end()):
         return beside(text, [(f.start(), _of_field(f["value"]), f.end()) for f in fields])
@@ -173,6 +187,16 @@ def claimed(text: str) -> str | None:
         return None
     answers = [_of_claim(_after(text, claim)) for claim in claims]
     return next((each for each in reversed(answers) if not ABOUT.fullmatch(each)), answers[-1])
+
+
+def _first(text: str) -> tuple[str, int] | None:
+    """What stands before the last "is the answer", with where that ends."""
+    for verb in deque(IS_ANSWER.finditer(text), 1):
+        start = max(0, verb.start() - LONGEST)
+        found = SUBJECT.search(text, start, verb.start())
+        if found and not NOT_ALONE.search(text, start, found.start()):
+            return (found["bold"] or found["formula"] or found["number"]).strip(), verb.end()
+    return None
 
 
 def _of_field(value: str) -> str:
