@@ -115,6 +115,25 @@ def test_several_gpus_share_a_run_by_verl(seven: Path, capsys: pytest.CaptureFix
     )
 
 
+def test_several_gpus_hold_what_the_recipe_says(
+    seven: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without recomputation each layer's activations stay, 28 of them; float32 doubles them, what
+    is gathered and the logits."""
+    words = ("verl_math_7b", f"model.path={seven}", "data.train=given", "--device=h100", "--gpus=8")
+
+    def learning(*more: str) -> dict[str, float]:
+        listed = said(capsys, *words, *more)["learning"].partition("(")[2].rstrip(")")
+        return {part: float(size) for part, size in (x.rsplit(" ", 1) for x in listed.split(", "))}
+
+    usual = learning()
+    kept = learning("model.gradient_checkpointing=false")
+    assert kept["activations"] > 12 * usual["activations"]
+    assert kept["logits"] == usual["logits"]
+    for part, size in learning("model.dtype=float32").items():
+        assert size == pytest.approx(2 * usual[part], abs=0.02)
+
+
 def test_more_tokens_than_the_model_has_positions_are_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

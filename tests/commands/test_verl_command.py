@@ -113,3 +113,13 @@ def test_what_is_asked_wrongly(
 ) -> None:
     assert main(words(tiny_model, *more)) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_checkpoints_of_weights_alone_are_not_gone_on_from(
+    questions: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = words(tiny_model, "output=out", "checkpoint.weights_only=true", "--print")
+    assert main(told) == 0
+    (tmp_path / "out" / "global_step_5").mkdir()
+    assert main(told) == 2
+    assert "saved with checkpoint.weights_only" in capsys.readouterr().err

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import PreTrainedTokenizerFast
 
 from evenflow.config import TrainConfig, load
 from evenflow.errors import UserError
+from evenflow.launch.job import Cluster
 from evenflow.launch.questions import AS_IT_IS, write_files
 from evenflow.launch.reward import compute_score
+from evenflow.launch.verl import job
 from evenflow.policy.loading import load_tokenizer
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -177,3 +183,50 @@ def test_half_a_character_and_further_fields_of_messages(tmp_path: Path) -> None
         [{"role": "user", "content": "2+1?"}],
     ]
     assert json.loads(table[0]["extra_info"]["row"])["columns"]["note"] == "\ud83d"
+
+
+def reasoner(folder: Path, *, special: bool) -> Path:
+    """A tokenizer of words whose chat template opens a thought."""
+    words = {word: i for i, word in enumerate(["<unk>", "6·7?", "1+1?", "one", "<s>"])}
+    known = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    known.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=known, unk_token="<unk>")
+    tokenizer.add_tokens(["<think>", "</think>"], special_tokens=False)
+    if special:
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    tokenizer.chat_template = "{{ messages[0].content }} <think>\n"
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_the_thought_that_the_template_opens_is_told(special: bool, tmp_path: Path) -> None:
+    """verl shows a reward no prompt; of marks that are special tokens, it shows nothing at all."""
+    model = reasoner(tmp_path / "model", special=special)
+    few = ["rollout.questions=2", "train.mini_batch_questions=2"]
+    given = config(ROWS, tmp_path, f"model.path={model}", *few)
+    files = write_files(given, tmp_path)
+    assert files.opened_thought == ("" if special else "<think>")
+    assert len(files.remarks) == special
+    found = job(given, files, Cluster())
+    key = "+reward.custom_reward_function.reward_kwargs.opened_thoughts"
+    assert found.overrides.get(key) == (None if special else "<think>")
+    assert [text for text in found.remarks if "special token" in text] == [*files.remarks]
+
+
+def test_a_prompt_that_is_too_long_is_refused_before_verl_cuts_it(tmp_path: Path) -> None:
+    model = reasoner(tmp_path / "model", special=False)
+    long = {"prompt": [{"role": "user", "content": "one " * 20}], "answer": "1"}
+    settings = [f"model.path={model}", "data.max_prompt_length=10"]
+    with pytest.raises(UserError, match=r"^row 3: the prompt has 21 tokens and the limit is 10"):
+        write_files(config([*ROWS, long], tmp_path, *settings), tmp_path)
+    assert not (tmp_path / "train.parquet").exists()
+    dropped = config([*ROWS, long], tmp_path, *settings, "data.long_prompts=drop")
+    assert write_files(dropped, tmp_path).questions == 3  # verl leaves it out
+
+
+@pytest.mark.parametrize("key", ["name", "reasoning_content", "tool_calls", "tool_call_id"])
+def test_what_templates_read_of_messages_is_not_lost_silently(key: str, tmp_path: Path) -> None:
+    row = {"prompt": [{"role": "user", "content": "1+1?", key: "x"}], "answer": "2"}
+    with pytest.raises(UserError, match=f"^row 2: a message has '{key}'"):
+        write_files(config([ROWS[0], row], tmp_path), tmp_path)

@@ -268,3 +268,17 @@ def test_verl_logs_where_the_page_looks_for_it() -> None:
     assert found["trainer.logger"] == ["console", "file", "wandb"]
     variables = "+ray_kwargs.ray_init.runtime_env.env_vars"
     assert found[f"{variables}.VERL_FILE_LOGGER_PATH"] == "verl-1.jsonl"
+
+
+def test_steps_end_a_run_of_which_verl_drops_questions() -> None:
+    """29 epochs of the 1000 rows were 200 steps; of the 800 that are kept they are 174."""
+    found = told("rollout.questions=32", "train.steps=200", "data.long_prompts=drop").overrides
+    assert found["trainer.total_epochs"] == found["trainer.total_training_steps"] == 200
+
+
+def test_what_a_correction_does_not_multiply_there_is_said() -> None:
+    kind = "train.correction.kind=token-truncate"
+    beside = told("algorithm=grpo", kind, "objective.kl_coefficient=0.1").remarks
+    assert [text.split(":")[:2] for text in beside] == [["take care", " train.correction"]]
+    assert not told("algorithm=grpo", kind, "objective.kl_coefficient=0").remarks
+    assert not told("algorithm=rloo", kind).remarks  # its KL is in the reward

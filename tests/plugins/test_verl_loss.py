@@ -78,3 +78,13 @@ def test_groups_that_lost_an_answer_are_counted() -> None:
     }
     nothing = rollout_metrics(given, real & False, real, real, 3, 1.0)
     assert nothing == {"reward/unknown": 1.0, "groups/incomplete": 2.0}
+
+
+def test_accuracy_does_not_see_the_penalty_for_length() -> None:
+    """Two right answers, of which the second one is half-way into DAPO's buffer."""
+    given, real = answers([1.0, 0.5, 0.0, 0.0, 0.0, 0.0], [0, 0, 0, 1, 1, 1]), MASK.any(1)
+    judged = torch.tensor([True, True, *[False] * 4])
+    found = rollout_metrics(given, real, ~real, real, 3, 1.0, judged)
+    assert found["accuracy"] == pytest.approx(2 / int(real.sum()))
+    without = rollout_metrics(given, real, ~real, real, 3, 1.0)
+    assert without["accuracy"] == pytest.approx(1 / int(real.sum()))

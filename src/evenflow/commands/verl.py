@@ -102,3 +102,8 @@ def refuse_another(config: TrainConfig, folder: Path) -> None:
     recipe = folder / "config.yaml"
     if recipe.is_file() and any(folder.glob("global_step_*")):
         refuse_changes(load(TrainConfig, recipe, []), config)
+        if config.checkpoint.weights_only:
+            raise UserError(
+                f"{folder}: its checkpoints were saved with checkpoint.weights_only: verl would go "
+                "on with an optimiser and a schedule that begin anew; start a new run with output=…"
+            )

@@ -41,6 +41,10 @@ class Files:
     """Of this start: what `evenflow report` reads."""
     template: str | None = None
     """A chat template under which plain text stays as it is; None: the tokenizer's own."""
+    opened_thought: str = ""
+    """The mark of the thought that the chat template opens; empty where it opens none."""
+    remarks: Sequence[str] = ()
+    """What was seen of the prompts and is to be known, a sentence each."""
 
 
 @dataclass(frozen=True)

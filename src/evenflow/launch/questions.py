@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from evenflow.errors import UserError
 from evenflow.launch.job import Files
 from evenflow.launch.reward import TOLD
 from evenflow.prompting import is_begun, put_question
+from evenflow.rewards.thoughts import ENDS
 from evenflow.run.files import write_atomic, writing
 from evenflow.run.tracking import next_verl_log
 
 TRUTHS = ("answer", "tests", "gold", "solution")
 """Columns that are shown as verl's `ground_truth`; rewards get every column by its own name."""
 TRAIN, TEST = "train.parquet", "test.parquet"
+KEYS = ("name", "reasoning_content", "tool_calls", "tool_call_id")
+"""Of a message's keys, beside role and content, those that the chat protocol has."""
 AS_IT_IS = "{% for message in messages %}{{ message.content }}{% endfor %}"
 """A chat template that adds nothing."""
 
@@ -43,6 +47,7 @@ def write_files(config: TrainConfig, folder: Path) -> Files:
             "data.prompt_column: some prompts are plain text and some chat messages, and verl has "
             "one template for all; make all of them messages, or set data.chat=true"
         )
+    opened, remarks = tokenized([*train, *test], config)
     tables = {name: rows for name, rows in ((TRAIN, put), (TEST, held_out)) if rows}
     if any(folder.glob("global_step_*")):
         for name, rows in tables.items():
@@ -59,7 +64,40 @@ def write_files(config: TrainConfig, folder: Path) -> Files:
         questions=len(put),
         test=folder / TEST if held_out else None,
         template=plain_template(config) if plain == {True} else None,
+        opened_thought=opened,
+        remarks=remarks,
     )
+
+
+def tokenized(rows: list[dict[str, Any]], config: TrainConfig) -> tuple[str, list[str]]:
+    """The mark of the thought that the chat template opens, and what to be aware of. UserError for
+    a prompt that is too long, where the recipe refuses it: verl would cut off its beginning."""
+    from evenflow.policy.loading import load_tokenizer
+    from evenflow.training.build import tokenize
+
+    data, path = config.data, config.model.path
+    try:
+        tokenizer = load_tokenizer(path)
+    except UserError as error:
+        unseen = "neither the prompts' lengths nor the thoughts that its chat template opens are"
+        return "", [f"take care: {unseen} known here ({error})"]
+    first = put_question(
+        rows[0], 1, data.prompt_column, data.system_prompt, data.chat, data.prompt_template
+    )[1]
+    if isinstance(first, list) and data.chat_template == "auto" and not tokenizer.chat_template:
+        return "", [f"take care: the tokenizer of {path} has no chat template, which verl needs"]
+    boundless = data.model_copy(update={"max_prompt_length": sys.maxsize})
+    (begun,) = tokenize(rows[:1], tokenizer, boundless, None)
+    if data.long_prompts == "refuse":
+        tokenize(rows, tokenizer, data, None)
+    mark = begun.opened_thought
+    ids = tokenizer(ENDS[mark.lower()], add_special_tokens=False).input_ids if mark else []
+    if len(ids) == 1 and ids[0] in tokenizer.all_special_ids:
+        return "", [
+            f"take care: {ENDS[mark.lower()]} is a special token, which verl leaves out of the "
+            "text that rewards get: they cannot tell thoughts from answers"
+        ]
+    return mark, []
 
 
 def columns_of(rows: Sequence[dict[str, Any]], prompt: str) -> list[str]:
@@ -78,6 +116,13 @@ def in_verl(row: dict[str, Any], number: int, config: TrainConfig) -> dict[str, 
         raise UserError(
             f"row {number}: the prompt ends with the assistant's words, which verl would close; "
             "leave that message out"
+        )
+    if isinstance(put, list) and (
+        lost := [key for key in KEYS if any(message.get(key) for message in put)]
+    ):
+        raise UserError(
+            f"row {number}: a message has {lost[0]!r}, which chat templates read and verl's rows "
+            "do not have; leave it out"
         )
     columns = {name: row[name] for name in columns_of([row], data.prompt_column)}
     truth = next((columns[name] for name in TRUTHS if name in columns), "")

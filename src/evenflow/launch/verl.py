@@ -7,7 +7,7 @@ Pure: `questions` writes the files. Checked against the real configuration of ve
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evenflow.config import TrainConfig
@@ -16,6 +16,7 @@ from evenflow.errors import UserError
 from evenflow.launch.job import Cluster, Files, Job
 from evenflow.launch.losses import ACTOR, of_objective
 from evenflow.launch.refused import CORRECTIONS, complain, refuse, too_few
+from evenflow.objectives import Surrogate
 
 VARIABLES = "+ray_kwargs.ray_init.runtime_env.env_vars"
 ROLLOUT, MODEL = "actor_rollout_ref.rollout", "actor_rollout_ref.model"
@@ -39,15 +40,28 @@ def job(config: TrainConfig, files: Files, cluster: Cluster, passed_on: Sequence
     for word in passed_on:
         if "=" not in word and not word.startswith("~"):
             raise UserError(f"{word!r}: behind -- stand verl's own overrides, as key=value")
-    return Job(overrides, passed_on, environment, remarks(config))
+    return Job(overrides, passed_on, environment, [*remarks(config), *files.remarks])
 
 
 def remarks(config: TrainConfig) -> list[str]:
     """What of the recipe changes nothing there, and what is seldom meant."""
     rollout = config.rollout.model_copy(update={"engine": "vllm"})  # which verl always takes
     config = config.model_copy(update={"rollout": rollout})
-    found = {"no effect": without_effect(config), "take care": cautions(config)}
+    found = {"no effect": without_effect(config), "take care": [*cautions(config), *unlike(config)]}
     return [f"{kind}: {sentence}" for kind, sentences in found.items() for sentence in sentences]
+
+
+def unlike(config: TrainConfig) -> Iterator[str]:
+    """What verl computes otherwise, though it has it."""
+    objective = config.build_objective()
+    beside = isinstance(objective, Surrogate) and (
+        objective.entropy_bonus > 0 or (objective.kl_coefficient > 0 and objective.kl_in == "loss")
+    )
+    if beside and config.train.correction.kind in CORRECTIONS:
+        yield (
+            "train.correction: verl multiplies the policy's loss alone; its KL and its entropy "
+            "bonus, which are multiplied here, stay as they are"
+        )
 
 
 def of_data(config: TrainConfig, files: Files) -> dict[str, Any]:
@@ -159,6 +173,8 @@ def of_reward(config: TrainConfig, files: Files) -> dict[str, Any]:
         f"{hook}.name": "compute_score",
         f"+{hook}.reward_kwargs.recipe": str(files.recipe),
     }
+    if files.opened_thought:
+        found[f"+{hook}.reward_kwargs.opened_thoughts"] = files.opened_thought
     if config.reward.overlong_share:
         limit = config.rollout.max_completion_length
         buffer = "+reward.reward_kwargs.overlong_buffer_cfg"
@@ -173,15 +189,21 @@ def of_reward(config: TrainConfig, files: Files) -> dict[str, Any]:
     return found
 
 
+def epochs(config: TrainConfig, files: Files) -> int:
+    """As many as the steps take. Where verl drops long prompts, nobody knows how many it keeps: an
+    epoch a step, for the steps end the run as well."""
+    if config.data.long_prompts == "drop":
+        return config.train.steps
+    return math.ceil(config.train.steps / max(1, files.questions // config.rollout.questions))
+
+
 def of_run(config: TrainConfig, files: Files, cluster: Cluster) -> dict[str, Any]:
     """Steps, evaluation, checkpoints, logs, machines."""
     train, every = config.train, config.checkpoint.every
     evaluated = files.test is not None and config.evaluation.every > 0
     found: dict[str, Any] = {
         "trainer.total_training_steps": train.steps,
-        "trainer.total_epochs": math.ceil(
-            train.steps / max(1, files.questions // config.rollout.questions)
-        ),
+        "trainer.total_epochs": epochs(config, files),
         "trainer.test_freq": config.evaluation.every if evaluated else -1,
         "trainer.val_before_train": evaluated,
         "trainer.save_freq": every or train.steps,

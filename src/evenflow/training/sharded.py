@@ -19,8 +19,8 @@ from evenflow.training.memory import SAFE, Held, estimate
 MOST_OF_A_SHARE = 0.8
 """Of vLLM's share that weights may take, so that a cache is left."""
 OFFLOAD = (
-    "actor_rollout_ref.actor.fsdp_config.optimizer_offload=True (Adam's moments in the host's "
-    "memory while nothing is learned), or more nodes"
+    "more GPUs, or actor_rollout_ref.actor.fsdp_config.offload_policy=True (all in the host's "
+    "memory; not tried here; optimizer_offload=True does so only while nothing is learned)"
 )
 FUSED = "actor_rollout_ref.model.use_fused_kernels=True, or lower train.micro_batch_tokens"
 
@@ -68,7 +68,8 @@ def on_each(
     config: TrainConfig, shape: Shape, beside: int, device: Device, gpus: int, longest: int
 ) -> OnEach:
     """What a run by verl holds on each of so many such GPUs, with FSDP over all of them: float32
-    shards of policy and reference, activations computed again in backward. `beside` are the
+    shards of policy and reference, and activations, computed again in backward unless the recipe
+    says otherwise. `beside` are the
     parameters of the head, `longest` the tokens of the longest prompt. UserError for an adapter,
     of which verl holds another set."""
     if config.model.lora is not None:
@@ -77,7 +78,9 @@ def on_each(
         raise UserError("--gpus: needs a --device that is a GPU")
     trained = shape.parameters + beside
     reference = needs_reference(config, config.build_objective()) * shape.parameters
-    held = Held(weights=0, trained=0, half=2, recompute=True, engine=0.0)
+    half = 4 if config.model.dtype == "float32" else 2
+    recompute = config.model.gradient_checkpointing is not False
+    held = Held(weights=0, trained=0, half=half, recompute=recompute, engine=0.0)
     longest_row = longest + config.rollout.max_completion_length
     tokens = max(config.train.micro_batch_tokens, longest_row)
     train = config.train.model_copy(update={"micro_batch_tokens": tokens})
@@ -85,7 +88,7 @@ def on_each(
     layer = (shape.parameters - shape.embeddings) / shape.layers
     share = config.rollout.gpu_share * device.memory
     split = 1
-    while 2 * shape.parameters / split > MOST_OF_A_SHARE * share and split <= gpus:
+    while half * shape.parameters / split > MOST_OF_A_SHARE * share and split <= gpus:
         split *= 2
     return OnEach(
         gpus=gpus,
@@ -96,9 +99,9 @@ def on_each(
         },
         learning={
             # The embeddings, and two layers: the one at work and the next.
-            "gathered": 2.0 * (shape.embeddings + 2 * layer),
+            "gathered": half * (shape.embeddings + 2 * layer),
             "activations": passing["activations"],
-            "logits": 4.0 * tokens * shape.vocabulary,
+            "logits": 2.0 * half * tokens * shape.vocabulary,
         },
         sampling=share,
         tensor_parallel=split,

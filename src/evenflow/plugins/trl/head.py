@@ -49,6 +49,7 @@ class LearnedLogZ:
             ],
             lr=self.rate,
             betas=(args.adam_beta1, args.adam_beta2),
+            eps=args.adam_epsilon,
         )
 
     def __call__(self, hidden: Tensor, mask: Tensor, *, training: bool) -> Tensor:

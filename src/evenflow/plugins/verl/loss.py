@@ -69,23 +69,31 @@ def hand_over(
 
 
 def rollout_metrics(
-    answers: Answers, part: Tensor, unknown: Tensor, real: Tensor, count: int, right: float
+    answers: Answers,
+    part: Tensor,
+    unknown: Tensor,
+    real: Tensor,
+    count: int,
+    right: float,
+    is_correct: Tensor | None = None,
 ) -> dict[str, float]:
     """What was sampled, under the names of the embedded trainer. `part`, `unknown` and `real` (all
-    but padding) are (N,); `count`: the answers that a whole group has."""
+    but padding) are (N,); `count`: the answers that a whole group has. `is_correct` (N,) is what
+    the reward said before a penalty for overlong answers; None: rewards from `right` on are."""
     metrics = {"reward/unknown": unknown[real].float().mean().item()}
     asked = answers.groups[real].unique().numel()
     mine = answers[part]
     if not len(mine):
         return metrics | {"groups/incomplete": float(asked)}
     size = group_size(mine.groups, mine.rewards)
+    known = is_right(answers.rewards, right) if is_correct is None else is_correct
     whole = mine.groups[size >= count].unique().numel()
     spread = group_max(mine.rewards, mine.groups) + group_max(-mine.rewards, mine.groups)
     return metrics | {
         "groups/incomplete": float(asked - whole),
         "reward/equal_groups": weighted_mean((spread == 0).float(), 1 / size),
         "reward/mean": mine.rewards.mean().item(),
-        "accuracy": is_right(mine.rewards, right).float().mean().item(),
+        "accuracy": known[part].float().mean().item(),
     }
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1 import PPOTrainerSync
 from verl.workers.utils.padding import response_to_nested
 
+from evenflow.bounds import is_right
 from evenflow.errors import UserError
 from evenflow.objectives import Answers, Needs
 from evenflow.plugins.verl import NAME
@@ -68,12 +70,23 @@ class BalanceTrainer(PPOTrainerSync):
         shares = self.objective.needs.shares
         tokens = [row.tolist() for row in data["responses"].unbind()] if shares else ()
         real = torch.tensor([not tag.get("is_padding", False) for tag in batch.tags])
-        unknown = _unknown(data.pop("extra_fields", None), answers.rewards)
+        told = _told(data.pop("extra_fields", None), len(answers))
+        unknown = ~torch.isfinite(answers.rewards) | torch.tensor(
+            [bool(t.get("unknown")) for t in told]
+        )
+        is_correct = torch.tensor(
+            [
+                is_right(reward, self.right)
+                if t.get("acc") is None
+                else is_right(float(t["acc"]), 1.0)
+                for reward, t in zip(answers.rewards.tolist(), told, strict=True)
+            ]
+        )
         part = real & ~unknown & answers.mask.any(1)
         keys = [_key(row) for row in data["prompts"].unbind()] if self.memory is not None else ()
         fields: dict[str, Any] = hand_over(self.objective, answers, part, tokens, self.memory, keys)
         count = self.config.actor_rollout_ref.rollout.n
-        metrics |= rollout_metrics(answers, part, unknown, real, count, self.right)
+        metrics |= rollout_metrics(answers, part, unknown, real, count, self.right, is_correct)
         signal = fields.get(f"{PREFIX}signal", torch.zeros(len(answers)))
         for name in ("advantages", "returns"):
             fields[name] = response_to_nested(signal[:, None] * answers.mask, data["response_mask"])
@@ -123,16 +136,11 @@ def _answers(data: TensorDict, uids: list[str], needs: Needs) -> Answers:
     )
 
 
-def _unknown(extra_fields: Any, rewards: Tensor) -> Tensor:
-    """(N,) whether a row's reward is unknown: no number, or one that its function says so of."""
-    unknown = ~torch.isfinite(rewards)
+def _told(extra_fields: Any, count: int) -> list[Mapping[str, Any]]:
+    """What the reward function said of each of the rows beside its score."""
     if extra_fields is None:
-        return unknown
-    said = [
-        bool((extra.get("reward_extra_info") or {}).get("unknown")) if extra else False
-        for extra in extra_fields.tolist()
-    ]
-    return unknown | torch.tensor(said)
+        return [{}] * count
+    return [(extra or {}).get("reward_extra_info") or {} for extra in extra_fields.tolist()]
 
 
 def _require_one_output(keys: list[str]) -> None:
