@@ -72,6 +72,20 @@ def test_with_a_head_its_gradient_is_the_same_too(path, head, packed) -> None:
     assert of_head > 0
 
 
+def test_a_head_begins_by_the_seed_of_the_run(path) -> None:
+    """verl seeds its workers for `full_determinism` alone: two seeds would share one head."""
+
+    def begun(seed: int) -> torch.Tensor:
+        learner = given.worker(path, Balance(), Head(), seed=seed)
+        weight = learner.engine.module.get_submodule(HEAD).mlp[0].weight
+        return weight.full_tensor() if hasattr(weight, "full_tensor") else weight
+
+    first = begun(1)
+    torch.rand(3)  # what was drawn before says nothing
+    assert torch.equal(begun(1), first)
+    assert not torch.equal(begun(2), first)
+
+
 @pytest.mark.parametrize("name", [n for n, objective in FAMILY.items() if objective.needs.head])
 def test_each_preset_with_a_head_has_the_loss_of_plain_transformers(path, name) -> None:
     objective = FAMILY[name]

@@ -79,6 +79,7 @@ def worker(
     rate: float = 1e-3,
     lora: int = 0,
     precision: str = "fp32",
+    seed: int = 42,
 ) -> Learner:
     """`micro` answers a micro-batch, or at most so many `tokens`."""
     model = HFModelConfig(
@@ -91,6 +92,7 @@ def worker(
     )
     engine = FSDPEngineConfig(
         strategy="fsdp2",
+        seed=seed,
         use_torch_compile=False,
         mixed_precision={
             "param_dtype": precision,

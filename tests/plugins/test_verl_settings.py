@@ -160,3 +160,16 @@ def test_without_a_reference_in_the_target_none_is_asked_for() -> None:
     section = {"preset": "tba", "objective": {"reference_weight": 0}}
     off = {"actor_rollout_ref__actor__use_kl_loss": False}
     assert not chosen(config(algorithm__evenflow=section, **off)).objective.needs.reference
+
+
+def test_a_penalty_for_length_hides_what_is_right() -> None:
+    """`prior_lift` is for right answers, which are known by their reward."""
+    buffer = {
+        "reward__reward_manager__name": "dapo",
+        "reward__reward_kwargs__overlong_buffer_cfg": {"enable": True},
+    }
+    lifted = {"objective": {"log_z": "group", "prior_lift": 1.0}}
+    with pytest.raises(UserError, match=r"^reward\.reward_kwargs\.overlong_buffer_cfg\.enable"):
+        chosen(config(algorithm__evenflow=lifted, **buffer))
+    chosen(config(algorithm__evenflow=GROUP, **buffer))
+    chosen(config(algorithm__evenflow=lifted, **(buffer | {"reward__reward_manager__name": "x"})))

@@ -43,7 +43,10 @@ class EngineWithHead(FSDPEngineWithLMHead):
         choices = self.model_config.evenflow_head
         self.model_config.model_type = "language_model"  # by this name verl builds it
         module = super()._build_module()
-        head = ShardedHead(module.config.get_text_config().hidden_size, choices)
+        # verl seeds its workers for `full_determinism` alone.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.engine_config.seed)
+            head = ShardedHead(module.config.get_text_config().hidden_size, choices)
         module.add_module(HEAD, head)
         # A unit of its own: within the model's it would be gathered by the model's forward alone.
         module._no_split_modules = [*(module._no_split_modules or ()), ShardedHead.__name__]

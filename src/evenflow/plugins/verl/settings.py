@@ -93,6 +93,14 @@ def problems(config: Mapping[str, Any], objective: Balance) -> Iterator[str]:
             "algorithm.rollout_correction.rollout_rs: without some of its tokens an answer's "
             "probability is another's; take a criterion of sequences"
         )
+    manager = _section(config, "reward", "reward_manager").get("name")
+    buffer = _section(config, "reward", "reward_kwargs", "overlong_buffer_cfg")
+    if objective.asks_what_is_right and manager == "dapo" and buffer.get("enable"):
+        yield (
+            "reward.reward_kwargs.overlong_buffer_cfg.enable: with "
+            f"{objective.asks_what_is_right} a right answer is known by its reward, which a "
+            "penalty would lower; leave one of them out"
+        )
     if needs.head and _has_adapter(model["model"]):
         yield (
             "actor_rollout_ref.model.lora_rank: an adapter is not to be had with log_z: head; set "
