@@ -96,6 +96,17 @@ def test_a_rollout_is_prepared_by_question_without_padding_and_unknown_rewards(q
     assert metrics["reward/mean"] == pytest.approx(3 / 5)
 
 
+def test_accuracy_is_by_what_the_reward_said_before_a_penalty(queue, monkeypatch) -> None:
+    batch, _ = queue
+    metrics: dict[str, float] = {}
+    made(Balance(log_z="group"))._compute_advantage(batch, metrics)
+    assert metrics["accuracy"] == pytest.approx(3 / 5)  # by the rewards alone
+    said = [{"acc": float(row != 2)} for row in range(7)]
+    monkeypatch.setattr(module, "_told", lambda extra_fields, count: said)
+    made(Balance(log_z="group"))._compute_advantage(batch, metrics)
+    assert metrics["accuracy"] == pytest.approx(5 / 6)
+
+
 def test_sessions_of_several_outputs_are_refused(queue) -> None:
     batch, _ = queue
     batch.keys[1] = "x_0_1"

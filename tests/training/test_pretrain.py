@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evenflow.config import PretrainConfig, load
+from evenflow.errors import UserError
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import Tokens
 from evenflow.run.tracking import read_jsonl
@@ -89,6 +90,15 @@ def test_a_signal_ends_it_with_a_model(tmp_path: Path, monkeypatch: pytest.Monke
     assert ended.value.code == 128 + signal.SIGTERM
     assert len(read_jsonl(tmp_path / "run" / "metrics.jsonl")) == 1
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    sizes = "{hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1}"
+    texts = [f"output={tmp_path / 'run'}", "steps=50", "batch=2", f"architecture={sizes}"]
+    texts += ["learning_rate=100", "warmup_steps=0"]
+    with pytest.raises(UserError, match=r"step \d+: the gradient is not finite.*learning_rate"):
+        pretrain(load(PretrainConfig, None, texts), "test")
+    assert not (tmp_path / "run" / "model").exists()
 
 
 def test_a_reader_that_is_gone_leaves_the_model(

@@ -163,6 +163,11 @@ def pretrained(config: PretrainConfig, folder: Path, device: torch.device) -> No
                 loss = answer_loss(policy, tokens)
                 loss.backward()
                 norm = clip_grad_norm_(policy.parameters(), 1.0)
+                if not norm.isfinite():  # no step would lead back from there
+                    raise UserError(
+                        f"step {step}: the gradient is not finite, and no model is saved; lower "
+                        "learning_rate, or raise warmup_steps"
+                    )
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 values = {
