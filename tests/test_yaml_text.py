@@ -113,7 +113,9 @@ def test_quotes_null_and_blocks_are_read_as_yaml(text: str, value: object) -> No
     assert parse_value(text) == parse_value(text, wants_text=True) == value
 
 
-@pytest.mark.parametrize("value", [None, True, 3, 1e-4, "null", "3", "a #b", " a", "{a}", "[b]", ""])
+@pytest.mark.parametrize(
+    "value", [None, True, 3, 1e-4, "null", "3", "a #b", " a", "{a}", "[b]", ""]
+)
 def test_what_is_written_comes_back(value: object) -> None:
     assert parse_value(write_value(value)) == value
     if isinstance(value, str):

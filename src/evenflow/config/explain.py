@@ -54,7 +54,9 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
             start, end = f"{field}: must be ", f", not {_shown(given)}"
             if isinstance(given, bool) and "string" in message:
                 end += " (yes, no, on and off are read so, too: put text like that in quotes)"
-            elif isinstance(given, dict | list) and type_of(kind, field.removeprefix(prefix)) in TEXT:
+            elif (
+                isinstance(given, dict | list) and type_of(kind, field.removeprefix(prefix)) in TEXT
+            ):
                 end += " (put text like that in quotes)"
             if lines and lines[-1] == f"{start}{message}{end}":
                 continue
