@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -222,6 +223,7 @@ def trials_table(by: str, rows: Sequence[tuple[str, Mapping[str, Any], float | N
     lines = [["algorithm", *names, COLUMNS[by].heading, "chosen"], ["---"] * (len(names) + 3)]
     for label, values, score, chosen in rows:
         shown = "failed" if score is None else COLUMNS[by].write(score)
+        shown = "not known" if score is not None and math.isnan(score) else shown
         tried = [write_value(value).replace("|", "\\|") for value in values.values()]
         lines.append([code(label), *tried, shown, "yes" if chosen else ""])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
