@@ -55,6 +55,18 @@ def test_trials_without_a_judged_answer_did_not_fail(sampled: list[str]) -> None
     assert "| not known |" in table
 
 
+def test_held_out_questions_that_are_trained_on(sampled: list[str], tmp_path: Path) -> None:
+    """Of eight, four are measured, and four more by a search."""
+    test = tmp_path / "test.jsonl"
+    lines = [{"prompt": f"{i},2>9:", "answer": 1} for i in (9, 1, 8, 7, 6, 5, 11, 12)]
+    test.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = [*sampled, f"data.test={test}"]
+    said = "data.test: {} of the {} held-out questions are trained on"
+    assert Comparison(parse(words)).cautions == [said.format(2, 4)]
+    assert Comparison(parse([*words, SEARCH])).cautions == [said.format(4, 8)]
+    assert Comparison(parse([*words, "data.train_questions=1"])).cautions == []
+
+
 # --- out of distribution ------------------------------------------------------------------------
 
 
@@ -62,7 +74,7 @@ def test_the_task_s_own_sets_that_cannot_be_made_are_left_out(small: str) -> Non
     options = "data.task_options={numbers: 2, targets: [10, 81]}"
     comparison = Comparison(parse([small, "algorithms=tba", options, "ood_questions=30"]))
     assert list(comparison.specification["ood"]) == ["3 numbers"]
-    (sentence,) = comparison.left_out
+    (sentence,) = comparison.cautions
     assert sentence.startswith("ood: targets 82 to 101 is left out: Countdown has 0 different")
     with pytest.raises(UserError, match=r"^ood: targets 82 to 101: .*\(ood_questions=… sets how"):
         Comparison(parse([small, "algorithms=tba", options, "ood_questions=31"]))

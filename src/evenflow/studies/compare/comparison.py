@@ -38,6 +38,7 @@ from evenflow.studies.compare.specification import (
     require_measures,
     require_questions,
     searched_by,
+    shared_questions,
     specification,
 )
 from evenflow.studies.compare.tables import (
@@ -63,7 +64,8 @@ class Comparison:
         if request.study.frontier:
             require_measures(self.config)
         self.by = searched_by(request, self.config) if self.trials else ""
-        self.specification, self.left_out = specification(request, self.config)
+        self.specification, self.cautions = specification(request, self.config)
+        self.cautions += shared_questions(self.config, validation=bool(self.trials))
         self.search_table = ""
 
     def run(self) -> None:
@@ -184,7 +186,7 @@ class Comparison:
         for kind, text in notices([trial.run for trial in self.trials], named):
             if (kind, text) not in told:
                 told.append((kind, f"search: {text}"))
-        told += [("take care", sentence) for sentence in self.left_out]
+        told += [("take care", sentence) for sentence in self.cautions]
         for kind, text in told:
             console.print(f"{kind}   {text}", markup=False)
 

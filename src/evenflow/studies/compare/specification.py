@@ -3,6 +3,7 @@ questions, sets of questions out of distribution, and which scores will be known
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,6 +85,27 @@ def require_questions(config: TrainConfig, *, validation: bool) -> None:
             f"evaluation.questions{' and as many for the search' if validation else ''} ask for; "
             "lower evaluation.questions"
         )
+
+
+def shared_questions(config: TrainConfig, *, validation: bool) -> list[str]:
+    """The sentence on held-out questions of a file that are in the file of training questions, too;
+    of a task none is."""
+    data, evaluation = config.data, config.evaluation
+    if data.train is None or data.test is None:
+        return []
+    train = load_rows(data.train, data.train_split)[: data.train_questions]
+    count = evaluation.questions * (2 if validation else 1)
+    test = load_rows(data.test, data.test_split)[evaluation.skip :][:count]
+    known = {question_of(row, data.prompt_column) for row in train}
+    both = sum(question_of(row, data.prompt_column) in known for row in test)
+    if not both:
+        return []
+    return [f"data.test: {both:,} of the {len(test):,} held-out questions are trained on"]
+
+
+def question_of(row: Mapping[str, Any], column: str) -> str:
+    """What makes two rows the same question."""
+    return json.dumps(row.get(column), sort_keys=True, default=str)
 
 
 def require_measures(config: TrainConfig) -> None:
