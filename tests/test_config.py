@@ -80,9 +80,25 @@ def test_texts_that_look_like_yaml_stay_texts() -> None:
     assert config.output == "runs/[x"
 
 
+def test_fields_of_text_are_read_as_text() -> None:
+    config = read(
+        "data.prompt_template={prompt}", "output=2024", "data.system_prompt=End with #### and it."
+    )
+    assert config.data.prompt_template == "{prompt}"
+    assert config.output == "2024"
+    assert config.data.system_prompt == "End with #### and it."
+    assert read("output='a #b'").output == "a #b"
+    assert read("data.system_prompt=null").data.system_prompt is None
+
+
 # --- refusals --------------------------------------------------------------------------------
 
 REFUSED = {
+    # Python's word for null
+    "output=None": "output: None is a text in YAML; write null for nothing",
+    "threads=none": "threads: none is a text in YAML; write null for nothing",
+    "data.test='None'": "data.test: None is a text in YAML; write null for nothing",
+    "data.system_prompt=[Be brief]": "not ['Be brief'] (put text like that in quotes)",
     # unknown names, at any depth
     "x=1": "x: there is no such field; there are: seed, output,",
     "seeds=1": "seeds: there is no such field; did you mean seed?",

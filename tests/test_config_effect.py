@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evenflow.config import TrainConfig, load
-from evenflow.config.effect import cautions, without_effect
+from evenflow.config.effect import cautions, idle_templates, without_effect
 from evenflow.errors import UserError
 from evenflow.objectives import PRESETS, Balance, Setting
 
@@ -229,3 +229,25 @@ def test_one_field_says_what_is_right() -> None:
     assert objective.right_reward == 0.5
     with pytest.raises(UserError, match="leave the first out"):
         config(*halves, "objective={prior_lift: 1.0, right_reward: 1.0}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "chats", "idle"),
+    [
+        (["data.prompt_template=Q {prompt}", "data.chat=true"], [True, True],
+         ["data.prompt_template", "data.chat"]),
+        (["data.prompt_template=Q {prompt}"], [True, False], []),
+        (["data.prompt_template=Q {prompt}"], [False], []),
+        (["data.chat_template={{ messages }}", "data.chat_template_kwargs={a: 1}"], [False],
+         ["data.chat_template", "data.chat_template_kwargs"]),
+        (["data.chat_template={{ messages }}"], [True, False], []),
+        (["data.chat_template={{ messages }}", "data.chat=true"], [False], []),
+        (["data.chat_template={{ messages }}"], [], []),
+    ],
+)  # fmt: skip
+def test_templates_that_no_question_goes_through(
+    overrides: list[str], chats: list[bool], idle: list[str]
+) -> None:
+    given = ["data.train=a.jsonl", "reward.functions={gsm8k: 1}", *overrides]
+    config = load(TrainConfig, None, given)
+    assert [text.partition(":")[0] for text in idle_templates(config.data, chats)] == idle

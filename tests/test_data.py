@@ -72,6 +72,13 @@ def test_every_file_format_gives_the_same_rows(tmp_path, name):
     assert load_rows(str(tmp_path / name)) == rows
 
 
+@pytest.mark.parametrize("name", ["my.jsonl.json", "my.jsonl.json.gz", "a.jsonl.b.json"])
+def test_the_end_of_a_name_tells_how_a_file_is_read(tmp_path, name):
+    raw = b'[{"prompt": "a"}]'
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+    assert load_rows(str(tmp_path / name)) == [{"prompt": "a"}]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -81,3 +81,42 @@ def test_every_character_comes_back(sign: str) -> None:
     ):
         assert parse_yaml(dump_yaml({"a": [text], text: 1})) == {"a": [text], text: 1}
         assert parse_value(write_value(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("### Question {prompt}", "End with #### and the number.", "{prompt} # a", "[a] # b"),
+        *("'a' # b", "one\ntwo", "one\n\ntwo\n", "---", "--- x", "...", "&a x", "! x", "null # x"),
+        *("a\x85b", "a\u2028b", "yes # x", "3 # three", "# x\n3", "%x", "?", "-", "*a", "a: b"),
+    ],
+)
+def test_plain_text_of_the_command_line_loses_nothing(text: str) -> None:
+    assert parse_value(text) == parse_value(text, wants_text=True) == text
+
+
+@pytest.mark.parametrize("text", ["{prompt}", "{prompt} ", " 2024", "1e-4", ".inf", "{a: b}", "x "])
+def test_a_field_of_text_takes_more_as_text(text: str) -> None:
+    assert parse_value(text, wants_text=True) == text
+    assert parse_value(text) != text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("", None), (" ", None), ("~", None), ("null", None), ("'null'", "null"), ("''", "")),
+        *(("'a # b'", "a # b"), ('"a\\nb"', "a\nb"), ("'2024' ", "2024"), ("yes", True)),
+        ("|\n a\n b", "a\nb"),
+    ],
+)
+def test_quotes_null_and_blocks_are_read_as_yaml(text: str, value: object) -> None:
+    assert parse_value(text) == parse_value(text, wants_text=True) == value
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 3, 1e-4, "null", "3", "a #b", " a", "{a}", "[b]", ""]
+)
+def test_what_is_written_comes_back(value: object) -> None:
+    assert parse_value(write_value(value)) == value
+    if isinstance(value, str):
+        assert parse_value(write_value(value), wants_text=True) == value

@@ -15,12 +15,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from glob import glob
 from pathlib import Path
 from typing import Any, Literal
 
 from evenflow.errors import UserError
-from evenflow.inputs import an_object, expanded, json_rows, read_json
+from evenflow.inputs import an_object, expanded, files_of, json_rows, read_json
 from evenflow.installation import how_to_install
 from evenflow.prompting import Messages, Row, encode, put_guided_question, put_question
 from evenflow.rewards.thoughts import opened_by
@@ -65,8 +64,7 @@ def load_rows(source: str, split: str = "train") -> list[Row]:
     verl's own form get a column with their right answer (`with_truth`).
     Raises UserError for a source that is missing, cannot be read or has no rows.
     """
-    parts = sorted(glob(str(expanded(source)))) if "*" in source else []
-    rows = [with_truth(row) for part in parts or [source] for row in _read(part, split)]
+    rows = [with_truth(row) for part in files_of(source) for row in _read(part, split)]
     if not rows:
         raise UserError(f"the data {source!r} have no rows")
     return rows
@@ -179,7 +177,7 @@ def _read(source: str, split: str) -> list[Row]:
     path = expanded(source)
     hub = HUB_NAME.fullmatch(source)
     if source.endswith(JSON_NAMES):
-        return _read_json(path, by_line=".jsonl" in path.name)
+        return _read_json(path, by_line=source.removesuffix(".gz").endswith(".jsonl"))
     if path.suffix == ".parquet":
         return _read_parquet(path)
     if hub and not path.exists():

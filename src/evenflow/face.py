@@ -30,7 +30,8 @@ def load(recipe: str | Path | None = None, *overrides: str, **fields: Any) -> Tr
     allowed.
     """
     values = {} if recipe is None else read_yaml(Path(recipe))
-    changes = [*map(parse_setting, overrides), *_changes(TrainConfig, fields)]
+    said = [parse_setting(override, TrainConfig) for override in overrides]
+    changes = [*said, *_changes(TrainConfig, fields)]
     together = copy.deepcopy(values)
     apply(together, changes)
     data = together.get("data", {})

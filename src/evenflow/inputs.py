@@ -16,6 +16,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard, cast
 from urllib.parse import SplitResult, urlsplit
@@ -35,6 +36,13 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise UserError(f"{path}: there is no home of such a user") from None
+
+
+def files_of(source: str) -> list[str]:
+    """The files that a pattern stands for, in the order of their names; the source itself where it
+    is none, or stands for nothing."""
+    found = sorted(glob(str(expanded(source)))) if "*" in source else []
+    return found or [source]
 
 
 @contextmanager

@@ -38,27 +38,48 @@ FLOAT = re.compile(
 
 def parse_yaml(text: str) -> Any:
     """The value of a text of YAML. Raises `yaml.YAMLError`, and nothing else, for what is none."""
+    return _read(text)[1]
+
+
+def _read(text: str) -> tuple[Node | None, Any]:
+    """How a text of YAML is written, and its value."""
     if len(text) > LONGEST:
         raise ConstructorError(None, None, f"longer than {LONGEST:,} characters", None)
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
-            return None
+            return None, None
         _measure(node, {})
-        return loader.construct_document(node)
+        return node, loader.construct_document(node)
     finally:
         loader.dispose()
 
 
-def parse_value(text: str) -> Any:
-    """What stands right of ``=``, read as YAML where it is that and as plain text where not."""
+def parse_value(text: str, *, wants_text: bool = False) -> Any:
+    """What stands right of ``=``, read as YAML where it is that and as plain text where not.
+
+    Of plain text nothing is lost: ``End with #### and the number.`` has no comment, and its line
+    breaks stay. Where the field `wants_text`, ``{prompt}`` and ``2024`` are text as well.
+    """
+    if not (stripped := text.strip()):
+        return None
     try:
-        value = parse_yaml(text)
+        node, value = _read(text)
     except yaml.YAMLError:
         return text
+    if node is None or text[node.start_mark.index : node.end_mark.index] != stripped:
+        return text  # YAML passes over a part of it: a comment, the mark of a document
+    if isinstance(node, ScalarNode) and node.style is None:  # neither quoted nor a block
+        if value is None:
+            return None if node.value == stripped else text
+        if isinstance(value, str):
+            return value if value == stripped and not wants_text else text
+        return text if wants_text and not isinstance(value, bool) else value
+    if wants_text and isinstance(value, dict):
+        return text
     # "Note: be brief" is a sentence. Sections and lists are written in braces and brackets.
-    return text if isinstance(value, dict | list) and text.lstrip()[0] not in "{[" else value
+    return text if isinstance(value, dict | list) and stripped[0] not in "{[" else value
 
 
 def write_value(value: Any) -> str:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -128,6 +133,84 @@ def test_means_and_deviations_over_seeds() -> None:
     assert pages.spread(rows, "kl") == "0.2000 ± 0.1000"
     assert pages.spread(rows[:1], "reward", digits=2) == "1.00"
     assert pages.spread(rows, "log_z_error") == ""
+
+
+def test_the_page_says_what_its_deviations_are(tmp_path: Path) -> None:
+    runs = all_runs([0, 1], full=False, settings=QUICK)
+    first = next(run for run in runs if run.seed == 0)
+    second = next(run for run in runs if run.seed == 1)
+    for run in (first, second):
+        execute(run, tmp_path)
+    found = [(run, result) for run in (first, second) if (result := result_of(run, tmp_path))]
+    said = "means over them ± their standard deviation"
+    assert said in pages.run_facts(found)
+    assert said not in pages.run_facts(found[:1])
+
+
+# --- how it ends --------------------------------------------------------------------------------
+
+
+def test_a_worker_that_was_killed_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(InLine):
+        def submit(self, function: Callable[..., object], *arguments: object) -> Future:
+            future: Future = Future()
+            future.set_exception(BrokenProcessPool("terminated abruptly"))
+            return future
+
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", Broken)
+    assert main(["exact", f"output={tmp_path}", *ONE]) == 2
+    said = capsys.readouterr()
+    assert "stopped with 0 of 1 runs finished; the same command goes on" in said.out
+    assert "jobs: one of the processes was killed in the middle of its run" in said.err
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_workers_end_with_the_command(tmp_path: Path, number: int, status: int) -> None:
+    command = [sys.executable, "-m", "evenflow", "exact", f"output={tmp_path}", "jobs=1"]
+    command += ["only=multimodal, prior, tba", "rollouts=1000000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        workers: list[int] = []
+        wait_for(lambda: workers.extend(spawned_by(process.pid)) or workers)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=30)
+        assert process.returncode == status
+        wait_for(lambda: not any(map(is_running, workers)))
+    finally:
+        process.kill()
+    if number == signal.SIGTERM:
+        assert "stopped with 0 of 1 runs finished; the same command goes on" in said
+        assert "Traceback" not in said
+
+
+def spawned_by(parent: int) -> list[int]:
+    """The workers of a command that have come to work: they ignore Ctrl-C then."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [pid for pid in map(int, children) if ignores_interrupts(pid)]
+
+
+def ignores_interrupts(pid: int) -> bool:
+    text = Path(f"/proc/{pid}/status").read_text()
+    mask = next(line for line in text.splitlines() if line.startswith("SigIgn:"))
+    return "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text() and bool(
+        int(mask.split()[1], 16) & 1 << (signal.SIGINT - 1)
+    )
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

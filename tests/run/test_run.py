@@ -131,6 +131,8 @@ def test_paths_of_a_recipe_are_made_full(recipe: Make, tmp_path: Path, monkeypat
     assert full.data.train == full.data.test == str(tmp_path / "a.jsonl")
     elsewhere = recipe("data.task=null", "data.train=org/set", "model.path=" + "x" * 300)
     assert in_full(elsewhere) == elsewhere
+    pattern = in_full(recipe("data.task=null", "data.train=*.jsonl", "data.test=~/b-*.jsonl"))
+    assert (pattern.data.train, pattern.data.test) == (f"{tmp_path}/*.jsonl", "~/b-*.jsonl")
 
 
 def test_a_model_of_an_earlier_run_is_not_replaced(recipe: Make, tmp_path: Path) -> None:

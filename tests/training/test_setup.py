@@ -235,6 +235,17 @@ def test_answers_that_the_data_begin_are_counted(recipe: Make) -> None:
     assert said.startswith(f"2 of {len(some.all)} questions end with the assistant's words, which ")
 
 
+def test_a_template_that_no_question_goes_through_is_said(recipe: Make) -> None:
+    config = recipe("algorithm=tba", "data.prompt_template=Q {prompt}")
+    policy, questions, _ = parts(config)
+    assert "no effect" not in dict(facts(config, policy, questions))
+    chat = [{"role": "user", "content": "1+1"}]
+    messages = [dataclasses.replace(prompt, text=chat) for prompt in questions.train]
+    given = dataclasses.replace(questions, train=messages, test=[])
+    said = dict(facts(config, policy, given))["no effect"]
+    assert said == "data.prompt_template: every question is chat messages already"
+
+
 def test_the_target_counts_the_weight_of_what_checks_answers(recipe: Make) -> None:
     tba = ("algorithm=tba", "objective={inverse_temperature: 6, scale: sum}")
     shared = parts(recipe(*tba))[:2]

@@ -49,7 +49,8 @@ def parse(words: Sequence[str]) -> Request:
         values = {"recipe": file}
     said: dict[str, Any] = {}
     changes: dict[str, Any] = {}
-    for key, value in map(parse_setting, settings):
+    for setting in settings:
+        key, value = parse_setting(setting, CompareConfig, TrainConfig)
         name = key.partition(".")[0]
         if name not in own:
             if name not in of_recipe:

@@ -56,7 +56,7 @@ def run(options: Namespace) -> None:
         benchmarks.regrade(options.regrade, options.words)
         return
     values = {} if file is None else read_yaml(Path(file))
-    changes = [parse_setting(setting) for setting in settings]
+    changes = [parse_setting(setting, BenchmarkConfig, TrainConfig) for setting in settings]
     if "benchmark" in values.keys() | dict(changes).keys():
         if alien := values.keys() & TrainConfig.model_fields.keys() - BenchmarkConfig.model_fields:
             raise UserError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from pydantic import BaseModel
 
 from evenflow.config.recipe import TrainConfig
+from evenflow.config.sections import DataConfig
 from evenflow.objectives import Choices, Objective, preset
 from evenflow.rewards.right import doubts
 
@@ -142,6 +143,23 @@ OF_RECIPE: list[Rule] = [
         "the task's prompts are plain text, and data.chat is false",
     ),
 ]
+
+
+def idle_templates(data: DataConfig, chats: Sequence[bool]) -> list[str]:
+    """A sentence for each field around the questions that changes nothing of any; `chats` says of
+    each question whether it is chat messages as it comes."""
+    if chats and all(chats):
+        why = "every question is chat messages already"
+        return [f"{name}: {why}" for name in _set_of(data, "prompt_template", "chat")]
+    if chats and not any(chats) and not data.chat and data.task is None:  # of tasks see OF_RECIPE
+        why = "every question is plain text, and data.chat is false"
+        return [f"{name}: {why}" for name in _set_of(data, "chat_template", "chat_template_kwargs")]
+    return []
+
+
+def _set_of(data: DataConfig, *names: str) -> list[str]:
+    changed = set(_changed(data))
+    return [f"data.{name}" for name in names if name in changed]
 
 
 def _answers_run_out(config: TrainConfig, objective: Objective) -> bool:

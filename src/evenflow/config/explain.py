@@ -14,6 +14,8 @@ OF_PAIRS = ("missing", "too_long", "tuple_type")
 """Mistakes in a list of fixed length that are the whole list's."""
 PAIR = re.compile(r"(.+):([\d.+-][\w.+-]*)")
 """A name and a number that YAML took for a name."""
+TEXT = ("text", "text | null")
+"""Types of fields that hold a text and nothing else."""
 LONGEST = 120
 """Characters of what was given that are shown."""
 
@@ -52,6 +54,10 @@ def explain(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> 
             start, end = f"{field}: must be ", f", not {_shown(given)}"
             if isinstance(given, bool) and "string" in message:
                 end += " (yes, no, on and off are read so, too: put text like that in quotes)"
+            elif (
+                isinstance(given, dict | list) and type_of(kind, field.removeprefix(prefix)) in TEXT
+            ):
+                end += " (put text like that in quotes)"
             if lines and lines[-1] == f"{start}{message}{end}":
                 continue
             if lines and lines[-1].startswith(start) and lines[-1].endswith(end):
@@ -139,6 +145,11 @@ def fields(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, 
         default = field.get_default(call_default_factory=True)
         meaning = " ".join((field.description or "").split())
         yield prefix + name, type_name(field.annotation), default, meaning
+
+
+def type_of(kind: type[BaseModel], dotted: str) -> str:
+    """The type of a field as a reader of YAML knows it; empty for a section, or none of its."""
+    return next((form for name, form, *_ in fields(kind) if name == dotted), "")
 
 
 def type_name(annotation: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from evenflow.config.explain import explain
+from evenflow.config.explain import TEXT, explain, fields, type_of
 from evenflow.config.recipe import TrainConfig
 from evenflow.config.sections import Section
 from evenflow.errors import UserError
@@ -43,7 +43,7 @@ def load(kind: type[AnyRecipe], recipe: str | Path | None, overrides: Sequence[s
     for command, own in MARKS.items():
         if own in values and own not in kind.model_fields:
             raise UserError(f"{recipe}: is a recipe of `evenflow {command}`")
-    return resolve(kind, values, [parse_setting(override) for override in overrides])
+    return resolve(kind, values, [parse_setting(override, kind) for override in overrides])
 
 
 def resolve(
@@ -97,6 +97,12 @@ def check(kind: type[AnyRecipe], values: Mapping[str, Any]) -> AnyRecipe:
             if isinstance(text, str) and (old := OLD_PATH.search(text)):
                 new = old.group().replace(OLD_NAME, "evenflow", 1)
                 raise UserError(f"{name}: the package has another name; write {new}")
+    forms = {name: form.split(" | ") for name, form, *_ in fields(kind)}
+    for name, value in leaves:
+        form = forms.get(name, [])
+        named_none = isinstance(value, str) and value.lower() == "none" and "none" not in form
+        if named_none and "null" in form:
+            raise UserError(f"{name}: {value} is a text in YAML; write null for nothing")
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -121,12 +127,13 @@ def dump(config: BaseModel) -> str:
     return dump_yaml(config.model_dump(mode="json"))
 
 
-def parse_setting(override: str) -> Change:
-    """``key=value`` as a change."""
+def parse_setting(override: str, *kinds: type[BaseModel]) -> Change:
+    """``key=value`` as a change of a recipe of one of these kinds."""
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise UserError(f"{override!r}: an override is written key=value, e.g. seed=1")
-    return key, parse_value(text)
+    forms = (type_of(kind, key) for kind in kinds)
+    return key, parse_value(text, wants_text=next(filter(None, forms), "") in TEXT)
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evenflow.config import TrainConfig, dump
+from evenflow.config.effect import idle_templates
 from evenflow.data import lacks_package
 from evenflow.errors import UserError
 from evenflow.launch.job import Files
@@ -48,6 +49,8 @@ def write_files(config: TrainConfig, folder: Path) -> Files:
             "one template for all; make all of them messages, or set data.chat=true"
         )
     opened, remarks = tokenized([*train, *test], config)
+    chats = [isinstance(row[config.data.prompt_column], list) for row in (*train, *test)]
+    remarks += [f"no effect: {sentence}" for sentence in idle_templates(config.data, chats)]
     tables = {name: rows for name, rows in ((TRAIN, put), (TEST, held_out)) if rows}
     if any(folder.glob("global_step_*")):
         for name, rows in tables.items():

@@ -15,7 +15,7 @@ from typing import Any
 
 from evenflow.config import TrainConfig, check, read_yaml
 from evenflow.errors import UserError
-from evenflow.inputs import expanded
+from evenflow.inputs import expanded, files_of
 from evenflow.run import verl_checkpoints
 from evenflow.run.console import console
 
@@ -107,8 +107,8 @@ def in_full(config: TrainConfig) -> TrainConfig:
 
 def _full(name: str | None) -> str | None:
     with contextlib.suppress(OSError, ValueError):  # a name that no file can have
-        if name is not None and (path := expanded(name)).exists():
-            return str(path.absolute())
+        if name is not None and all(expanded(part).exists() for part in files_of(name)):
+            return str(expanded(name).absolute())
     return name
 
 

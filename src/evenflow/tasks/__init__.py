@@ -9,7 +9,7 @@ from typing import Any, Protocol, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from evenflow.errors import UserError
-from evenflow.imports import ask, load_object, raised, require_methods
+from evenflow.imports import ask, is_ours, load_object, raised, require_methods
 from evenflow.rewards.load import register
 
 
@@ -106,9 +106,15 @@ def get_task(name: str, options: dict[str, Any]) -> Task:
     return task
 
 
-def rows_of(task: Task, split: str, count: int) -> list[dict[str, Any]]:
-    """So many rows of a task; UserError that names the task where they are none."""
-    rows = ask("data.task", task, "rows", split, count, gives=list)
+def rows_of(task: Task, split: str, count: int, asked_by: str) -> list[dict[str, Any]]:
+    """So many rows of a task; UserError that names the task where they are none, and the field that
+    they are asked for by where the task refuses so many."""
+    try:
+        rows = ask("data.task", task, "rows", split, count, gives=list)
+    except UserError as error:
+        if not is_ours(task):
+            raise
+        raise UserError(f"{error} ({asked_by}=… sets how many)") from None
     if not rows:
         said = f"data.task: {type(task).__name__}.rows"
         raise UserError(f"{said} gave no row of the split {split!r}")

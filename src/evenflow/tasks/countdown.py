@@ -35,7 +35,7 @@ from evenflow.tasks.countdown_chains import (
     reachable,
     write,
 )
-from evenflow.tasks.listed import Listed
+from evenflow.tasks.listed import Listed, refuse_twice
 
 __all__ = [
     "STEP",
@@ -127,6 +127,7 @@ class Countdown(Listed[Question]):
             raise UserError(f"Countdown's largest number is 1 to {LARGEST}, not {largest}")
         if not operators or set(operators) - set("+-*/"):
             raise UserError(f"Countdown's operators are some of '+-*/', not {operators!r}")
+        refuse_twice(operators, "Countdown's")
         if not 1 <= targets[0] <= targets[1] <= FARTHEST:
             raise UserError(
                 f"Countdown's targets run from low to high, from 1 to {FARTHEST:,}, not {targets}"

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
+
+from evenflow.errors import UserError
+
+
+def refuse_twice(operators: Sequence[str], whose: str) -> None:
+    """Refuse an operator that is named twice: each right answer with it would be listed twice, and
+    count so."""
+    if twice := [sign for place, sign in enumerate(operators) if sign in operators[:place]]:
+        raise UserError(f"{whose} operators: {twice[0]!r} stands there twice")
 
 
 class Question(Protocol):

@@ -113,13 +113,13 @@ def read_rows(
             raise UserError("questions: there are none to train on")
     elif training and task is not None:
         fewer = getattr(task, "TRAIN_QUESTIONS", TASK_QUESTIONS)
-        train = rows_of(task, "train", data.train_questions or fewer)
+        train = rows_of(task, "train", data.train_questions or fewer, "data.train_questions")
     elif training and data.train is not None:
         train = load_rows(data.train, data.train_split)[: data.train_questions]
     if given is None and (not training or config.evaluation.every):
         there = []
         if task is not None:
-            there = rows_of(task, "test", skip + held_out)
+            there = rows_of(task, "test", skip + held_out, "evaluation.questions")
         elif data.test is not None:
             there = load_rows(data.test, data.test_split)
         test = there[skip : skip + held_out]

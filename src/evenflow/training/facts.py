@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from evenflow.config import GIVEN, TrainConfig
-from evenflow.config.effect import as_computed, cautions, without_effect
+from evenflow.config.effect import as_computed, cautions, idle_templates, without_effect
 from evenflow.objectives import Choices, preset
 from evenflow.policy.policy import Policy
 from evenflow.policy.stops import ids_of, stop_ids
@@ -57,6 +57,8 @@ def facts(
         rows += objective.facts(config.setting)
     computed = as_computed(config, str(policy.compute_dtype)[6:])
     rows += [("no effect", sentence) for sentence in without_effect(computed)]
+    chats = [isinstance(prompt.text, list) for prompt in questions.all]
+    rows += [("no effect", sentence) for sentence in idle_templates(config.data, chats)]
     rows += [("take care", sentence) for sentence in cautions(config)]
     trained_on = {prompt.ids for prompt in questions.train}
     if both := sum(prompt.ids in trained_on for prompt in questions.test):

@@ -73,3 +73,22 @@ def test_what_cannot_be_read_keeps_its_mark(words: list[str], tmp_path: Path) ->
     shutil.rmtree(tmp_path / "model")
     begin(words)
     assert json.loads(path.read_text()) == whole
+
+
+@pytest.mark.parametrize("change", ["contents", "one more", "order"])
+def test_the_files_of_a_pattern_are_marked(words: list[str], tmp_path: Path, change: str) -> None:
+    parts = [tmp_path / f"p-{i}.jsonl" for i in range(3)]
+    for i in (0, 1):
+        parts[i].write_text(f'{{"prompt": "{i}"}}\n')
+    given = [word for word in words if not word.startswith("data.train=")]
+    given.append(f"data.train={tmp_path}/p-*.jsonl")
+    begin(given)
+    begin(given)
+    if change == "contents":
+        parts[1].write_text('{"prompt": "7"}\n')
+    elif change == "one more":
+        parts[2].write_text('{"prompt": "2"}\n')
+    else:
+        parts[0].rename(parts[2])
+    with pytest.raises(UserError, match=r"data\.train is not the file that it was"):
+        begin(given)

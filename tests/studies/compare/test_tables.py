@@ -127,6 +127,29 @@ def test_equal_shares_of_0_or_1_are_no_sure_difference(results: Results) -> None
     assert found.half == pytest.approx(0.1135, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("scores", "shown"),
+    [
+        ({"accuracy_sampled": 0.5, "pass@1": 0.5, "pass@2": 0.6, "pass@4": 0.7},
+         ["accuracy, sampled (%)", "pass@4 (%)"]),
+        ({"accuracy_sampled": 0.5, "pass@1": 0.5}, ["accuracy, sampled (%)"]),
+        ({"accuracy_sampled": 0.5, "pass@4": 0.6, "pass@16": 0.7, "pass@32": 0.8},
+         ["accuracy, sampled (%)", "pass@16 (%)"]),
+        ({"accuracy": 0.4, "accuracy_sampled": 0.5, "pass@8": 0.6, "pass@16": 0.7, "pass@256": 0.8},
+         ["accuracy, exact (%)", "pass@16 (%)", "pass@256 (%)"]),
+    ],
+)  # fmt: skip
+def test_differences_are_of_what_is_known(scores: dict[str, float], shown: list[str]) -> None:
+    of_set = {"scores": scores, "masses": None, "questions": 30}
+    results = Results(["grpo", "tba"], "grpo")
+    results.add_base({"sets": {"test": of_set}})
+    costs = dict.fromkeys(("answers", "sampled_tokens", "optimizer_steps", "cpu_seconds"), 1)
+    for label in ("grpo", "tba"):
+        results.add(label, 0, {"sets": {"test": of_set}}, costs)
+    differences = to_markdown(results).partition("### Paired differences")[2]
+    assert f"| algorithm | seeds | {' | '.join(shown)} |\n" in differences
+
+
 def test_a_label_whose_runs_all_failed(results: Results) -> None:
     results.labels = ["grpo", "tba", "cispo"]
     assert "| `cispo` | 0 |  |" in to_markdown(results)

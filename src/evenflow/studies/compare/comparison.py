@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from evenflow.config import Change, EvaluationConfig, TrainConfig, read_yaml
-from evenflow.data import load_rows
+from evenflow.config import Change, EvaluationConfig, read_yaml
 from evenflow.errors import UserError
 from evenflow.evaluation.frontier import Frontiers, Point
 from evenflow.inputs import is_number
@@ -30,12 +29,18 @@ from evenflow.studies.compare.plan import (
     base_config,
     build_runs,
     settle,
-    specification,
 )
 from evenflow.studies.compare.pool import Job, Pool
 from evenflow.studies.compare.progress import Progress
 from evenflow.studies.compare.runner import base_job, prepare, read_result, read_summary, run_job
-from evenflow.studies.compare.search import build_trials, changes_of, choose
+from evenflow.studies.compare.search import build_trials, changes_of, choose, chosen_before
+from evenflow.studies.compare.specification import (
+    require_measures,
+    require_questions,
+    searched_by,
+    shared_questions,
+    specification,
+)
 from evenflow.studies.compare.tables import (
     Results,
     pass_at_k_csv,
@@ -43,7 +48,6 @@ from evenflow.studies.compare.tables import (
     to_markdown,
     trials_table,
 )
-from evenflow.tasks import get_task
 from evenflow.terminal import counted
 
 
@@ -59,7 +63,9 @@ class Comparison:
         require_questions(self.config, validation=bool(self.trials))
         if request.study.frontier:
             require_measures(self.config)
-        self.specification = specification(request, self.config)
+        self.by = searched_by(request, self.config) if self.trials else ""
+        self.specification, self.cautions = specification(request, self.config)
+        self.cautions += shared_questions(self.config, validation=bool(self.trials))
         self.search_table = ""
 
     def run(self) -> None:
@@ -69,13 +75,17 @@ class Comparison:
             folder.mkdir(parents=True, exist_ok=True)
         # Of one that was killed, runs may be saving still: they hold the folder until they end.
         with only_one(folder, wait=True) as lock:
-            settle(self.request, self.runs)
+            base = folder / "base"
+            others = [(base, self.config)]
+            if self.trials:
+                others += [(trial.run.folder, trial.run.config) for trial in self.trials]
+                chosen_before(self.request)  # refuses a damaged file before anything is written
+            settle(self.request, self.runs, others)
             self.announce()
             pool = Pool(self.request.jobs, lock)
             runs = self.runs
             if self.trials:
                 runs = build_runs(self.request, self.search(pool))
-            base = folder / "base"
             prepare(base, self.config)
             jobs = [base_job(base, self.specification)]
             for run in runs:
@@ -100,18 +110,14 @@ class Comparison:
             prepare(trial.run.folder, trial.run.config)
             jobs.append(run_job(trial.run, how))
         self.work(pool, "search", jobs, [trial.run for trial in self.trials])
-        by, scores = self.request.study.search_by, dict[str, float | None]()
+        scores: dict[str, float | None] = {}
         for trial in self.trials:
             result = read_result(trial.run.folder, how)
             if result is not None:
-                known = result["sets"][TEST]["scores"]
-                by = by or ("accuracy" if "accuracy" in known else "accuracy_sampled")
-                if by not in known:
-                    raise UserError(f"search_by: {by} is not known on these questions")
-                scores[str(trial.run.folder)] = known[by]
+                score = result["sets"][TEST]["scores"][self.by]
+                scores[str(trial.run.folder)] = math.nan if score is None else score
         chosen = choose(self.request, self.trials, scores)
-        assert by is not None
-        self.search_table = self.report(by, scores, chosen)
+        self.search_table = self.report(scores, chosen)
         for name, words in pool.failed.items():
             console.print(f"{name}: {words}", style="yellow", markup=False)
         pool.failed.clear()
@@ -145,10 +151,7 @@ class Comparison:
             raise SystemExit(128 + pool.stopped_by)
 
     def report(
-        self,
-        by: str,
-        scores: Mapping[str, float | None],
-        chosen: Mapping[str, Sequence[Change]],
+        self, scores: Mapping[str, float | None], chosen: Mapping[str, Sequence[Change]]
     ) -> str:
         """The trials as a table."""
         rows = []
@@ -163,7 +166,7 @@ class Comparison:
         return (
             f"One run of {run.config.train.answers:,} sampled answers for each row, seed "
             f"{run.seed}, measured on {evaluation.questions} questions after the first {first}, "
-            "which are neither trained on nor reported above.\n\n" + trials_table(by, rows)
+            "which are neither trained on nor reported above.\n\n" + trials_table(self.by, rows)
         )
 
     def announce(self) -> None:
@@ -183,6 +186,7 @@ class Comparison:
         for kind, text in notices([trial.run for trial in self.trials], named):
             if (kind, text) not in told:
                 told.append((kind, f"search: {text}"))
+        told += [("take care", sentence) for sentence in self.cautions]
         for kind, text in told:
             console.print(f"{kind}   {text}", markup=False)
 
@@ -279,32 +283,3 @@ def scores_at_end(measured: dict[str, Any]) -> dict[str, float]:
     scores = {k: v for k, v in measured["sets"][TEST]["scores"].items() if v is not None}
     sampled = scores.get("accuracy_sampled", math.nan)
     return scores | {"accuracy": scores.get("accuracy", sampled)}
-
-
-def require_measures(config: TrainConfig) -> None:
-    """Refuse curves of accuracy alone: one answer to a question shows nothing else."""
-    data = config.data
-    listed = data.task and hasattr(get_task(data.task, data.task_options), "row_solutions")
-    if config.evaluation.num_generations < 2 and not listed:
-        raise UserError(
-            "evaluation.num_generations: one answer to a question shows its accuracy alone; a "
-            "frontier needs several, 16 for pass@16"
-        )
-
-
-def require_questions(config: TrainConfig, *, validation: bool) -> None:
-    """Refuse a comparison without held-out questions, or a search without as many others."""
-    data, evaluation = config.data, config.evaluation
-    wanted = evaluation.skip + evaluation.questions * (2 if validation else 1)
-    if data.task is not None:
-        get_task(data.task, data.task_options).rows("test", wanted)
-        return
-    if data.test is None:
-        raise UserError("data.test: compare needs held-out questions; name a file or dataset")
-    there = len(load_rows(data.test, data.test_split))
-    if there <= evaluation.skip or (validation and there < wanted):
-        raise UserError(
-            f"data.test: has {there} questions, fewer than the {wanted} that evaluation.skip, "
-            f"evaluation.questions{' and as many for the search' if validation else ''} ask for; "
-            "lower evaluation.questions"
-        )

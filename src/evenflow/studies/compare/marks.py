@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
-from evenflow.inputs import expanded
+from evenflow.inputs import expanded, files_of
 from evenflow.policy.fingerprint import mark_of
 
 
@@ -31,9 +31,13 @@ def marks_of(config: TrainConfig) -> dict[str, str]:
 
 
 def mark_of_file(source: str) -> str | None:
-    """A hash of a file's bytes; None for what is no file, such as the name of a dataset."""
-    path = expanded(source)
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    """A hash of a file's bytes, or of those of a pattern's files in their order; None for what is
+    no file, such as the name of a dataset."""
+    hashes = []
+    for path in map(expanded, files_of(source)):
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    together = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+    return f"sha256 {hashes[0] if len(hashes) == 1 else together}"

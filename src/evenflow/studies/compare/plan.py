@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from evenflow.config import Change, CompareConfig, TrainConfig, dump, read_yaml, resolve
+from evenflow.config import (
+    Change,
+    CompareConfig,
+    TrainConfig,
+    dump,
+    fields,
+    load,
+    read_yaml,
+    resolve,
+)
 from evenflow.config.effect import without_effect
+from evenflow.config.reading import settings_of
 from evenflow.errors import UserError
 from evenflow.evaluation.columns import COLUMNS
 from evenflow.machine import cores
@@ -18,7 +31,6 @@ from evenflow.objectives import Objective
 from evenflow.run.files import flat, write_atomic
 from evenflow.run.kinds import PLAN, STUDY
 from evenflow.studies.compare.marks import marks_of
-from evenflow.studies.compare.measure import TEST
 from evenflow.studies.compare.variants import (
     Variant,
     build_variants,
@@ -27,10 +39,14 @@ from evenflow.studies.compare.variants import (
     is_preset,
     with_dials,
 )
-from evenflow.tasks import get_task
 
 MEASURED = 6
 """How often a run of a curve is measured on its way."""
+FIRST_SEED = 1000
+"""Trials have a seed of their own."""
+RECIPE, CHOSEN = "recipe.yaml", Path("search", "chosen.json")
+MEASURED_BY = ("rollout.max_completion_length", "rollout.stop")
+"""Fields of the recipe beside `evaluation` that decide what is measured."""
 INSTEAD = {"algorithm": "algorithms", "seed": "seeds", "threads": "jobs", "output": "output"}
 """Recipe fields that a comparison sets itself → the study's field that is meant instead."""
 
@@ -96,6 +112,7 @@ def base_config(request: Request) -> TrainConfig:
         if key in INSTEAD:
             raise UserError(f"{key}: compare takes {INSTEAD[key]}=… instead")
     config = recipe_with(request, ())
+    refuse_weights_only(config)
     evaluation = config.evaluation
     if evaluation.top_p != 1 or evaluation.temperature == 0:
         raise UserError(
@@ -103,6 +120,15 @@ def base_config(request: Request) -> TrainConfig:
             "KL, exact probabilities); leave top_p at 1 and the temperature above 0"
         )
     return config
+
+
+def refuse_weights_only(config: TrainConfig, where: str = "") -> None:
+    """Refuse runs that could not be gone on with once the comparison is interrupted."""
+    if config.checkpoint.weights_only:
+        raise UserError(
+            f"{where}checkpoint.weights_only: compare goes on with interrupted runs, which weights "
+            "alone do not allow; set checkpoint.weights_only=false"
+        )
 
 
 def budget(config: TrainConfig) -> int:
@@ -136,6 +162,14 @@ def variant_config(
         config = recipe_with(request, own)
     except UserError as error:
         raise UserError(f"{variant.label}: {error}") from None
+    base = base_config(request)
+    for key in MEASURED_BY:
+        if attrgetter(key)(config) != attrgetter(key)(base):
+            raise UserError(
+                f"{variant.label}: {key} cannot differ between the runs: all runs are measured "
+                f"alike; {key}=… for all of them"
+            )
+    refuse_weights_only(config, f"{variant.label}: ")
     if batch(config) > answers:
         raise UserError(
             f"{variant.label}: a step samples {batch(config)} answers, more than the budget of "
@@ -185,32 +219,24 @@ def build_runs(request: Request, chosen: Mapping[str, Sequence[Change]]) -> list
     ]
 
 
-def specification(request: Request, config: TrainConfig) -> dict[str, Any]:
-    """What the runs are measured by (`measure.measure`); the sets are checked to exist."""
-    sets, questions = request.study.ood, request.study.ood_questions
-    task = get_task(config.data.task, config.data.task_options) if config.data.task else None
-    if sets is None:
-        own = getattr(task, "out_of_distribution", None)
-        sets = own() if own else {}
-    elif sets == "none":
-        sets = {}
-    elif TEST in sets:
-        raise UserError(f"ood: {TEST} is the name of the held-out questions; choose another")
-    elif sets and task is None:
-        raise UserError("ood: names options of a built-in task; this recipe has none (data.task)")
-    for options in sets.values():
-        assert config.data.task is not None
-        changed = get_task(config.data.task, config.data.task_options | options)
-        changed.rows("test", questions)
-    return {
-        "evaluation": config.evaluation.model_dump(mode="json"),
-        "ood": {name: dict(options) for name, options in sets.items()},
-        "ood_questions": questions,
-    }
+def trial_seed(request: Request) -> int:
+    """The seed of the search's trials, which no run has; once there is a plan it stays as it is,
+    whatever seeds are added."""
+    seeds = request.study.seeds
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # `settle` refuses
+        old = json.loads((request.folder / PLAN).read_text(encoding="utf-8"))
+        if "seed" in old["search"]:
+            return int(old["search"]["seed"])
+        seeds = [settings["seed"] for settings in old["runs"].values()]
+    return next(seed for seed in count(FIRST_SEED) if seed not in seeds)
 
 
-def settle(request: Request, runs: Sequence[Run]) -> None:
+def settle(
+    request: Request, runs: Sequence[Run], others: Sequence[tuple[Path, TrainConfig]] = ()
+) -> None:
     """Write plan and study into the folder; a plan that is there may be gone on with, or added to.
+    What is refused leaves both as they were: `others` are the folders of what is no run of the
+    plan, and their recipes, which must be those that lie there.
 
     How runs are measured is no part of it: they can be measured again.
     """
@@ -219,19 +245,38 @@ def settle(request: Request, runs: Sequence[Run]) -> None:
     if path.is_file():
         try:
             old = json.loads(path.read_text(encoding="utf-8"))
-            difference = first_difference(old, new)
+            difference = first_difference(old, new, chosen=(request.folder / CHOSEN).is_file())
             new["inputs"] = old.get("inputs", {}) | new["inputs"]
-        except (ValueError, LookupError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             difference = f"{PLAN} is damaged"
         if difference:
             raise UserError(
                 f"{request.folder}: holds another comparison ({difference}); give the same words "
                 "and files as before to go on with it, or another folder with output=…"
             )
+    for folder, config in others:
+        refuse_other(folder, config)
     request.folder.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(new, indent=1) + "\n")
     whole = request.study.model_copy(update={"output": str(request.folder)})
     write_atomic(request.folder / STUDY, dump(whole))
+
+
+def refuse_other(folder: Path, config: TrainConfig) -> None:
+    """Refuse a run's folder whose recipe is another one's."""
+    path = folder / RECIPE
+    if path.is_file():
+        before, now = settings_of_run(load(TrainConfig, path, [])), settings_of_run(config)
+        if difference := first_change(before, now):
+            raise UserError(
+                f"{folder}: holds a run with other settings ({difference}); choose another folder "
+                "with output=…"
+            )
+
+
+def settings_of_run(config: TrainConfig) -> dict[str, Any]:
+    """What makes a run the run it is, by dotted name; how it is measured does not."""
+    return flat(config.model_dump(mode="json", exclude={"output", "evaluation"}))
 
 
 def as_json(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
@@ -239,30 +284,53 @@ def as_json(request: Request, runs: Sequence[Run]) -> dict[str, Any]:
     study, search = request.study, None
     if study.search:
         search = {"grid": study.search, "by": study.search_by, "answers": study.search_answers}
-    left_out = {"output", "evaluation"}
+        search["seed"] = trial_seed(request)
     return {
         "search": search,
-        "runs": {
-            run.name: flat(run.config.model_dump(mode="json", exclude=left_out)) for run in runs
-        },
+        "runs": {run.name: settings_of_run(run.config) for run in runs},
         "inputs": marks_of(runs[0].config),  # all runs have the same
     }
 
 
-def first_difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+def first_difference(old: dict[str, Any], new: dict[str, Any], *, chosen: bool) -> str | None:
     """What of an old plan a new one does not keep; runs may be added, and an input whose mark one
-    of them does not know counts as the same."""
-    if old["search"] != new["search"]:
+    of them does not know counts as the same. What the search goes by may change until it has
+    `chosen`."""
+    before, now = old["search"], new["search"]
+    if before and now:
+        free = {"seed": now["seed"]} | ({} if chosen else {"by": now["by"]})
+        before = {**before, **free}
+    if before != now:
         return "its search is another one"
     for name, settings in old["runs"].items():
         if name not in new["runs"]:
             return f"it has {name} too"
-        for key in sorted(settings.keys() | new["runs"][name].keys()):
-            before, now = settings.get(key), new["runs"][name].get(key)
-            if before != now:
-                return f"{key} of {name} was {before}, not {now}"
+        now = new["runs"][name]
+        if change := first_change(with_defaults(settings, now), now, name):
+            return change
     for field, mark in old.get("inputs", {}).items():
         if new["inputs"].get(field, mark) != mark:
             kind = "model" if field.startswith("model") else "file"
             return f"{field} is not the {kind} that it was"
     return None
+
+
+def first_change(before: Mapping[str, Any], now: Mapping[str, Any], of: str = "") -> str | None:
+    """The first field that is another one now, with both values."""
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            whose = f" of {of}" if of else ""
+            return f"{key}{whose} was {before.get(key)}, not {now.get(key)}"
+    return None
+
+
+def with_defaults(settings: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Settings of a plan from before some of the `known` fields were there, with the value that
+    these have where nobody sets them."""
+    brought = settings_of(str(settings.get("algorithm")))
+    found = {}
+    for name, _, default, _ in fields(TrainConfig):
+        above = [name[:place] for place, sign in enumerate(name) if sign == "."]
+        if name in known and not any(each in settings for each in (name, *above)):
+            found[name] = json.loads(json.dumps(brought.get(name, default)))
+    return {**found, **settings}

@@ -5,22 +5,18 @@ What is left to do is read from the disk, so that a comparison that was killed g
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evenflow.run.interrupt import Interrupt
+from evenflow.run.interrupt import Interrupt, end_with_parent
 
 POLL = 0.25  # seconds
 LOG = "train.log"
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -133,15 +129,6 @@ class Pool:
                 pass_fds=(self.lock,),
                 preexec_fn=end_with_parent,
             )
-
-
-def end_with_parent() -> None:
-    """In a new process: be asked to save and end (SIGTERM) when the comparison is killed.
-
-    Linux only. Elsewhere the run goes on, and the next comparison in the folder waits for it.
-    """
-    if LIBC is not None:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def ended_with(status: int) -> str:

@@ -7,31 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evenflow.config import TrainConfig, dump, load
-from evenflow.errors import UserError
+from evenflow.config import TrainConfig, dump
 from evenflow.run import checkpoints
 from evenflow.run.files import write_atomic
 from evenflow.studies.compare.measure import RESULT
-from evenflow.studies.compare.plan import Run
+from evenflow.studies.compare.plan import RECIPE, Run, refuse_other
 from evenflow.studies.compare.pool import Job, Step
-
-RECIPE = "recipe.yaml"
 
 
 def prepare(folder: Path, config: TrainConfig) -> None:
     """Make the folder with the recipe of its run; what is there must be of the same run."""
-    path = folder / RECIPE
-    if path.is_file() and settings(load(TrainConfig, path, [])) != settings(config):
-        raise UserError(
-            f"{folder}: holds a run with other settings; choose another folder with output=…"
-        )
+    refuse_other(folder, config)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, dump(config))
-
-
-def settings(config: TrainConfig) -> dict[str, Any]:
-    """What makes a run the run it is; how it is measured does not."""
-    return config.model_dump(mode="json", exclude={"output", "evaluation"})
+    write_atomic(folder / RECIPE, dump(config))
 
 
 def run_job(run: Run, specification: dict[str, Any]) -> Job:

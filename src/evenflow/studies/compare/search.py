@@ -3,31 +3,31 @@ trained on nor reported."""
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, product
+from itertools import product
 from typing import Any
 
 from evenflow.config import Change
 from evenflow.errors import UserError
+from evenflow.inputs import read_json
 from evenflow.run.files import write_json
 from evenflow.studies.compare.plan import (
+    CHOSEN,
     Request,
     Run,
     base_config,
     batch,
     budget,
     build_run,
+    trial_seed,
     variant_config,
 )
 from evenflow.studies.compare.variants import Variant, recipe_key
 
-CHOSEN = "chosen.json"
 SHARE = 4
 """A trial has a quarter of a run's budget unless the user says otherwise."""
-FIRST_SEED = 1000
-"""Trials have a seed of their own, which stays as it is where seeds are added."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ def trial_answers(request: Request) -> int:
 
 def build_trials(request: Request) -> list[Trial]:
     """Every algorithm at every point of the grid, with a seed that no run has."""
-    grid, seeds = request.study.search, request.study.seeds
-    seed = next(seed for seed in count(FIRST_SEED) if seed not in seeds)
+    grid, seed = request.study.search, trial_seed(request)
     answers, folder = trial_answers(request), request.folder / "search"
     trials = []
     for number, values in enumerate(product(*grid.values())):
@@ -69,11 +68,11 @@ def choose(
 ) -> dict[str, list[Change]]:
     """The changes of each label's best trial; the first of equals.
 
-    `scores` by the trial's folder, None for one that failed or was not measured. What was chosen
-    once is kept in search/chosen.json and stays, for runs were made with it.
+    `scores` by the trial's folder, None for one that failed or was not measured, NaN where the
+    score is not known. What was chosen once is kept in search/chosen.json and stays, for runs were
+    made with it.
     """
-    path = request.folder / "search" / CHOSEN
-    points: dict[str, Mapping[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
+    points = chosen_before(request)
     for variant in request.variants:
         own = [trial for trial in trials if trial.run.variant == variant]
         if points.get(variant.label) in [trial.values for trial in own]:
@@ -83,12 +82,33 @@ def choose(
             for trial in own
             if (score := scores.get(str(trial.run.folder))) is not None
         ]
+        judged = [pair for pair in known if not math.isnan(pair[0])]
+        if known and not judged:
+            raise UserError(
+                f"search: no answer of the trials of {variant.label} could be judged; mend the "
+                "reward, or name another score (search_by=…)"
+            )
         if not known:
             raise UserError(
                 f"search: every trial of {variant.label} failed; see train.log in the folders of "
                 f"{request.folder / 'search'}, and try other values"
             )
-        points[variant.label] = max(known, key=lambda pair: pair[0])[1].values
+        points[variant.label] = max(judged, key=lambda pair: pair[0])[1].values
+    path = request.folder / CHOSEN
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, points)
     return {each.label: changes_of(each, points[each.label]) for each in request.variants}
+
+
+def chosen_before(request: Request) -> dict[str, Mapping[str, Any]]:
+    """Label → the values that were chosen for it in this folder; of none where nothing was."""
+    path = request.folder / CHOSEN
+    if not path.is_file():
+        return {}
+    try:
+        points = read_json(path)
+    except UserError:
+        points = None
+    if not isinstance(points, dict):
+        raise UserError(f"{path}: is damaged; remove it to choose from the trials once more")
+    return points

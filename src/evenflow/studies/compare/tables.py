@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,7 +30,14 @@ SECTIONS = {
     "The policy": ("entropy", "kl_reference", "residual"),
     "What it took": COSTS,
 }
-COMPARED = ("accuracy", "pass@16", "pass@256", "distinct@16", "effective_solutions", "kl_reference")
+COMPARED = (
+    "accuracy",
+    "accuracy_sampled",
+    *(f"pass@{k}" for k in KS[1:]),
+    "distinct@16",
+    "effective_solutions",
+    "kl_reference",
+)
 
 
 @dataclass
@@ -186,13 +194,25 @@ def means(results: Results, name: str, keys: Sequence[str]) -> str:
 
 def differences(results: Results) -> str:
     """Differences to the baseline, seed by seed, with the 95 % interval of their mean."""
-    columns = results.known(TEST, COMPARED)
+    columns = compared(results)
     rows = [
         [written(results.difference(x, TEST, c.key), c.difference, c) for c in columns]
         for x in results.labels
         if x != results.baseline
     ]
     return table(results, [c.heading for c in columns], rows, base=False)
+
+
+def compared(results: Results) -> list[Column]:
+    """The measures whose differences are shown: of accuracy the exact one where it is known, of
+    pass@k those at 16 and 256, or where there is none at 16 the one of most answers."""
+    known = results.known(TEST, COMPARED)
+    keys = [column.key for column in known]
+    curve = [key for key in keys if key.startswith("pass@")]
+    shown = {"pass@16", "pass@256"} if "pass@16" in curve else set(curve[-1:])
+    left_out = {"accuracy_sampled"} if "accuracy" in keys else set()
+    left_out |= set(curve) - shown
+    return [column for column in known if column.key not in left_out]
 
 
 def table(results: Results, headings: list[str], rows: list[list[str]], *, base: bool) -> str:
@@ -222,6 +242,7 @@ def trials_table(by: str, rows: Sequence[tuple[str, Mapping[str, Any], float | N
     lines = [["algorithm", *names, COLUMNS[by].heading, "chosen"], ["---"] * (len(names) + 3)]
     for label, values, score, chosen in rows:
         shown = "failed" if score is None else COLUMNS[by].write(score)
+        shown = "not known" if score is not None and math.isnan(score) else shown
         tried = [write_value(value).replace("|", "\\|") for value in values.values()]
         lines.append([code(label), *tried, shown, "yes" if chosen else ""])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

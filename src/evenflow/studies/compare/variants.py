@@ -75,7 +75,7 @@ def build_variant(written: str | Mapping[str, Mapping[str, Any]]) -> Variant:
     if isinstance(written, str):
         label = written.strip()
         algorithm, *settings = split(label, ":") or [""]
-        changes = [parse_setting(setting) for setting in settings]
+        changes = [parse_setting(setting, TrainConfig) for setting in settings]
     elif len(written) == 1:
         ((algorithm, own),) = written.items()
         changes = list(own.items())

@@ -156,8 +156,9 @@ def run_facts(results: Results) -> str:
     steps = sorted({run.rollouts * run.settings.mini_batches for run, _ in results})
     wall = fmean(result["seconds"] for _, result in results)
     cpu = sum(result["cpu_seconds"] for _, result in results)
+    means = "values are means over them ± their standard deviation, which is no interval; "
     return (
-        f"{len(results)} runs, seeds {', '.join(map(str, seeds))}; "
+        f"{len(results)} runs, seeds {', '.join(map(str, seeds))}; {means * (len(seeds) > 1)}"
         f"{' or '.join(f'{count:,}' for count in steps)} optimiser steps each. "
         f"{cpu / 60:.0f} minutes of processor time in all ({cpu / len(results):.0f} s a run; "
         f"{wall:.0f} s by the clock), on {processor()}, PyTorch {torch.__version__}.\n"

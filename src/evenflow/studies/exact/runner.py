@@ -9,14 +9,17 @@ import os
 import re
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel
 
+from evenflow.errors import UserError
 from evenflow.run.console import Display, console
 from evenflow.run.files import finite, write_atomic, writing
+from evenflow.run.interrupt import end_with_parent, ended_by_signals
 from evenflow.studies.exact.training import Run, train
 
 
@@ -60,7 +63,7 @@ def execute(run: Run, folder: Path) -> float:
 
 
 def run_all(runs: list[Run], folder: Path, jobs: int) -> None:
-    """What is left of the runs; Ctrl-C keeps what is finished."""
+    """What is left of the runs; Ctrl-C and SIGTERM keep what is finished."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     left = [run for run in runs if result_of(run, folder) is None]
@@ -72,6 +75,7 @@ def run_all(runs: list[Run], folder: Path, jobs: int) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import PyTorch
     context = multiprocessing.get_context("spawn")
     with (
+        ended_by_signals(),
         Display("exact", len(runs), done) as display,
         ProcessPoolExecutor(jobs, mp_context=context, initializer=quiet_worker) as pool,
     ):
@@ -82,17 +86,26 @@ def run_all(runs: list[Run], folder: Path, jobs: int) -> None:
                 done += 1
                 shown = {run.problem.name: run.label, "KL": f"{kl:.4f}"}
                 display.update(done, shown)
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in multiprocessing.active_children():
                 worker.terminate()
             console.print(
                 f"stopped with {done} of {len(runs)} runs finished; the same command goes on"
             )
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(
+                    "jobs: one of the processes was killed in the middle of its run; if memory ran "
+                    f"out, take fewer at a time than {jobs}"
+                ) from None
             raise
 
 
 def quiet_worker() -> None:
-    """One thread, and Ctrl-C is the parent's matter."""
+    """One thread; Ctrl-C is the parent's matter, and what ends the parent ends this."""
+    end_with_parent()
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():  # while this imported PyTorch
+        os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Self
 
 from evenflow.errors import UserError
 from evenflow.rewards import text_of
-from evenflow.tasks.listed import Listed
+from evenflow.tasks.listed import Listed, refuse_twice
 from evenflow.tasks.programs.grammar import (
     FUNCTIONS,
     OPERATORS,
@@ -152,6 +152,7 @@ class Programs(Listed[Question]):
             )
         if not operators or set(operators) - set(OPERATORS):
             raise UserError(f"Programs' operators are some of {list(OPERATORS)}, not {operators!r}")
+        refuse_twice(operators, "Programs'")
         if not 1 <= solutions[0] <= solutions[1]:
             raise UserError(f"Programs' solutions go from low to high, at least 1, not {solutions}")
         self.examples, self.inputs, self.outputs = examples, inputs, tuple(outputs)
