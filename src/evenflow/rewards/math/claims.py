@@ -49,13 +49,18 @@ SUBJECT = re.compile(
 NOT_ALONE = re.compile(
     r"(?:[0-9$*)}]\s*[,;]|[=<>≤≥≈+*/^-]|\b(?:or|and|not|than|to|if|whether|that)\b|n't)\s*\Z"
 )
+# 7! = 5040: no end of a sentence
+FACTORIAL = (
+    r"(?<=[0-9A-Za-z)}])!\s{1,3}(?:[=≈^]|[-+*/×·⋅÷]\s{0,3}[0-9(\\$*]"
+    r"|\\(?:times|cdot|div|approx)(?![a-z]))"
+)
 CLAIM_ENDS = re.compile(
-    r"\n|(?<!\\)(?<!sq)(?<!approx)(?<!\b[A-J])[.!?。](?=\s|\$\s|\*|$)|\$\$\s|\\\]"
+    rf"\n|(?<!\\)(?<!sq)(?<!approx)(?<!\b[A-J])(?!{FACTORIAL})[.!?。](?=\s|\$\s|\*|$)|\$\$\s|\\\]"
     r"|[,;]?\s+\(?(?:because|since|which|as|so|where|I hope|obtained|using|by\s+(?!\d)|and\s+we)\b"
     r"|(?<=\S)[,;]\s+(?:not\b|i\.e\.|that\s+is\b|namely\b)"
     r"|(?<=\S)\*\*(?=\s+(?!(?:and|or)\b|[*\d$\\])|[:;(])"  # of what was printed bold
 )
-SENTENCE_ENDS = re.compile(r"\n|(?<!\\)[.!?。](?=\s|$)")
+SENTENCE_ENDS = re.compile(rf"\n|(?<!\\)(?!{FACTORIAL})[.!?。](?=\s|$)")
 # In a sentence about the answer it is what is printed bold, or what a verb says the answer is.
 BOLD = re.compile(r"\*\*([^*\n]{1,200}?)\*\*")
 DOLLARS = re.compile(r"\$([^$\n]{1,200})\$")
