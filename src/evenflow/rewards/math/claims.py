@@ -7,7 +7,8 @@ import re
 from collections import deque
 
 from evenflow.rewards.fences import fenced
-from evenflow.rewards.math.wording import DENIED
+from evenflow.rewards.math.denials import at_last, denied_elsewhere, supposed
+from evenflow.rewards.math.wording import AND, DENIED
 
 CLAIM = re.compile(
     r"\b(?:answer|ans)(?:\s+to\s+(?:the|this)\s+(?:question|problem)|,\s[^,.\n]{1,40},)?[\s*]{0,9}"
@@ -22,6 +23,12 @@ CLAIM = re.compile(
     r"|(?:答案|选项|選項)[\s*]{0,9}(?:是|为|為|[:：】]|选(?=[\s*:：]{0,9}[A-J]))[\s*:：]{0,9}|(?<![\w])答[:：][\s*]{0,9}"
     r"|故?选[\s*:：]{0,9}(?=[A-J])|\bОтвет[\s*]{0,9}[:：][\s*]{0,9}|答え(?:は|[:：])[\s*:：]{0,9}|\brespuesta(?:\s+final)?\s+es\b[\s*:]{0,9}"
     r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+finale)?\s+est\b[\s*:]{0,9}",
+    re.IGNORECASE,
+)
+# Before a claim of one more answer: "The answer is 1. The other answer is 5."
+ANOTHER = re.compile(
+    rf"(?:[.;,$*]|\b{AND})\s{{1,3}}(?:{AND}\s+)?(?:(?:the|an?|its|my)\s+)?"
+    rf"(?:second|other|another|third|next|alternative)\s+\Z|\b{AND}\s+(?:the|an?)\s+\Z",
     re.IGNORECASE,
 )
 # A field of JSON, where structured output was asked for.
@@ -58,7 +65,13 @@ CLAIM_ENDS = re.compile(
     rf"\n|(?<!\\)(?<!sq)(?<!approx)(?<!\b[A-J])(?!{FACTORIAL})[.!?。](?=\s|\$\s|\*|$)|\$\$\s|\\\]"
     r"|[,;]?\s+\(?(?:because|since|which|as|so|where|I hope|obtained|using|by\s+(?!\d)|and\s+we)\b"
     r"|(?<=\S)[,;]\s+(?:not\b|i\.e\.|that\s+is\b|namely\b)"
-    r"|(?<=\S)\*\*(?=\s+(?!(?:and|or)\b|[*\d$\\])|[:;(])"  # of what was printed bold
+    rf"|(?<=\S)\*\*(?=\s+(?!{AND}\b|[*\d$\\])|[:;(])"  # of what was printed bold
+)
+NUMBERS = re.compile(r"[0-9](?:[0-9,]*[0-9])?(?:\.[0-9]+)?")
+# What a sentence goes on to behind a claim.
+OTHERWISE = re.compile(
+    r"\A[,;]?\s+so\s+(?P<so>.*)|(?<!\bnot )\bbut\s+(?:also\s+)?[$\\({]{0,3}(?P<but>[0-9]\S{0,20})"
+    r"|\A[,;]?\s+which\s+(?:must|should|has\s+to|needs?\s+to|we)\s[^0-9]*(?P<then>[0-9]).*"
 )
 SENTENCE_ENDS = re.compile(rf"\n|(?<!\\)(?!{FACTORIAL})[.!?。](?=\s|$)")
 # In a sentence about the answer it is what is printed bold, or what a verb says the answer is.
@@ -77,15 +90,15 @@ DENYING = re.compile(rf"\b(?:{DENIED})\b", re.IGNORECASE)
 # Said of an answer, and none itself.
 ABOUT = re.compile(
     r"(?:independent|found|obtained|given|determined|derived|computed|calculated|correct|right|unique"
-    r"|based|consistent|verified|confirmed|reasonable|clear|symmetric|an?\s+(?:\w+\s+)?(?:integer|number"
+    r"|in|within|inside|based|consistent|verified|confirmed|reasonable|clear|symmetric|an?\s+(?:\w+\s+)?(?:integer|number"
     r"|fraction|whole))\b(?:[^\d$\\]*|\s+(?:in|of)\s[^.]*)"
 )
 # Between two answers that are one: nothing but signs, "and", "or", a name that is given a value.
 NAMED = re.compile(r"(?<![A-Za-z\\])([a-z])\s*=\s*$")
 BESIDE = re.compile(
     r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\、，；。•–—-]|[和与與或及或者]"
-    r"|\b(?:and|or|as\s+well\s+as|versus|vs|to|also|oder|und|ou|et|y|o|или|и)\b"
-    r"|\b(?:option|case|possibility)\s*\d\b|\b[a-z](?:_(?:\w|\{\w{1,3}\}))?\s*=)*",
+    rf"|\b(?:{AND}|as\s+well\s+as|versus|vs|to|(?:then\s+)?also)\b|または|および|と"
+    r"|\n\s{0,9}\(?\d{1,2}[.):]\s|\b(?:option|case|possibility|solution|root|answer|zero)\s*\d\b|\b[a-z](?:_(?:\w|\{\w{1,3}\}))?\s*=)*",
     re.IGNORECASE,
 )
 EITHER = re.compile(
@@ -93,7 +106,8 @@ EITHER = re.compile(
 )
 # Said of the next answer, though it is in a sentence of its own; or behind it.
 ALSO = re.compile(
-    r"\balternatively\b|\b(?:could|might|may|can)\s+(?:also|equally|well)\b", re.IGNORECASE
+    r"\balternatively\b|[.;]\s+otherwise,?\s+(?:the\s+answer|it)\b|\b(?:could|might|may|can)\s+(?:also|equally|well)\b",
+    re.IGNORECASE,
 )
 ALSO_BEHIND = re.compile(
     r"[\s$]*(?:is|are|would\s+be|might\s+be)?\s*(?:also|equally|another)\s+(?:an?\s+)?(?:\w+\s+)?"
@@ -101,7 +115,7 @@ ALSO_BEHIND = re.compile(
 )
 # [4] if n is even, [5] if n is odd; [4], if inclusive, [5]
 CONDITION = re.compile(
-    r"[\s$]*(?P<apart>[,;]\s*)?(?:if|when|unless|otherwise|else)\b", re.IGNORECASE
+    r"[\s$]*(?P<apart>[,;(]\s*)?(?:if|when|unless|otherwise|else)\b", re.IGNORECASE
 )
 JOINED = re.compile(
     r"[\s$]*(?P<by>\\approx(?![a-z])|≈|[+<>]|plus|\\(?:cup|cap|pm)(?![a-z])|\\leq?(?![a-z])\s*[a-z]\s*\\leq?(?![a-z]))[\s$]*"
@@ -179,7 +193,9 @@ def _named(text: str, span: tuple[int, str, int]) -> tuple[str, str]:
 
 
 def claimed(text: str) -> str | None:
-    claims = deque(CLAIM.finditer(text), MOST)
+    claims = deque(
+        (found for found in CLAIM.finditer(text) if not supposed(text, found.start())), MOST
+    )
     chosen = deque(CHOSEN.finditer(text), 1)
     if chosen and (not claims or claims[-1].start() < chosen[-1].end()):
         return chosen[-1]["letter"]
@@ -191,7 +207,16 @@ def claimed(text: str) -> str | None:
     if not claims:
         return None
     answers = [_of_claim(_after(text, claim)) for claim in claims]
-    return next((each for each in reversed(answers) if not ABOUT.fullmatch(each)), answers[-1])
+    at = next((at for at in range(len(claims) - 1, -1, -1) if not ABOUT.fullmatch(answers[at])), -1)
+    found = [answers[at]]
+    while at > 0:
+        end, start = claims[at - 1].end(), claims[at].start()
+        another = ANOTHER.search(text, max(end, start - BETWEEN), start)
+        if not another or start - end > 2 * BETWEEN:
+            break
+        at -= 1
+        found.insert(0, _of_claim(text[end : another.start()]))
+    return ", ".join(found)
 
 
 def _first(text: str) -> tuple[str, int] | None:
@@ -227,12 +252,31 @@ def _after(text: str, claim: re.Match[str]) -> str:
 
 def _of_claim(said: str) -> str:
     """What is claimed, of a text that begins with it."""
+    said = at_last(said)
     if display := FORMULA.match(said):
         return (display[1] or display[2] or display[3]).strip()
     if pointed := _pointed_out(said):
         return pointed
     end = CLAIM_ENDS.search(said)
-    return said[: end.start() if end else None].strip(" \t*:")
+    claim = said[: end.start() if end else None].strip(" \t*:")
+    return _further(claim, said[end.start() :]) if end else claim
+
+
+def _further(claim: str, rest: str) -> str:
+    """A claim, or what its sentence goes on to: "a = 5, so a + b = 12", "7, but 9 if …".
+
+    Where what follows has no number of its own, or the claim is none, nothing changes.
+    """
+    end = SENTENCE_ENDS.search(rest)
+    rest = rest[: end.start() if end else None][:LONGEST]
+    numbers = NUMBERS.findall(claim)
+    if not numbers or (other := OTHERWISE.search(rest)) is None:
+        return claim
+    if other["so"]:
+        value = other["so"].rpartition("=")[2]
+        found = NUMBERS.findall(value)
+        return claim if not found or {*numbers} & {*found} else other["so"].strip(" \t*:")
+    return claim if other["but"] in numbers else f"{claim}, {other[0]}"
 
 
 def last_sentence_says(text: str) -> str | None:
@@ -261,6 +305,8 @@ def _pointed_out(said: str) -> str | None:
         if not re.search(r"[A-Za-z\u4e00-\u9fff]{2}", sentence[:first]) or re.search(
             r"[$*\\]", sentence[:first]
         ):
+            continue
+        if denied_elsewhere(sentence, last, behind):
             continue
         if DENYING.search(sentence[:last]) or re.search(r"\d|\bor\b|\bnot\b", sentence[behind:]):
             continue

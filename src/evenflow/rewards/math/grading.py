@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from evenflow.errors import UserError
 from evenflow.rewards.math.claims import LONGEST
+from evenflow.rewards.math.denials import says_another
 from evenflow.rewards.math.equality import same
 from evenflow.rewards.math.equations import same_named
 from evenflow.rewards.math.expressions import DEPTH
@@ -138,6 +139,8 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
     if len(said) > max(LONGEST, 2 * len(gold)):
         return Verdict("wrong", "too long for an answer")
     gold = _gold(gold)
+    if says_another(gold, said):
+        return Verdict("wrong", "words before it make another value")
     if (ours := senses(gold)) and (theirs := senses(said)) and ours != theirs:
         return Verdict("wrong", "another direction")
     if apart(gold, said):

@@ -46,7 +46,11 @@ UNITS = {
     "volume": "L l liter litre:1/1000",
     "speed": "mph:0.44704 kph:5/18",
 }
-COMPOSED = {"area": (("length", 2),), "volume": (("length", 3),), "speed": (("length", 1), ("time", -1))}
+COMPOSED = {
+    "area": (("length", 2),),
+    "volume": (("length", 3),),
+    "speed": (("length", 1), ("time", -1)),
+}
 """What is measured in units of other kinds."""
 PREFIXED = (
     "m meter metre g gram gramme s second A ampere V volt W watt J joule N newton Pa pascal"

@@ -22,6 +22,10 @@ NO_REMARK = re.compile(
 ROUGHLY = re.compile(
     r"(?:about|approx(?:\.|imately)?|roughly|≈|\\approx)\s*(?=[-0-9.])", re.IGNORECASE
 )
+ANOTHER = re.compile(
+    r"\$?[0-9][0-9.,]{0,20}\$?\s+(?:if|when|unless|with(?:out)?|including|counting)\b"
+)
+"""18 (20 if you count her own)"""
 NOT_ANOTHER = re.compile(r"not\s+\$?-?[\d\\]")  # 42 (not 43)
 LONGEST = 300
 """Characters of an answer with its remark."""
@@ -54,6 +58,8 @@ def without_remark(said: str) -> str:
             return kept
         near = abs(again - amount) < NEAR * abs(amount) and "." in value + remark
         return rf"{value} \approx {remark}" if near else said
+    if ANOTHER.match(remark):
+        return said
     said_otherwise = NO_REMARK.match(remark.removeprefix(r"\text{").strip())
     if NOT_ANOTHER.match(remark) or (WORD.search(remark) and not said_otherwise):
         return kept

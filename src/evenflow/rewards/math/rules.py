@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from evenflow.rewards.math.spelling import CONSTANT
-from evenflow.rewards.math.wording import TEXT
+from evenflow.rewards.math.wording import AND, TEXT
 
 COMMAND = re.compile(r"(?<!\\)\\[A-Za-z]+")
 DROPPED = (
@@ -46,12 +46,24 @@ def _repeating(found: re.Match[str]) -> str:
     return rf".{once}\overline{{{next(filter(None, again))}}}"
 
 
+def _between(found: re.Match[str]) -> str:
+    """An "and" or "or" of another language is a comma."""
+    return found[1] if re.search(r"\b(?:and|or)\b", found[1]) else ", "
+
+
 MOD = rf"(?:{TEXT}\{{\s*mod\s*\}}|\\?\b[pb]?mod(?![a-z]))\s*[{{}}]?\s*([^(){{}}\s]{{1,20}})\s*\}}?"
 
 # (what must be there, pattern, replacement), in this order; every pattern takes time linear in the
 # length.
 OVER = r"(?:\{\s*([0-9a-z+ -]+)\}|([0-9a-z]))"
 RULES = [
+    # **1** and **5**, `1` or `5`: marks of Markdown between answers
+    (
+        "**",
+        rf"(?<=\S)\*\*(\s*[,;、，]\s*(?:{AND}\s+)?|\s+{AND}\s+)\*\*(?=\S)",
+        _between,
+    ),
+    ("`", "`", ""),
     (
         "",
         r"(?:\b(?:US|CA|AU|NZ|HK))?(?:\\\$|(?<!\\)\$)|€|£|¥|₹|¢|(?:\bUSD|\bRs\.?)(?=\s*[0-9])",
@@ -99,6 +111,12 @@ RULES = [
         ".",
         r"(?<=[0-9])\.([0-9]{0,9}?)(?:([0-9]{2,6})\2|([0-9]{1,6})\3{2,9})\s*(?:\.\.\.|…|\\[lc]?dots(?![a-z]))",
         _repeating,
+    ),
+    # x = 1 \quad x = 5
+    (
+        "quad",
+        r"(?<=[0-9)}])\s*\\q?quad\s*(?=[A-Za-z](?:_(?:[0-9A-Za-z]|\{\w{1,3}\}))?\s*=)",
+        ", ",
     ),
     ("\\", r"(?<!\\)\\(?:[!,;:> ]|$)", " "),
     ("~", "~", " "),
@@ -178,6 +196,7 @@ TEXT_RULES = [
     ("and", rf"{TEXT}\{{\s*,?\s*and\s*\}}", ","),
     ("\\", rf"{TEXT}\{{([^{{}}]*)\}}", r" \1 "),
     ("either", r"^\s*either\b(?=\s*\S)", ""),
+    ("", r"(?<=[0-9)}\]])\s+(?:und|oder|et|ou|или)\s+(?=[-0-9(\[\\])", ","),
     ("both", r"^\s*both\b(?=\s*\S)", ""),
     ("and", r"(?<=[0-9A-Za-z)}\]])\s*,?\s+and\s+(?=[-0-9A-Za-z(\\])", ","),
 ]

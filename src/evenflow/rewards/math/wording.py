@@ -6,6 +6,8 @@ import re
 
 TEXT = r"\\(?:text|mbox|textnormal|textrm|textbf|textit|mathrm|mathbf|mathit|operatorname)\*?\s*"
 
+AND = r"(?:(?:and|or|und|oder|et|ou|y|o|e|и|или)(?!['’\w]))"
+"""Between two answers, in languages that models answer in."""
 COMMAND = re.compile(r"\\[A-Za-z]+")
 LONG_WORD = re.compile(r"[A-Za-z]{4}")
 # Words before a value that say nothing about it: "less than 5" is kept.
