@@ -8,6 +8,7 @@ from collections import deque
 
 from evenflow.rewards.fences import fenced
 from evenflow.rewards.math.denials import at_last, denied_elsewhere, supposed
+from evenflow.rewards.math.spelling import GREEK
 from evenflow.rewards.math.wording import AND, DENIED
 
 CLAIM = re.compile(
@@ -94,11 +95,12 @@ ABOUT = re.compile(
     r"|fraction|whole))\b(?:[^\d$\\]*|\s+(?:in|of)\s[^.]*)"
 )
 # Between two answers that are one: nothing but signs, "and", "or", a name that is given a value.
-NAMED = re.compile(r"(?<![A-Za-z\\])([a-z])\s*=\s*$")
+NAMED = re.compile(rf"(?:(?<![A-Za-z\\])([a-z]|\\(?:{GREEK})))\s*=\s*$")
 BESIDE = re.compile(
     r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\、，；。•–—-]|[和与與或及或者]"
     rf"|\b(?:{AND}|as\s+well\s+as|versus|vs|to|(?:then\s+)?also)\b|または|および|と"
-    r"|\n\s{0,9}\(?\d{1,2}[.):]\s|\b(?:option|case|possibility|solution|root|answer|zero)\s*\d\b|\b[a-z](?:_(?:\w|\{\w{1,3}\}))?\s*=)*",
+    r"|\n\s{0,9}\(?\d{1,2}[.):]\s|\b(?:option|case|possibility|solution|root|answer|zero)\s*\d\b|(?:\b[a-z]|\\(?:"
+    rf"{GREEK}))(?:_(?:\w|\{{\w{{1,3}}\}}))?\s*=)*",
     re.IGNORECASE,
 )
 EITHER = re.compile(
@@ -165,12 +167,12 @@ def beside(text: str, spans: list[tuple[int, str, int]]) -> str | None:
             break
         answers.append(_named(text, earlier))
         offered = False
-    found = (
-        list(dict.fromkeys(reversed(answers))) if all(said for _, said in answers) else answers[:1]
-    )
+    found = answers[::-1] if all(said for _, said in answers) else answers[:1]
+    if len({*found}) == 1:  # the same once more
+        found = found[:1]
     if len({name for name, _ in found}) == len(found) > 1:
         return ", ".join(f"{name}={said}" for name, said in found)  # x = [3] and y = [3]
-    return ", ".join(dict.fromkeys(said for _, said in found))
+    return ", ".join(said for _, said in found)
 
 
 def _chained(text: str, spans: list[tuple[int, str, int]]) -> list[tuple[int, str, int]]:

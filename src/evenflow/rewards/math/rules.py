@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from evenflow.rewards.math.spelling import CONSTANT
+from evenflow.rewards.math.spelling import CONSTANT, GREEK
 from evenflow.rewards.math.wording import AND, TEXT
 
 COMMAND = re.compile(r"(?<!\\)\\[A-Za-z]+")
@@ -202,6 +202,11 @@ TEXT_RULES = [
 ]
 # What TeX takes where there are no braces: \frac12, \frac\pi4, \binom nk.
 ONE = rf"([0-9A-Za-z]|\\(?:{CONSTANT})(?![A-Za-z]))"
+# A name in a tuple of names: \theta, x_0, x', \bar{x}, f(0)
+ENTRY = (
+    rf"(?:\\(?:bar|hat|vec|overline|tilde)(?:\{{[A-Za-z]\}}|\s?[A-Za-z])|\\(?:{GREEK})\s?|[A-Za-z])'{{0,2}}"
+    r"(?:_(?:\{\w{1,5}\}|\w))?(?:\(-?[0-9A-Za-z]\))?"
+)
 SHORT_RULES = [
     ("\\", rf"\\(frac|binom)(?![a-z])\s*{ONE}\s*{ONE}", r"\\\1{\2}{\3}"),
     ("\\", rf"\\(frac|binom)\s*(\{{[^{{}}]*\}})\s*{ONE}", r"\\\1\2{\3}"),
@@ -221,10 +226,11 @@ SHORT_RULES = [
     ("\0", r"\0", " "),
     (",,", r",,+", ","),
     # (x,y)=(1,2), (x,y)\in\{(1,2)\}
-    (")=", r"(?:(?<=^)|(?<=\),))\([A-Za-z](?:,[A-Za-z])+\)=(?=\(|\\begin)", ""),
+    (")=", rf"(?:(?<=^)|(?<=\),))\({ENTRY}(?:,{ENTRY})+\)=(?=\(|\\begin)", ""),
     (")\\in", r"^\([A-Za-z](?:,[A-Za-z])+\)\\in(?=\\\{)", ""),
     # A(3,4): a point; C(10,5) is a number
     ("(", r"^C\(([0-9]+),([0-9]+)\)$", r"\\binom{\1}{\2}"),
+    ("=(", r"^[A-Za-z]{3,20}=(?=\([^()]*,[^()]*\)$)", ""),  # \text{Center} = (2,-1)
     ("(", r"^[A-Z]=?(?=\([^()]*,[^()]*\)$)", ""),
     (":", r"^[A-Za-z]+(?::[A-Za-z]+)+=", ""),  # a:b:c=3:4:5
     ("\\mapsto", r"^(?:[A-Za-z]:)?[A-Za-z]\\mapsto", ""),  # x \mapsto x^2
