@@ -23,7 +23,9 @@ CLAIM = re.compile(
     r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}(?=[\s$({]{0,9}(?-i:[A-J])\b(?!\s+[a-z]))"
     r"|(?:答案|选项|選項)[\s*]{0,9}(?:是|为|為|[:：】]|选(?=[\s*:：]{0,9}[A-J]))[\s*:：]{0,9}|(?<![\w])答[:：][\s*]{0,9}"
     r"|故?选[\s*:：]{0,9}(?=[A-J])|\bОтвет[\s*]{0,9}[:：][\s*]{0,9}|答え(?:は|[:：])[\s*:：]{0,9}|\brespuesta(?:\s+final)?\s+es\b[\s*:]{0,9}"
-    r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+finale)?\s+est\b[\s*:]{0,9}",
+    r"|\b(?:Antwort|réponse(?:\s+finale)?|respuesta(?:\s+final)?|resposta(?:\s+final)?|risposta(?:\s+finale)?)"
+    r"[\s*]{0,3}[:：][\s*]{0,9}|\b(?:risposta\s+è|resposta\s+é)\s[\s*:]{0,9}|정답[은\s*]{0,3}[:：\s][\s*]{0,9}"
+    r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+finale)?\s+est\b(?:\s+donc\b)?[\s*:]{0,9}",
     re.IGNORECASE,
 )
 # Before a claim of one more answer: "The answer is 1. The other answer is 5."
@@ -38,6 +40,7 @@ FIELD = re.compile(
     re.IGNORECASE,
 )
 UNESCAPED = re.compile(r"(?<!\\)\\[A-Za-z]{2}")
+QUOTED = re.compile(r"\A>\s{1,3}")
 BULLET = re.compile(r"\s*(?:^|\n)[-•*]\s+")
 ITEMS = re.compile(r"[-•][ \t]+[^\n]+(?:\n[-•*][ \t]+(?![^\n]*[A-Za-z]{3})[^\n]+)*")
 # "Option C is correct", "(C) is the right answer"
@@ -71,13 +74,15 @@ CLAIM_ENDS = re.compile(
 NUMBERS = re.compile(r"[0-9](?:[0-9,]*[0-9])?(?:\.[0-9]+)?")
 # What a sentence goes on to behind a claim.
 OTHERWISE = re.compile(
-    r"\A[,;]?\s+so\s+(?P<so>.*)|(?<!\bnot )\bbut\s+(?:also\s+)?[$\\({]{0,3}(?P<but>[0-9]\S{0,20})"
+    r"\A[,;]?\s+so\s+(?P<so>(?:that\s+)?(?:[-$\\({]{0,3}[0-9]|[^=]{0,80}="
+    r"|(?:the|in|our)\s+(?:total|answer|result|sum|value|all)\b).*)"
+    r"|(?<!\bnot )\bbut\s+(?:also\s+)?[$\\({]{0,3}(?P<but>[0-9]\S{0,20})"
     r"|\A[,;]?\s+which\s+(?:must|should|has\s+to|needs?\s+to|we)\s[^0-9]*(?P<then>[0-9]).*"
 )
 SENTENCE_ENDS = re.compile(rf"\n|(?<!\\)(?!{FACTORIAL})[.!?。](?=\s|$)")
 # In a sentence about the answer it is what is printed bold, or what a verb says the answer is.
 BOLD = re.compile(r"\*\*([^*\n]{1,200}?)\*\*")
-DOLLARS = re.compile(r"\$([^$\n]{1,200})\$")
+DOLLARS = re.compile(r"(?<!\\)\$((?:[^$\n\\]|\\.){1,200})\$")
 VERBS = (
     r"(?:\b(?:is|are|was|were|be|equals?|equal\s+to|has|have|had|gets?|gives?|makes?|costs?|needs?"
     r"|earns?|pays?|paid|spends?|spent|total\s+of)|[:=])"
@@ -124,9 +129,6 @@ JOINED = re.compile(
 )
 """Between two boxes that are parts of one formula."""
 SIGNS = {"≈": r"\approx", "plus": "+"}
-SAID_OF_IT = re.compile(
-    r"\b(?:is|are|was|were|has|have|would|could|if|but|except|unless|rather|instead|than)\b"
-)
 NEXT_SENTENCE = re.compile(r"[.!?]\s|\n\s*\n|\bnot?\b", re.IGNORECASE)
 MOST = 20
 """Answers, or claims of one, that are looked at: the last ones."""
@@ -194,23 +196,25 @@ def _named(text: str, span: tuple[int, str, int]) -> tuple[str, str]:
     return name[1] if name and "=" not in said else "", said
 
 
-def claimed(text: str) -> str | None:
-    claims = deque(
-        (found for found in CLAIM.finditer(text) if not supposed(text, found.start())), MOST
-    )
-    chosen = deque(CHOSEN.finditer(text), 1)
-    if chosen and (not claims or claims[-1].start() < chosen[-1].end()):
-        return chosen[-1]["letter"]
-    if (first := _first(text)) and (not claims or claims[-1].start() < first[1]):
-        return first[0]
+def claimed(text: str) -> tuple[str, int] | None:
+    """What a response claims last that its answer is, and where that begins."""
+    last = deque(CLAIM.finditer(text), MOST)
+    claims = [found for found in last if not supposed(text, found.start())]
+    behind = claims[-1].start() if claims else -1
+    for chosen in deque(CHOSEN.finditer(text), 1):
+        if behind < chosen.end():
+            return chosen["letter"], chosen.end()
+    if (first := _first(text)) and behind < first[1]:
+        return first
     fields = deque(FIELD.finditer(text), MOST)
-    if fields and (not claims or claims[-1].start() < fields[-1].end()):
-        return beside(text, [(f.start(), _of_field(f["value"]), f.end()) for f in fields])
+    if fields and behind < fields[-1].end():
+        spans = [(f.start(), _of_field(f["value"]), f.end()) for f in fields]
+        return beside(text, spans) or "", spans[-1][2]
     if not claims:
         return None
     answers = [_of_claim(_after(text, claim)) for claim in claims]
     at = next((at for at in range(len(claims) - 1, -1, -1) if not ABOUT.fullmatch(answers[at])), -1)
-    found = [answers[at]]
+    begin, found = claims[at].end(), [answers[at]]
     while at > 0:
         end, start = claims[at - 1].end(), claims[at].start()
         another = ANOTHER.search(text, max(end, start - BETWEEN), start)
@@ -218,7 +222,7 @@ def claimed(text: str) -> str | None:
             break
         at -= 1
         found.insert(0, _of_claim(text[end : another.start()]))
-    return ", ".join(found)
+    return ", ".join(found), begin
 
 
 def _first(text: str) -> tuple[str, int] | None:
@@ -245,6 +249,8 @@ def _of_field(value: str) -> str:
 def _after(text: str, claim: re.Match[str]) -> str:
     """What follows a claim; the items of a list in the next lines as one line."""
     said = text[claim.end() :].lstrip(" \t\n*")
+    if "\n" in claim[0]:
+        said = QUOTED.sub("", said).lstrip("*")
     if said.startswith("```") and (block := next(fenced(said), None)):
         return block.content.strip()
     if "\n" not in claim[0] or not (items := ITEMS.match(said)):
@@ -257,7 +263,7 @@ def _of_claim(said: str) -> str:
     said = at_last(said)
     if display := FORMULA.match(said):
         return (display[1] or display[2] or display[3]).strip()
-    if pointed := _pointed_out(said):
+    if pointed := pointed_out(said):
         return pointed
     end = CLAIM_ENDS.search(said)
     claim = said[: end.start() if end else None].strip(" \t*:")
@@ -281,18 +287,7 @@ def _further(claim: str, rest: str) -> str:
     return claim if other["but"] in numbers else f"{claim}, {other[0]}"
 
 
-def last_sentence_says(text: str) -> str | None:
-    """What the last sentence points out with a number: 7 of "There are **7** ways in total."."""
-    lines = text.strip().rpartition("\n")[2]
-    *_, start = [0, *(found.end() for found in SENTENCE_ENDS.finditer(lines, 0, len(lines) - 1))]
-    sentence = lines[start:].strip()
-    found = _pointed_out(sentence)
-    if not found or not re.search(r"\d", found):
-        return None
-    return None if SAID_OF_IT.search(sentence.rpartition(found)[2]) else found
-
-
-def _pointed_out(said: str) -> str | None:
+def pointed_out(said: str) -> str | None:
     """What a sentence says that the answer is: 12 of "After 3 weeks she has **12** apples."; None
     where the answer itself stands first, or nothing is pointed out."""
     end = SENTENCE_ENDS.search(said)

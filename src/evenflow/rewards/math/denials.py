@@ -27,12 +27,12 @@ def denied_elsewhere(text: str, start: int, end: int) -> bool:
 
 # A claim that nobody makes: "It is not true that the answer is 18."
 SUPPOSED = re.compile(
-    r"(?:\bnot\s+(?:true|the\s+case|correct|possible|clear|sure)\s+(?:that|whether|if)"
+    r"(?:\b(?:wrong|incorrect|invalid|worst|previous|earlier)\s+\Z|(?:\bnot\s+(?:true|the\s+case|correct|possible|clear|sure)\s+(?:that|whether|if)"
     r"|\b(?:doubt|deny|denies)(?:\s+that)?|\bif|\bwhether"
     r"|\b(?:might|may|could|would)\s+(?:\w+\s+)?(?:think|say|guess|believe|expect|assume)(?:\s+that)?"
     r"|\b(?:key|book|textbook|students?|people|someone|somebody|others?|some)\s+(?:\w+\s+)?"
     r"(?:say|claim|think|state|suggest|believe)s?(?:\s+that)?)"
-    r"\s+(?:(?:the|its|an?|your|my|our)\s+)?(?:(?:final|correct|right)\s+)?\Z",
+    r"\s+(?:(?:the|its|an?|your|my|our)\s+)?(?:(?:final|correct|right)\s+)?\Z)",
     re.IGNORECASE,
 )
 
@@ -69,6 +69,7 @@ SWITCHED = re.compile(
     r"(?<=[\s,.:;!…—–-])(?=-?\\?\$?\(?[0-9\\*])",
     re.IGNORECASE,
 )
+SWITCHES = re.compile(r"\b(?:no|wait|sorry|rather|mean)\b", re.IGNORECASE)
 QUESTIONED = re.compile(r"[^\n?]{1,60}\?\s{1,3}No\b")
 
 
@@ -76,8 +77,10 @@ def at_last(said: str) -> str:
     """What a claim comes to that its own sentence, or the next one, puts right; empty where it is
     only taken back."""
     line = said.partition("\n")[0][: 2 * NEAR]
-    if ELSEWHERE_BEHIND.search(line.partition("。")[0]):
+    if not line.isascii() and ELSEWHERE_BEHIND.search(line.partition("。")[0]):
         return ""
+    if not SWITCHES.search(line):
+        return said
     *_, end = [0, *(found.end() for found in SWITCHED.finditer(line))]
     return "" if not end and QUESTIONED.match(line) else said[end:]
 

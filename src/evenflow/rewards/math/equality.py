@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from evenflow.rewards.math.bases import BASED
+from evenflow.rewards.math.bases import BASED, in_chain
 from evenflow.rewards.math.clauses import WHERE, same_with_clauses
 from evenflow.rewards.math.equations import APPROX, NAME, RELATION, same_sides, sides_of
 from evenflow.rewards.math.layout import pieces_of
@@ -157,7 +157,7 @@ def _same_form(gold: str, said: str) -> bool | None:
             return sorted(map(letters, a[1])) == sorted(map(letters, b[1]))
         return letters(gold) == letters(said)
     if BASED.fullmatch(gold) or BASED.fullmatch(said):
-        return False  # or they were the same text
+        return in_chain(gold, sides_of(said))  # or they were the same text
     matrices = [found for text, found in ((gold, a), (said, b)) if text.startswith(BEGIN)]
     if matrices and all(len(members) == 1 for _, members in matrices):
         return _same_matrices(gold, said)

@@ -17,9 +17,9 @@ from evenflow.rewards.math.claims import (
     MOST,
     beside,
     claimed,
-    last_sentence_says,
 )
 from evenflow.rewards.math.denials import denied_elsewhere, revised
+from evenflow.rewards.math.endings import last_line_says, last_sentence_says, told
 from evenflow.rewards.math.normalisation import normalise
 from evenflow.rewards.math.remarks import without_remark
 from evenflow.rewards.math.values import far_apart, is_number
@@ -41,8 +41,10 @@ FINAL = re.compile(
 )
 # What a repeated instruction has: "Put the answer in \\boxed{}."
 EMPTY_BOX = re.compile(
-    r"(\b(?:in|within|inside|into|using|with|an?|the)\s{1,3}\$?)\\(?:boxed|fbox)\s?\{(?:[\s._…?]|\\[ ,;:!]|\\(?:quad|[lc]?dots)(?![a-z])){0,20}\}"
+    r"\\(?:boxed|fbox)\s?\{(?:[\s._…?]|\\[ ,;:!]|\\(?:quad|[lc]?dots)(?![a-z])){0,20}\}"
 )
+BEFORE_EMPTY = re.compile(r"\b(?:in|within|inside|into|using|with|an?|the)\s{1,3}\$?\Z")
+QUOTED = re.compile(r"['\"‘“]([^'\"‘’“”]{1,80})['\"’”]\.?")
 MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")  # and the marks that close a heading
 # A heading: words, or a number of a section and words. "5 apples" is none.
 HEADING = re.compile(
@@ -55,9 +57,10 @@ NEGATED = re.compile(
     re.IGNORECASE,
 )
 """What takes the formula behind it back, or bounds it."""
+FIGURE = re.compile(r"[0-9]")
 VALUE_OF = re.compile(r"\s*([A-Za-z])(?:_\{?\w+\}?|\([a-z]\))?\s*=")
 SPAN = re.compile(
-    r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\*\*([^*\n]{0,80}?[0-9][^*\n]{0,80})\*\*",
+    r"\$\$(.+?)\$\$|(?<!\\)\$((?:[^$\\]|\\.)+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\*\*([^*\n]{0,80}?[0-9][^*\n]{0,80})\*\*",
     re.DOTALL,
 )
 BOLD_WORDS = re.compile(r"(?<![\w)*])\*\*([^*\n]+)\*\*(?![\w(*])")  # and no power, 2**3
@@ -90,13 +93,27 @@ def extract(text: str) -> str | None:
         found = _stated(said) if tagged is None else tagged
     elif ABOUT.fullmatch(found):
         found = _stated(said) or found
-    return without_remark(BARE.sub("", LABEL.sub(r"\1", found.strip()))) or None if found else None
+    found = BARE.sub("", LABEL.sub(r"\1", found.strip())) if found else ""
+    return told(without_remark(_freed(found))) or None
+
+
+def _freed(found: str) -> str:
+    """Without quotation marks around it, and the bracket that closes what began before it."""
+    if quoted := QUOTED.fullmatch(found):
+        return quoted[1]
+    loose = found[-1:] in (")", "]") and not re.search(r"[(\[,]", found) and found[0] != "]"
+    return found[:-1].rstrip() if loose else found
 
 
 def said_at_last(text: str) -> str | None:
     """What is `spoken`, without the tokens that end it, and the empty boxes of an instruction."""
     said = spoken(text)
-    return None if said is None else EMPTY_BOX.sub(r"\1", ENDS.sub("", said.rstrip()))
+    return None if said is None else EMPTY_BOX.sub(_unless_asked, ENDS.sub("", said.rstrip()))
+
+
+def _unless_asked(box: re.Match[str]) -> str:
+    before = box.string[max(0, box.start() - 20) : box.start()]
+    return "" if BEFORE_EMPTY.search(before) else box[0]
 
 
 def committed(said: str) -> str | None:
@@ -111,22 +128,28 @@ def committed(said: str) -> str | None:
             return later
     elif (found := _marked(said)) is not None:
         return found
+    elif claim := claimed(said):
+        found, at = claim
     else:
-        found = claimed(said)
-        *_, at = [0, *(claim.end() for claim in CLAIM.finditer(said))] if found else [0]
-    if found and (end := revised(said, at + len(found))):
+        return None
+    if found and FIGURE.search(found) and (end := revised(said, at + len(found))):
         return committed(said[end:]) or _stated(said[end:]) or ""
     return found
 
 
 def _overruled(text: str, box: int, held: str) -> str | None:
     """The number of a "final answer" behind the last box that is not what the box holds."""
-    for claim in CLAIM.finditer(text, box):
-        if FINAL.search(text, max(box, claim.start() - 20), claim.end()):
-            value = claimed(text[claim.start() :]) or ""
-            said, before = normalise(value), normalise(held)
-            if is_number(said) and is_number(before.rpartition("=")[2]):
-                return value if far_apart(before.rpartition("=")[2], said) else None
+    claims = (
+        claim
+        for claim in CLAIM.finditer(text, box)
+        if FINAL.search(text, max(box, claim.start() - 20), claim.end())
+    )
+    for claim in deque(claims, 1):
+        value, _ = claimed(text[claim.start() :]) or ("", 0)
+        if len(value) <= LONGEST >= len(held):
+            said, before = normalise(value), normalise(held).rpartition("=")[2]
+            if is_number(said) and is_number(before) and far_apart(before, said):
+                return value
     return None
 
 
@@ -172,14 +195,14 @@ def _stated(text: str) -> str | None:
         for found in SPAN.finditer(tail)
         if not found[0].endswith(":**")
     ]
-    if spans and re.fullmatch(r"[\s.*。！]*", tail[spans[-1][2] :]):
+    if spans and re.fullmatch(r"[\s.*。！!]*", tail[spans[-1][2] :]):
         start, last, _ = spans[-1]
         whole = len(spans) == 1 and (start == 0 or ("=" in last and LONG_WORD.search(tail[:start])))
         if whole or not _is_answer(text) or _solutions(tail, spans):
             return _last_of(tail, spans)
     if _is_answer(text):
         return BOLD_WORDS.sub(r"\1", text)
-    return last_sentence_says(tail)
+    return last_line_says(tail) or last_sentence_says(tail)
 
 
 def _last_of(text: str, spans: list[tuple[int, str, int]]) -> str | None:

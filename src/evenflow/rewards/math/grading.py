@@ -24,7 +24,7 @@ from evenflow.rewards.math.presets import PRESETS, boxed_right, dapo_right
 from evenflow.rewards.math.quantities import same_quantities
 from evenflow.rewards.math.sets import without_builder
 from evenflow.rewards.math.spelling import as_one, written_out
-from evenflow.rewards.math.wording import TRUTHS, in_one_word, senses, without_name
+from evenflow.rewards.math.wording import TRUTHS, in_one_word, senses, with_one_word, without_name
 from evenflow.rewards.math.workers import TIMEOUT, Workers, shared
 from evenflow.rewards.thoughts import spoken, whole_of
 
@@ -152,7 +152,7 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
         return found
     if normalise(gold).casefold() in TRUTHS:
         said = in_one_word(said)
-    said = without_name(gold, said)
+    said = with_one_word(gold, without_name(gold, said))
     return _compare(normalise(gold), normalise(said), workers)
 
 

@@ -27,7 +27,8 @@ THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 GROUPS = re.compile(r"(?<![0-9.,^_])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
 EXPRESSION = re.compile(r"[=+*/^\\A-Za-z]|[0-9)]\s*-")
 NAMED_NUMBER = re.compile(r"\s*[A-Za-z]\s*=\s*-?[0-9,.]+\s*")
-CLOSE_COMMA = re.compile(r",(?![\s\\])")
+CLOSE_COMMA = re.compile(r",(?!\s)")
+BRACKETS = re.compile(r"[(\[][^()\[\]]*|\\\{[^{}]*")
 LOR = re.compile(r"\s*\\(?:lor|vee)(?![A-Za-z])\s*")
 # x < 3 and x > 1: both, which a comma between them does not say
 BOTH = re.compile(
@@ -151,14 +152,11 @@ def _with_plain_numbers(text: str) -> str:
     """
     if not EXPRESSION.search(text) or NAMED_NUMBER.fullmatch(text):
         return text
-    rest = GROUPS.sub("", text)
-    if CLOSE_COMMA.search(rest):
+    if CLOSE_COMMA.search(GROUPS.sub("", text)):
         return text
-    if "," not in rest:
-        for found in GROUPS.finditer(text):
-            before = text[: found.start()]
-            if sum(map(before.count, "([")) + before.count("\\{") != sum(map(before.count, ")]")):
-                return text
+    for brackets in BRACKETS.finditer(text):
+        if GROUPS.search(brackets[0]) and "," not in GROUPS.sub("", brackets[0]):
+            return text
     return GROUPS.sub(lambda m: m[0].replace(",", ""), text)
 
 

@@ -51,6 +51,11 @@ def _between(found: re.Match[str]) -> str:
     return found[1] if re.search(r"\b(?:and|or)\b", found[1]) else ", "
 
 
+def _plus_minus(found: re.Match[str]) -> str:
+    """``1 \\mp 2`` alone is ``1 \\pm 2``."""
+    return found[0] if "\\pm" in found[1] else rf"{found[1]}\pm"
+
+
 MOD = rf"(?:{TEXT}\{{\s*mod\s*\}}|\\?\b[pb]?mod(?![a-z]))\s*[{{}}]?\s*([^(){{}}\s]{{1,20}})\s*\}}?"
 
 # (what must be there, pattern, replacement), in this order; every pattern takes time linear in the
@@ -63,7 +68,13 @@ RULES = [
         rf"(?<=\S)\*\*(\s*[,;、，]\s*(?:{AND}\s+)?|\s+{AND}\s+)\*\*(?=\S)",
         _between,
     ),
+    ("**", r"([=:,(]\s*)\*\*(?=\S)", r"\1"),
     ("`", "`", ""),
+    ("__", "__", ""),
+    ("<", r"<(b|strong|em|u)>([^<>]*)</\1>", r"\2"),
+    ("です", r"\s*です\s*[。.]?\s*$", ""),
+    ("입니다", r"\s*입니다\s*\.?\s*$", ""),
+    ("approx.", r"^\s*approx\.\s+", "approximately "),
     (
         "",
         r"(?:\b(?:US|CA|AU|NZ|HK))?(?:\\\$|(?<!\\)\$)|€|£|¥|₹|¢|(?:\bUSD|\bRs\.?)(?=\s*[0-9])",
@@ -154,7 +165,7 @@ RULES = [
     ("C", rf"(?<![A-Za-z0-9])C\s*\^\s*{OVER}\s*_\s*{OVER}", r"\\binom{\3\4}{\1\2}"),
     ("\\overline", r"\\overline\s*\{\s*([A-Z]{2})\s*\}", r"\1"),  # a segment
     ("\\mathbb", r"(\\mathbb)\s*([A-Z])", r"\1{\2}"),
-    ("matrix", r"(begin|end)\{(?:[bB]|small)?matrix\}", r"\1{pmatrix}"),
+    ("matrix", r"(begin|end)\{(?:[bB]|[bBp]?small)?matrix\}", r"\1{pmatrix}"),
     ("array", r"\\begin\{array\}\s*\{[^{}]*\}", r"\\begin{pmatrix}"),
     ("array", r"\\end\{array\}", r"\\end{pmatrix}"),
     (
@@ -235,8 +246,10 @@ SHORT_RULES = [
     (":", r"^[A-Za-z]+(?::[A-Za-z]+)+=", ""),  # a:b:c=3:4:5
     ("\\mapsto", r"^(?:[A-Za-z]:)?[A-Za-z]\\mapsto", ""),  # x \mapsto x^2
     ("\\equiv", r"^[A-Za-z]\\equiv", ""),  # x\equiv5\pmod{7}
-    ("]", r"^\](?=[^\[\]()]*,)", "("),  # ]0,1[
-    ("[", r"(?<=,)([^\[\](),]*)\[$", r"\1)"),
+    ("]", r"(^|\\cup|\\cap)\](?=[^\[\]()]*,)", r"\1("),  # ]0,1[
+    ("[", r"(?<=,)([^\[\](),]*)\[(?=$|\\cup|\\cap)", r"\1)"),
+    ("-\\{", r"(?<=[)\]])-(?=\\\{[^{}]*\}$)", r"\\setminus"),  # (0,36) - \{9\}
+    ("\\mp", r"^([^±]*)\\mp(?![a-z])(?!.*\\[mp][mp](?![a-z]))", _plus_minus),
     ("pmatrix", r"^[(\[](\\begin\{pmatrix\}(?:(?!\\begin).)*\\end\{pmatrix\})[)\]]$", r"\1"),
 ]
 COMPILED = [
