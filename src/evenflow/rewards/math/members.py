@@ -9,6 +9,7 @@ from evenflow.rewards.math.spelling import GREEK
 
 NAME = rf"(?:[a-z]|\\(?:{GREEK}))(?:_[0-9a-z])?"
 ASSIGNED = re.compile(rf"((?:{NAME}=)+)([^=]+)")
+PLACES = {name: place for place, name in enumerate(GREEK.split("|"))}
 COORDINATES = ("r", r"\rho", r"\theta", r"\phi", r"\varphi", "z")
 """In the order that cylindrical and spherical ones have."""
 
@@ -84,8 +85,7 @@ def by_names(assigned: Sequence[str]) -> list[str]:
 def _place(name: str) -> tuple[int, str]:
     """Of a name in its alphabet."""
     letter, _, index = name.removeprefix("\\").partition("_")
-    greek = name[0] == "\\"
-    return GREEK.split("|").index(letter) if greek else ord(letter), index
+    return PLACES[letter] if name[0] == "\\" else ord(letter), index
 
 
 def nested(text: str) -> str | None:
