@@ -104,6 +104,11 @@ def test_extract(text, answer):
         "Answer: " + "1, " * 100_000,
         "#" * 100_000,
         "a. " * 50_000,
+        *(piece * 10_000 for piece in ("final answer is 2 ", "no, wait, ", "7! ", "$x = 1$, ")),
+        "\\boxed{1} " + "final answer is 2 " * 6_000,
+        "The answer is 5, " + "so a = 5, " * 10_000,
+        "in \\boxed{" + ". " * 50_000,
+        "So it is.\n\n" + "Total: 5, " * 10_000,
     ],
 )
 def test_long_responses_take_no_long_time(text):

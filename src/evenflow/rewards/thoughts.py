@@ -24,8 +24,12 @@ MARKS = {
     "<|START_THINKING|>": "<|END_THINKING|>",
     "[THINK]": "[/THINK]",
     "◁think▷": "◁/think▷",
+    **{
+        f"<|channel|>{name}<|message|>": "<|channel|>final<|message|>"
+        for name in ("analysis", "commentary")
+    },
 }
-"""How thoughts begin and end, in any case."""
+"""How thoughts begin and end, in any case; channels that are not the final one are thoughts."""
 ENDS = {opened.lower(): closed for opened, closed in MARKS.items()}
 MARK = re.compile("|".join(map(re.escape, (*MARKS, *MARKS.values()))), re.IGNORECASE)
 OPENED = re.compile(f"({'|'.join(map(re.escape, MARKS))})\\s*\\Z", re.IGNORECASE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 NAMES = (
     "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
@@ -23,6 +24,23 @@ PREFIXED = re.compile(r"(?P<sign>-?)0(?P<base>[bBoOxX])(?P<digits>[0-9A-Fa-f]+)"
 PREFIXES = {"b": 2, "o": 8, "x": 16}
 BASED = re.compile(r"-?[0-9A-Z.]+_(?:[2-9]|\{[0-9]{2}\})")
 """What `in_base` makes of them."""
+
+
+def in_chain(gold: str, sides: Sequence[str]) -> bool:
+    """Whether a chain, ``314_{10}=1242_6``, begins or ends with such a gold, and every number in
+    it is the same."""
+    if len(sides) < 2 or gold not in (sides[0], sides[-1]):
+        return False
+    numbers = [side for side in sides if BASED.fullmatch(side) or side.isdecimal()]
+    return "." not in "".join(numbers) and len({*map(_value, numbers)}) == 1
+
+
+def _value(number: str) -> int | None:
+    digits, _, base = number.partition("_")
+    try:
+        return int(digits, int(base.strip("{}") or 10))
+    except ValueError:  # a digit that the base does not have
+        return None
 
 
 def in_base(text: str) -> str | None:

@@ -7,7 +7,9 @@ import re
 from collections import deque
 
 from evenflow.rewards.fences import fenced
-from evenflow.rewards.math.wording import DENIED
+from evenflow.rewards.math.denials import at_last, denied_elsewhere, supposed
+from evenflow.rewards.math.spelling import GREEK
+from evenflow.rewards.math.wording import AND, DENIED
 
 CLAIM = re.compile(
     r"\b(?:answer|ans)(?:\s+to\s+(?:the|this)\s+(?:question|problem)|,\s[^,.\n]{1,40},)?[\s*]{0,9}"
@@ -21,7 +23,15 @@ CLAIM = re.compile(
     r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}(?=[\s$({]{0,9}(?-i:[A-J])\b(?!\s+[a-z]))"
     r"|(?:答案|选项|選項)[\s*]{0,9}(?:是|为|為|[:：】]|选(?=[\s*:：]{0,9}[A-J]))[\s*:：]{0,9}|(?<![\w])答[:：][\s*]{0,9}"
     r"|故?选[\s*:：]{0,9}(?=[A-J])|\bОтвет[\s*]{0,9}[:：][\s*]{0,9}|答え(?:は|[:：])[\s*:：]{0,9}|\brespuesta(?:\s+final)?\s+es\b[\s*:]{0,9}"
-    r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+finale)?\s+est\b[\s*:]{0,9}",
+    r"|\b(?:Antwort|réponse(?:\s+finale)?|respuesta(?:\s+final)?|resposta(?:\s+final)?|risposta(?:\s+finale)?)"
+    r"[\s*]{0,3}[:：][\s*]{0,9}|\b(?:risposta\s+è|resposta\s+é)\s[\s*:]{0,9}|정답[은\s*]{0,3}[:：\s][\s*]{0,9}"
+    r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+finale)?\s+est\b(?:\s+donc\b)?[\s*:]{0,9}",
+    re.IGNORECASE,
+)
+# Before a claim of one more answer: "The answer is 1. The other answer is 5."
+ANOTHER = re.compile(
+    rf"(?:[.;,$*]|\b{AND})\s{{1,3}}(?:{AND}\s+)?(?:(?:the|an?|its|my)\s+)?"
+    rf"(?:second|other|another|third|next|alternative)\s+\Z|\b{AND}\s+(?:the|an?)\s+\Z",
     re.IGNORECASE,
 )
 # A field of JSON, where structured output was asked for.
@@ -30,6 +40,7 @@ FIELD = re.compile(
     re.IGNORECASE,
 )
 UNESCAPED = re.compile(r"(?<!\\)\\[A-Za-z]{2}")
+QUOTED = re.compile(r"\A>\s{1,3}")
 BULLET = re.compile(r"\s*(?:^|\n)[-•*]\s+")
 ITEMS = re.compile(r"[-•][ \t]+[^\n]+(?:\n[-•*][ \t]+(?![^\n]*[A-Za-z]{3})[^\n]+)*")
 # "Option C is correct", "(C) is the right answer"
@@ -49,16 +60,29 @@ SUBJECT = re.compile(
 NOT_ALONE = re.compile(
     r"(?:[0-9$*)}]\s*[,;]|[=<>≤≥≈+*/^-]|\b(?:or|and|not|than|to|if|whether|that)\b|n't)\s*\Z"
 )
+# 7! = 5040: no end of a sentence
+FACTORIAL = (
+    r"(?<=[0-9A-Za-z)}])!\s{1,3}(?:[=≈^]|[-+*/×·⋅÷]\s{0,3}[0-9(\\$*]"
+    r"|\\(?:times|cdot|div|approx)(?![a-z]))"
+)
 CLAIM_ENDS = re.compile(
-    r"\n|(?<!\\)(?<!sq)(?<!approx)(?<!\b[A-J])[.!?。](?=\s|\$\s|\*|$)|\$\$\s|\\\]"
+    rf"\n|(?<!\\)(?<!sq)(?<!approx)(?<!\b[A-J])(?!{FACTORIAL})[.!?。](?=\s|\$\s|\*|$)|\$\$\s|\\\]"
     r"|[,;]?\s+\(?(?:because|since|which|as|so|where|I hope|obtained|using|by\s+(?!\d)|and\s+we)\b"
     r"|(?<=\S)[,;]\s+(?:not\b|i\.e\.|that\s+is\b|namely\b)"
-    r"|(?<=\S)\*\*(?=\s+(?!(?:and|or)\b|[*\d$\\])|[:;(])"  # of what was printed bold
+    rf"|(?<=\S)\*\*(?=\s+(?!{AND}\b|[*\d$\\])|[:;(])"  # of what was printed bold
 )
-SENTENCE_ENDS = re.compile(r"\n|(?<!\\)[.!?。](?=\s|$)")
+NUMBERS = re.compile(r"[0-9](?:[0-9,]*[0-9])?(?:\.[0-9]+)?")
+# What a sentence goes on to behind a claim.
+OTHERWISE = re.compile(
+    r"\A[,;]?\s+so\s+(?P<so>(?:that\s+)?(?:[-$\\({]{0,3}[0-9]|[^=]{0,80}="
+    r"|(?:the|in|our)\s+(?:total|answer|result|sum|value|all)\b).*)"
+    r"|(?<!\bnot )\bbut\s+(?:also\s+)?[$\\({]{0,3}(?P<but>[0-9]\S{0,20})"
+    r"|\A[,;]?\s+which\s+(?:must|should|has\s+to|needs?\s+to|we)\s[^0-9]*(?P<then>[0-9]).*"
+)
+SENTENCE_ENDS = re.compile(rf"\n|(?<!\\)(?!{FACTORIAL})[.!?。](?=\s|$)")
 # In a sentence about the answer it is what is printed bold, or what a verb says the answer is.
 BOLD = re.compile(r"\*\*([^*\n]{1,200}?)\*\*")
-DOLLARS = re.compile(r"\$([^$\n]{1,200})\$")
+DOLLARS = re.compile(r"(?<!\\)\$((?:[^$\n\\]|\\.){1,200})\$")
 VERBS = (
     r"(?:\b(?:is|are|was|were|be|equals?|equal\s+to|has|have|had|gets?|gives?|makes?|costs?|needs?"
     r"|earns?|pays?|paid|spends?|spent|total\s+of)|[:=])"
@@ -72,15 +96,16 @@ DENYING = re.compile(rf"\b(?:{DENIED})\b", re.IGNORECASE)
 # Said of an answer, and none itself.
 ABOUT = re.compile(
     r"(?:independent|found|obtained|given|determined|derived|computed|calculated|correct|right|unique"
-    r"|based|consistent|verified|confirmed|reasonable|clear|symmetric|an?\s+(?:\w+\s+)?(?:integer|number"
+    r"|in|within|inside|based|consistent|verified|confirmed|reasonable|clear|symmetric|an?\s+(?:\w+\s+)?(?:integer|number"
     r"|fraction|whole))\b(?:[^\d$\\]*|\s+(?:in|of)\s[^.]*)"
 )
 # Between two answers that are one: nothing but signs, "and", "or", a name that is given a value.
-NAMED = re.compile(r"(?<![A-Za-z\\])([a-z])\s*=\s*$")
+NAMED = re.compile(rf"(?:(?<![A-Za-z\\])([a-z]|\\(?:{GREEK})))\s*=\s*$")
 BESIDE = re.compile(
     r"(?:\\(?:text|quad|qquad|mbox)(?![a-z])|[\s$,;.:&*/|~{}()\[\]\\、，；。•–—-]|[和与與或及或者]"
-    r"|\b(?:and|or|as\s+well\s+as|versus|vs|to|also|oder|und|ou|et|y|o|или|и)\b"
-    r"|\b(?:option|case|possibility)\s*\d\b|\b[a-z](?:_(?:\w|\{\w{1,3}\}))?\s*=)*",
+    rf"|\b(?:{AND}|as\s+well\s+as|versus|vs|to|(?:then\s+)?also)\b|または|および|と"
+    r"|\n\s{0,9}\(?\d{1,2}[.):]\s|\b(?:option|case|possibility|solution|root|answer|zero)\s*\d\b|(?:\b[a-z]|\\(?:"
+    rf"{GREEK}))(?:_(?:\w|\{{\w{{1,3}}\}}))?\s*=)*",
     re.IGNORECASE,
 )
 EITHER = re.compile(
@@ -88,7 +113,8 @@ EITHER = re.compile(
 )
 # Said of the next answer, though it is in a sentence of its own; or behind it.
 ALSO = re.compile(
-    r"\balternatively\b|\b(?:could|might|may|can)\s+(?:also|equally|well)\b", re.IGNORECASE
+    r"\balternatively\b|[.;]\s+otherwise,?\s+(?:the\s+answer|it)\b|\b(?:could|might|may|can)\s+(?:also|equally|well)\b",
+    re.IGNORECASE,
 )
 ALSO_BEHIND = re.compile(
     r"[\s$]*(?:is|are|would\s+be|might\s+be)?\s*(?:also|equally|another)\s+(?:an?\s+)?(?:\w+\s+)?"
@@ -96,16 +122,13 @@ ALSO_BEHIND = re.compile(
 )
 # [4] if n is even, [5] if n is odd; [4], if inclusive, [5]
 CONDITION = re.compile(
-    r"[\s$]*(?P<apart>[,;]\s*)?(?:if|when|unless|otherwise|else)\b", re.IGNORECASE
+    r"[\s$]*(?P<apart>[,;(]\s*)?(?:if|when|unless|otherwise|else)\b", re.IGNORECASE
 )
 JOINED = re.compile(
     r"[\s$]*(?P<by>\\approx(?![a-z])|≈|[+<>]|plus|\\(?:cup|cap|pm)(?![a-z])|\\leq?(?![a-z])\s*[a-z]\s*\\leq?(?![a-z]))[\s$]*"
 )
 """Between two boxes that are parts of one formula."""
 SIGNS = {"≈": r"\approx", "plus": "+"}
-SAID_OF_IT = re.compile(
-    r"\b(?:is|are|was|were|has|have|would|could|if|but|except|unless|rather|instead|than)\b"
-)
 NEXT_SENTENCE = re.compile(r"[.!?]\s|\n\s*\n|\bnot?\b", re.IGNORECASE)
 MOST = 20
 """Answers, or claims of one, that are looked at: the last ones."""
@@ -146,12 +169,12 @@ def beside(text: str, spans: list[tuple[int, str, int]]) -> str | None:
             break
         answers.append(_named(text, earlier))
         offered = False
-    found = (
-        list(dict.fromkeys(reversed(answers))) if all(said for _, said in answers) else answers[:1]
-    )
+    found = answers[::-1] if all(said for _, said in answers) else answers[:1]
+    if len({*found}) == 1:  # the same once more
+        found = found[:1]
     if len({name for name, _ in found}) == len(found) > 1:
         return ", ".join(f"{name}={said}" for name, said in found)  # x = [3] and y = [3]
-    return ", ".join(dict.fromkeys(said for _, said in found))
+    return ", ".join(said for _, said in found)
 
 
 def _chained(text: str, spans: list[tuple[int, str, int]]) -> list[tuple[int, str, int]]:
@@ -173,20 +196,33 @@ def _named(text: str, span: tuple[int, str, int]) -> tuple[str, str]:
     return name[1] if name and "=" not in said else "", said
 
 
-def claimed(text: str) -> str | None:
-    claims = deque(CLAIM.finditer(text), MOST)
-    chosen = deque(CHOSEN.finditer(text), 1)
-    if chosen and (not claims or claims[-1].start() < chosen[-1].end()):
-        return chosen[-1]["letter"]
-    if (first := _first(text)) and (not claims or claims[-1].start() < first[1]):
-        return first[0]
+def claimed(text: str) -> tuple[str, int] | None:
+    """What a response claims last that its answer is, and where that begins."""
+    last = deque(CLAIM.finditer(text), MOST)
+    claims = [found for found in last if not supposed(text, found.start())]
+    behind = claims[-1].start() if claims else -1
+    for chosen in deque(CHOSEN.finditer(text), 1):
+        if behind < chosen.end():
+            return chosen["letter"], chosen.end()
+    if (first := _first(text)) and behind < first[1]:
+        return first
     fields = deque(FIELD.finditer(text), MOST)
-    if fields and (not claims or claims[-1].start() < fields[-1].end()):
-        return beside(text, [(f.start(), _of_field(f["value"]), f.end()) for f in fields])
+    if fields and behind < fields[-1].end():
+        spans = [(f.start(), _of_field(f["value"]), f.end()) for f in fields]
+        return beside(text, spans) or "", spans[-1][2]
     if not claims:
         return None
     answers = [_of_claim(_after(text, claim)) for claim in claims]
-    return next((each for each in reversed(answers) if not ABOUT.fullmatch(each)), answers[-1])
+    at = next((at for at in range(len(claims) - 1, -1, -1) if not ABOUT.fullmatch(answers[at])), -1)
+    begin, found = claims[at].end(), [answers[at]]
+    while at > 0:
+        end, start = claims[at - 1].end(), claims[at].start()
+        another = ANOTHER.search(text, max(end, start - BETWEEN), start)
+        if not another or start - end > 2 * BETWEEN:
+            break
+        at -= 1
+        found.insert(0, _of_claim(text[end : another.start()]))
+    return ", ".join(found), begin
 
 
 def _first(text: str) -> tuple[str, int] | None:
@@ -213,6 +249,8 @@ def _of_field(value: str) -> str:
 def _after(text: str, claim: re.Match[str]) -> str:
     """What follows a claim; the items of a list in the next lines as one line."""
     said = text[claim.end() :].lstrip(" \t\n*")
+    if "\n" in claim[0]:
+        said = QUOTED.sub("", said).lstrip("*")
     if said.startswith("```") and (block := next(fenced(said), None)):
         return block.content.strip()
     if "\n" not in claim[0] or not (items := ITEMS.match(said)):
@@ -222,26 +260,34 @@ def _after(text: str, claim: re.Match[str]) -> str:
 
 def _of_claim(said: str) -> str:
     """What is claimed, of a text that begins with it."""
+    said = at_last(said)
     if display := FORMULA.match(said):
         return (display[1] or display[2] or display[3]).strip()
-    if pointed := _pointed_out(said):
+    if pointed := pointed_out(said):
         return pointed
     end = CLAIM_ENDS.search(said)
-    return said[: end.start() if end else None].strip(" \t*:")
+    claim = said[: end.start() if end else None].strip(" \t*:")
+    return _further(claim, said[end.start() :]) if end else claim
 
 
-def last_sentence_says(text: str) -> str | None:
-    """What the last sentence points out with a number: 7 of "There are **7** ways in total."."""
-    lines = text.strip().rpartition("\n")[2]
-    *_, start = [0, *(found.end() for found in SENTENCE_ENDS.finditer(lines, 0, len(lines) - 1))]
-    sentence = lines[start:].strip()
-    found = _pointed_out(sentence)
-    if not found or not re.search(r"\d", found):
-        return None
-    return None if SAID_OF_IT.search(sentence.rpartition(found)[2]) else found
+def _further(claim: str, rest: str) -> str:
+    """A claim, or what its sentence goes on to: "a = 5, so a + b = 12", "7, but 9 if …".
+
+    Where what follows has no number of its own, or the claim is none, nothing changes.
+    """
+    end = SENTENCE_ENDS.search(rest)
+    rest = rest[: end.start() if end else None][:LONGEST]
+    numbers = NUMBERS.findall(claim)
+    if not numbers or (other := OTHERWISE.search(rest)) is None:
+        return claim
+    if other["so"]:
+        value = other["so"].rpartition("=")[2]
+        found = NUMBERS.findall(value)
+        return claim if not found or {*numbers} & {*found} else other["so"].strip(" \t*:")
+    return claim if other["but"] in numbers else f"{claim}, {other[0]}"
 
 
-def _pointed_out(said: str) -> str | None:
+def pointed_out(said: str) -> str | None:
     """What a sentence says that the answer is: 12 of "After 3 weeks she has **12** apples."; None
     where the answer itself stands first, or nothing is pointed out."""
     end = SENTENCE_ENDS.search(said)
@@ -256,6 +302,8 @@ def _pointed_out(said: str) -> str | None:
         if not re.search(r"[A-Za-z\u4e00-\u9fff]{2}", sentence[:first]) or re.search(
             r"[$*\\]", sentence[:first]
         ):
+            continue
+        if denied_elsewhere(sentence, last, behind):
             continue
         if DENYING.search(sentence[:last]) or re.search(r"\d|\bor\b|\bnot\b", sentence[behind:]):
             continue

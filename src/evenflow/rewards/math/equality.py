@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from evenflow.rewards.math.bases import BASED
+from evenflow.rewards.math.bases import BASED, in_chain
 from evenflow.rewards.math.clauses import WHERE, same_with_clauses
 from evenflow.rewards.math.equations import APPROX, NAME, RELATION, same_sides, sides_of
 from evenflow.rewards.math.layout import pieces_of
@@ -157,7 +157,7 @@ def _same_form(gold: str, said: str) -> bool | None:
             return sorted(map(letters, a[1])) == sorted(map(letters, b[1]))
         return letters(gold) == letters(said)
     if BASED.fullmatch(gold) or BASED.fullmatch(said):
-        return False  # or they were the same text
+        return in_chain(gold, sides_of(said))  # or they were the same text
     matrices = [found for text, found in ((gold, a), (said, b)) if text.startswith(BEGIN)]
     if matrices and all(len(members) == 1 for _, members in matrices):
         return _same_matrices(gold, said)
@@ -330,7 +330,7 @@ def _same_atoms(gold: str, said: str) -> bool | None:
         return True if True in answers else None if None in answers else False
     if APPROX in said:  # 2/3 ≈ 0.67 answers both, each where it is asked for; 4 ≈ 5 neither
         sides = _approximations(said)
-        if far_apart(sides[0], sides[-1]):
+        if far_apart(sides[0], sides_of(sides[-1])[-1]):  # of 97 \\approx K=8, too
             return False
         said = sides[-1 if NUMBER.fullmatch(gold) else 0]
     return same_sides(sides_of(gold), sides_of(said), same)

@@ -20,6 +20,8 @@ DERIVED = re.compile(r"'|\\frac\{d")
 CALLED = re.compile(r"(?P<function>[A-Za-z]\w*'*)\((?P<of>[a-z])\)")
 CURVE = frozenset("xyz")
 """Names of coordinates: an equation in them has points, and no value."""
+# Of -x = 8 and 1/x = 8 the x is still to be found.
+UNSOLVED = re.compile(r"-[A-Za-z]|1/[A-Za-z]|\\frac\{1\}\{[A-Za-z]\}")
 RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|notin|subset|setminus|mathbb|mid|equiv)(?![a-z])")
 LETTER = re.compile(r"[A-Za-z]")
 APPROX = r"\approx"
@@ -96,6 +98,8 @@ def _value_of(said: Sequence[str], gold: str, same: Same) -> bool | None:
     """Whether a chain has an expression's value: its last side, or what that is rounded from."""
     if said[-1] == "0" and not NAME.fullmatch(said[0]):
         return False  # x + y = 0 is not 0
+    if len(said) == 2 and UNSOLVED.fullmatch(said[0]):
+        return False
     if len(said) == 2 and NAME.fullmatch(said[1]) and is_number(said[0]):  # 5 = x
         return same(gold, said[0])
     numbers = numbers_of(said)

@@ -9,14 +9,20 @@ from evenflow.rewards.math.boxes import last_box
 from evenflow.rewards.math.claims import (
     ABOUT,
     ALSO,
+    BESIDE,
+    BETWEEN,
+    CLAIM,
     EITHER,
     LONGEST,
     MOST,
     beside,
     claimed,
-    last_sentence_says,
 )
+from evenflow.rewards.math.denials import denied_elsewhere, revised
+from evenflow.rewards.math.endings import last_line_says, last_sentence_says, told
+from evenflow.rewards.math.normalisation import normalise
 from evenflow.rewards.math.remarks import without_remark
+from evenflow.rewards.math.values import far_apart, is_number
 from evenflow.rewards.math.wording import LONG_WORD
 from evenflow.rewards.thoughts import spoken
 
@@ -28,6 +34,17 @@ ENDS = re.compile(
     r"|[✅✓✔☑✨★⭐\U0001f300-\U0001faff\ufe0f])){1,99}\Z"
 )
 TAG = re.compile(r"</?(?:final_?)?answer>", re.IGNORECASE)
+BOXES = ("\\boxed", "\\fbox", "\\framebox")
+FINAL = re.compile(
+    r"\b(?:final|correct|right|actual|revised|corrected|true)[\s*]{1,4}(?:answer|result|value|option)",
+    re.IGNORECASE,
+)
+# What a repeated instruction has: "Put the answer in \\boxed{}."
+EMPTY_BOX = re.compile(
+    r"\\(?:boxed|fbox)\s?\{(?:[\s._…?]|\\[ ,;:!]|\\(?:quad|[lc]?dots)(?![a-z])){0,20}\}"
+)
+BEFORE_EMPTY = re.compile(r"\b(?:in|within|inside|into|using|with|an?|the)\s{1,3}\$?\Z")
+QUOTED = re.compile(r"['\"‘“]([^'\"‘’“”]{1,80})['\"’”]\.?")
 MARK = re.compile(r"#{4,}[ \t]*([^\n]*)")  # and the marks that close a heading
 # A heading: words, or a number of a section and words. "5 apples" is none.
 HEADING = re.compile(
@@ -40,9 +57,10 @@ NEGATED = re.compile(
     re.IGNORECASE,
 )
 """What takes the formula behind it back, or bounds it."""
+FIGURE = re.compile(r"[0-9]")
 VALUE_OF = re.compile(r"\s*([A-Za-z])(?:_\{?\w+\}?|\([a-z]\))?\s*=")
 SPAN = re.compile(
-    r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\*\*([^*\n]{0,80}?[0-9][^*\n]{0,80})\*\*",
+    r"\$\$(.+?)\$\$|(?<!\\)\$((?:[^$\\]|\\.)+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\*\*([^*\n]{0,80}?[0-9][^*\n]{0,80})\*\*",
     re.DOTALL,
 )
 BOLD_WORDS = re.compile(r"(?<![\w)*])\*\*([^*\n]+)\*\*(?![\w(*])")  # and no power, 2**3
@@ -75,22 +93,64 @@ def extract(text: str) -> str | None:
         found = _stated(said) if tagged is None else tagged
     elif ABOUT.fullmatch(found):
         found = _stated(said) or found
-    return without_remark(BARE.sub("", LABEL.sub(r"\1", found.strip()))) or None if found else None
+    found = BARE.sub("", LABEL.sub(r"\1", found.strip())) if found else ""
+    return told(without_remark(_freed(found))) or None
+
+
+def _freed(found: str) -> str:
+    """Without quotation marks around it, and the bracket that closes what began before it."""
+    if quoted := QUOTED.fullmatch(found):
+        return quoted[1]
+    loose = found[-1:] in (")", "]") and not re.search(r"[(\[,]", found) and found[0] != "]"
+    return found[:-1].rstrip() if loose else found
 
 
 def said_at_last(text: str) -> str | None:
-    """What is `spoken`, without the tokens that end it."""
+    """What is `spoken`, without the tokens that end it, and the empty boxes of an instruction."""
     said = spoken(text)
-    return None if said is None else ENDS.sub("", said.rstrip())
+    return None if said is None else EMPTY_BOX.sub(_unless_asked, ENDS.sub("", said.rstrip()))
+
+
+def _unless_asked(box: re.Match[str]) -> str:
+    before = box.string[max(0, box.start() - 20) : box.start()]
+    return "" if BEFORE_EMPTY.search(before) else box[0]
 
 
 def committed(said: str) -> str | None:
     """The answer in the last box, after the last ``####``, or after the last claim; empty where
-    there is one that is cut off."""
-    found = last_box(said)
-    if found is None:
-        found = _marked(said)
-    return claimed(said) if found is None else found
+    there is one that is cut off.
+
+    What is taken back right behind it ("Wait, that is wrong") leaves the word to what follows.
+    """
+    if (found := last_box(said)) is not None:
+        at = max(map(said.rfind, BOXES))
+        if (later := _overruled(said, at, found)) is not None:
+            return later
+    elif (found := _marked(said)) is not None:
+        return found
+    elif claim := claimed(said):
+        found, at = claim
+    else:
+        return None
+    if found and FIGURE.search(found) and (end := revised(said, at + len(found))):
+        return committed(said[end:]) or _stated(said[end:]) or ""
+    return found
+
+
+def _overruled(text: str, box: int, held: str) -> str | None:
+    """The number of a "final answer" behind the last box that is not what the box holds."""
+    claims = (
+        claim
+        for claim in CLAIM.finditer(text, box)
+        if FINAL.search(text, max(box, claim.start() - 20), claim.end())
+    )
+    for claim in deque(claims, 1):
+        value, _ = claimed(text[claim.start() :]) or ("", 0)
+        if len(value) <= LONGEST >= len(held):
+            said, before = normalise(value), normalise(held).rpartition("=")[2]
+            if is_number(said) and is_number(before) and far_apart(before, said):
+                return value
+    return None
 
 
 def last_tagged(text: str) -> str | None:
@@ -133,32 +193,54 @@ def _stated(text: str) -> str | None:
     spans = [
         (found.start(), next(filter(None, found.groups())).strip(), found.end())
         for found in SPAN.finditer(tail)
+        if not found[0].endswith(":**")
     ]
-    if spans and re.fullmatch(r"[\s.*。！]*", tail[spans[-1][2] :]):
+    if spans and re.fullmatch(r"[\s.*。！!]*", tail[spans[-1][2] :]):
         start, last, _ = spans[-1]
         whole = len(spans) == 1 and (start == 0 or ("=" in last and LONG_WORD.search(tail[:start])))
-        if whole or not _is_answer(text):
+        if whole or not _is_answer(text) or _solutions(tail, spans):
             return _last_of(tail, spans)
     if _is_answer(text):
         return BOLD_WORDS.sub(r"\1", text)
-    return last_sentence_says(tail)
+    return last_line_says(tail) or last_sentence_says(tail)
 
 
 def _last_of(text: str, spans: list[tuple[int, str, int]]) -> str | None:
     """The last formula, with those beside it (but of "n = 3, x = 7" only x's, and both of "x = 1
     and x = 7"); None if denied."""
     start, last, _ = spans[-1]
-    if NEGATED.search(text, max(0, start - 40), start):
+    negated = NEGATED.search(text, max(0, start - 40), start)
+    if negated or denied_elsewhere(text, start, spans[-1][2]):
         return None
     if len(spans) > 1:
         _, before, end = spans[-2]
-        a, b = VALUE_OF.match(before), VALUE_OF.match(last)
-        alike = a and b and a[1] == b[1] and re.search(r"\band\b", text[end:start])
         between = text[end:start]
+        if solutions := _solutions(text, spans):
+            return beside(text, solutions)
         either = EITHER.search(between) or ALSO.search(between)
-        if "=" in before + last and not alike and not either:
+        if "=" in before + last and not either:
             return last
     return beside(text, spans)
+
+
+def _solutions(text: str, spans: list[tuple[int, str, int]]) -> list[tuple[int, str, int]]:
+    """The last formulas, where they give several values to one name: "x = 1, x = 5", in rows, too.
+
+    None where they are steps: of one value, or on the way to it.
+    """
+    found = [spans[-1]]
+    for span in reversed(spans[:-1]):
+        a, b = VALUE_OF.match(span[1]), VALUE_OF.match(found[0][1])
+        between = text[span[2] : found[0][0]]
+        if not (a and b and a[1] == b[1] and len(between) <= BETWEEN):
+            break
+        values = [normalise(span[1][a.end() :]), normalise(found[0][1][b.end() :])]
+        numbers = [is_number(value) for value in values]
+        step = numbers[0] != numbers[1] or (all(numbers) and not far_apart(*values))
+        if step or not BESIDE.fullmatch(between):
+            break
+        found.insert(0, span)
+    return found if len(found) > 1 else []
 
 
 def _is_answer(text: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from evenflow.errors import UserError
 from evenflow.rewards.math.claims import LONGEST
+from evenflow.rewards.math.denials import says_another
 from evenflow.rewards.math.equality import same
 from evenflow.rewards.math.equations import same_named
 from evenflow.rewards.math.expressions import DEPTH
@@ -23,7 +24,7 @@ from evenflow.rewards.math.presets import PRESETS, boxed_right, dapo_right
 from evenflow.rewards.math.quantities import same_quantities
 from evenflow.rewards.math.sets import without_builder
 from evenflow.rewards.math.spelling import as_one, written_out
-from evenflow.rewards.math.wording import TRUTHS, in_one_word, senses, without_name
+from evenflow.rewards.math.wording import TRUTHS, in_one_word, senses, with_one_word, without_name
 from evenflow.rewards.math.workers import TIMEOUT, Workers, shared
 from evenflow.rewards.thoughts import spoken, whole_of
 
@@ -138,6 +139,8 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
     if len(said) > max(LONGEST, 2 * len(gold)):
         return Verdict("wrong", "too long for an answer")
     gold = _gold(gold)
+    if says_another(gold, said):
+        return Verdict("wrong", "words before it make another value")
     if (ours := senses(gold)) and (theirs := senses(said)) and ours != theirs:
         return Verdict("wrong", "another direction")
     if apart(gold, said):
@@ -149,7 +152,7 @@ def _judge(response: str, gold: Any, preset: str, workers: Workers) -> Verdict |
         return found
     if normalise(gold).casefold() in TRUTHS:
         said = in_one_word(said)
-    said = without_name(gold, said)
+    said = with_one_word(gold, without_name(gold, said))
     return _compare(normalise(gold), normalise(said), workers)
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-ASSIGNED = re.compile(r"((?:[a-z]=)+)([^=]+)")
+from evenflow.rewards.math.spelling import GREEK
+
+NAME = rf"(?:[a-z]|\\(?:{GREEK}))(?:_[0-9a-z])?"
+ASSIGNED = re.compile(rf"((?:{NAME}=)+)([^=]+)")
+PLACES = {name: place for place, name in enumerate(GREEK.split("|"))}
+COORDINATES = ("r", r"\rho", r"\theta", r"\phi", r"\varphi", "z")
+"""In the order that cylindrical and spherical ones have."""
 
 
 def split(text: str, separators: Sequence[str]) -> list[str]:
@@ -68,7 +74,18 @@ def by_names(assigned: Sequence[str]) -> list[str]:
     found = [ASSIGNED.fullmatch(each) for each in assigned]
     named = [(name, m[2]) for m in found if m for name in m[1].split("=")[:-1]]
     whole = all(found) and len(dict(named)) == len(named) > 1
-    return [value for _, value in sorted(named)] if whole else []
+    names = {name for name, _ in named}
+    if r"\theta" in names and names <= {*COORDINATES}:
+        named.sort(key=lambda each: COORDINATES.index(each[0]))
+    else:  # Greek ones behind the others, by their alphabet
+        named.sort(key=lambda each: (each[0][0] == "\\", _place(each[0])))
+    return [value for _, value in named] if whole else []
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Of a name in its alphabet."""
+    letter, _, index = name.removeprefix("\\").partition("_")
+    return PLACES[letter] if name[0] == "\\" else ord(letter), index
 
 
 def nested(text: str) -> str | None:

@@ -23,6 +23,12 @@ NUMBER = r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
 BETWEEN = rf"(?:,\s+|,?\s*(?:\b(?:and|or)\b|{TEXT}\{{\s*(?:and|or)\s*\}})\s*)"
 LIST = re.compile(rf"[(\[]?\s*{NUMBER}(?:{BETWEEN}{NUMBER})+\s*[)\]]?")
 THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
+# The same in an expression, an equation, a list of equations, an interval.
+GROUPS = re.compile(r"(?<![0-9.,^_])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
+EXPRESSION = re.compile(r"[=+*/^\\A-Za-z]|[0-9)]\s*-")
+NAMED_NUMBER = re.compile(r"\s*[A-Za-z]\s*=\s*-?[0-9,.]+\s*")
+CLOSE_COMMA = re.compile(r",(?!\s)")
+BRACKETS = re.compile(r"[(\[][^()\[\]]*|\\\{[^{}]*")
 LOR = re.compile(r"\s*\\(?:lor|vee)(?![A-Za-z])\s*")
 # x < 3 and x > 1: both, which a comma between them does not say
 BOTH = re.compile(
@@ -96,6 +102,8 @@ def _normalised(answer: str) -> tuple[str, str]:
     text = without_units(text)
     if "," in text and LIST.fullmatch(text):
         text = _without_thousands(text)
+    elif "," in text:
+        text = _with_plain_numbers(text)
     text = _apply(COMPILED[1], BOTH.sub(r"\g<first>\\land ", text))
     if not CONDITION.search(text):
         text = LOR.sub(" or ", text)
@@ -134,6 +142,22 @@ def _without_thousands(text: str) -> str:
     if commas_only and len(grouped) < len(apart) and not any(",0" in part for part in grouped):
         return text
     return THOUSANDS.sub("", text)
+
+
+def _with_plain_numbers(text: str) -> str:
+    """``10 \\times 100 = 1,000`` and ``(1,000, \\infty)`` without separators of thousands.
+
+    Where another comma has no space behind it, or these stand in brackets without a comma of
+    their own, they may part the members of a list: then the text stays.
+    """
+    if not EXPRESSION.search(text) or NAMED_NUMBER.fullmatch(text):
+        return text
+    if CLOSE_COMMA.search(GROUPS.sub("", text)):
+        return text
+    for brackets in BRACKETS.finditer(text):
+        if GROUPS.search(brackets[0]) and "," not in GROUPS.sub("", brackets[0]):
+            return text
+    return GROUPS.sub(lambda m: m[0].replace(",", ""), text)
 
 
 def _without_font(text: str) -> str:

@@ -25,8 +25,10 @@ UNITS = {
     "mass": "g gram gramme:1 tonne:1000000 oz ounce:28.349523125 lb pound:453.59237",
     "time": "s sec second:1 min minute:60 h hr hour:3600 day:86400 week:604800",
     "months": "month:1 yr year:12 decade:120 century centurie:1200",
+    "area": "acre:4046.8564224 ha hectare:10000",
     "money": "cent:1 dollar usd:100",
     "angle": "degree deg:1",
+    "arc": "radian rad:1",
     "cups": "cup:1 pint:2 quart:4 gal gallon:16",
     "current": "A ampere:1",
     "voltage": "V volt:1",
@@ -44,7 +46,11 @@ UNITS = {
     "volume": "L l liter litre:1/1000",
     "speed": "mph:0.44704 kph:5/18",
 }
-COMPOSED = {"volume": (("length", 3),), "speed": (("length", 1), ("time", -1))}
+COMPOSED = {
+    "area": (("length", 2),),
+    "volume": (("length", 3),),
+    "speed": (("length", 1), ("time", -1)),
+}
 """What is measured in units of other kinds."""
 PREFIXED = (
     "m meter metre g gram gramme s second A ampere V volt W watt J joule N newton Pa pascal"
@@ -83,17 +89,20 @@ def _units() -> Iterator[tuple[str, Unit]]:
 
 
 KNOWN = dict(_units())
+RADIAN = KNOWN["radian"]
+"""No fraction of a degree: `_product` counts it in degrees."""
 for spelled in ("pm", "pH"):  # in the afternoon; an acid
     del KNOWN[spelled]
 UNITLESS = re.compile(r"[-+0-9.,/() ]*")
 PLAIN = [
     (re.compile(rf"{TEXT}\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}"), r" \1 "),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-z])"), " degree "),
+    (re.compile(r"(?<=[0-9])(?:,|\{,\}|,\s?\\!)(?=[0-9]{3}(?![0-9]))"), ""),
+    (re.compile(r"¢|\\cent(?![a-z])"), " cent "),
     (re.compile(r"\\[,;:! ]|~|\\q?quad(?![a-z])"), " "),
     (re.compile(r"\\mu(?![a-z])\s*"), "µ"),
     (re.compile(r"(?:(?<![A-Za-z])([kMGmµ])\s*)?\\Omega(?![a-z])"), r" \1Ω"),
     (re.compile(r"\\sec(?![a-z])"), "sec"),
-    (re.compile(r"(?<=[0-9])(?:,|\{,\})(?=[0-9]{3}(?![0-9]))"), ""),
     (
         re.compile(
             r"\\[dt]?frac\s*\{\s*([A-Za-z](?:[^{}]|\{-?[0-9]\}){0,30})\}"
@@ -101,7 +110,9 @@ PLAIN = [
         ),
         r" \1/\2",
     ),
-    (re.compile(r"^\s*(-?)\s*\\?\$\s*([0-9.]+)\s*\$?\s*\.?$"), r"\1\2 dollar"),
+    # \$5, $5; of $5$ the signs say that it is a formula
+    (re.compile(r"^\s*\$?\s*(-?)\s*\\\$\s*([0-9.]+)\s*\$?\s*\.?$"), r"\1\2 dollar"),
+    (re.compile(r"^\s*(-?)\s*\$\s*([0-9.]+)\s*\.?$"), r"\1\2 dollar"),
     (re.compile(r"(?<!\\)\$"), " "),
 ]
 # Of a product of units: "m s^{-1}", "km/h", "square feet", "miles per hour".
@@ -135,10 +146,11 @@ def same_quantities(gold: str, said: str) -> bool | None:
     """
     a, b = quantity(gold), quantity(said)
     if a and b:
-        (_, unit), (_, other) = a.parts[0], b.parts[0]
+        (value, unit), (again, other) = a.parts[0], b.parts[0]
         if unit.measured != other.measured:
             return None
-        if len(a.parts) == len(b.parts) == 1 and unit == other:
+        single = len(a.parts) == len(b.parts) == 1
+        if single and unit == other and r"\pi" not in value + again:
             return None
         return same_values(a.counted_in(unit), b.counted_in(unit))
     one = a or b
@@ -189,7 +201,11 @@ def _product(text: str) -> Quantity | None:
         if unit := _unit(text[start.start() :]):
             value = normalise(text[: start.start()])
             apart = len(text) - start.start() > 1 or text[: start.start()].endswith(" ")
-            return Quantity([(value, unit)]) if apart and is_number(value) else None
+            if not apart or not is_number(value):
+                return None
+            if unit == RADIAN:
+                return Quantity([(rf"({value})\cdot 180/\pi", KNOWN["degree"])])
+            return Quantity([(value, unit)])
     return None
 
 

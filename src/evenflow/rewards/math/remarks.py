@@ -22,7 +22,19 @@ NO_REMARK = re.compile(
 ROUGHLY = re.compile(
     r"(?:about|approx(?:\.|imately)?|roughly|≈|\\approx)\s*(?=[-0-9.])", re.IGNORECASE
 )
+ANOTHER = re.compile(
+    r"\$?[0-9][0-9.,]{0,20}\$?\s+(?:if|when|unless|with(?:out)?|including|counting)\b"
+)
+"""18 (20 if you count her own)"""
+GIVEN = re.compile(
+    r"(?:with|where|at)\s+(?:[\s$,]|and\b|[A-Za-z](?:_\w)?\s?=\s?-?[0-9./]{1,20}){1,40}"
+)
+"""$12$ (with $a=5$, $b=7$)"""
 NOT_ANOTHER = re.compile(r"not\s+\$?-?[\d\\]")  # 42 (not 43)
+# 204 \text{ minutes (3 hours and 24 minutes)}
+IN_TEXT = re.compile(
+    r"\s*\\text\{(?P<unit>[A-Za-z\s]{0,30})(?P<remark>\([^(){}]{1,80}\))\s*\}\s*\Z"
+)
 LONGEST = 300
 """Characters of an answer with its remark."""
 NEAR = 0.01
@@ -35,7 +47,20 @@ def without_remark(said: str) -> str:
     A remark stands in brackets behind a number and a space, and says the same value, or words. What
     says another value stays as it is: ``2 (3+4)`` is a product. ``2/3 (0.67)`` is an approximation.
     """
-    if len(said) > LONGEST or not (behind := BEHIND.search(said)):
+    if len(said) > LONGEST:
+        return said
+    text = IN_TEXT.sub(_apart, said) if "\\text" in said else said
+    kept = _kept(text)
+    return said if kept == text else kept
+
+
+def _apart(found: re.Match[str]) -> str:
+    unit = found["unit"].strip()
+    return (rf"\text{{ {unit}}} " if unit else " ") + found["remark"]
+
+
+def _kept(said: str) -> str:
+    if not (behind := BEHIND.search(said)):
         return said
     opened = _opening(said, behind.start())
     if opened < 1 or not said[opened - 1].isspace():
@@ -54,6 +79,10 @@ def without_remark(said: str) -> str:
             return kept
         near = abs(again - amount) < NEAR * abs(amount) and "." in value + remark
         return rf"{value} \approx {remark}" if near else said
+    if GIVEN.fullmatch(remark) and not WORD.search(value):
+        return kept
+    if ANOTHER.match(remark):
+        return said
     said_otherwise = NO_REMARK.match(remark.removeprefix(r"\text{").strip())
     if NOT_ANOTHER.match(remark) or (WORD.search(remark) and not said_otherwise):
         return kept

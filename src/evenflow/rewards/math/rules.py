@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from evenflow.rewards.math.spelling import CONSTANT
-from evenflow.rewards.math.wording import TEXT
+from evenflow.rewards.math.spelling import CONSTANT, GREEK
+from evenflow.rewards.math.wording import AND, TEXT
 
 COMMAND = re.compile(r"(?<!\\)\\[A-Za-z]+")
 DROPPED = (
@@ -46,12 +46,35 @@ def _repeating(found: re.Match[str]) -> str:
     return rf".{once}\overline{{{next(filter(None, again))}}}"
 
 
+def _between(found: re.Match[str]) -> str:
+    """An "and" or "or" of another language is a comma."""
+    return found[1] if re.search(r"\b(?:and|or)\b", found[1]) else ", "
+
+
+def _plus_minus(found: re.Match[str]) -> str:
+    """``1 \\mp 2`` alone is ``1 \\pm 2``."""
+    return found[0] if "\\pm" in found[1] else rf"{found[1]}\pm"
+
+
 MOD = rf"(?:{TEXT}\{{\s*mod\s*\}}|\\?\b[pb]?mod(?![a-z]))\s*[{{}}]?\s*([^(){{}}\s]{{1,20}})\s*\}}?"
 
 # (what must be there, pattern, replacement), in this order; every pattern takes time linear in the
 # length.
 OVER = r"(?:\{\s*([0-9a-z+ -]+)\}|([0-9a-z]))"
 RULES = [
+    # **1** and **5**, `1` or `5`: marks of Markdown between answers
+    (
+        "**",
+        rf"(?<=\S)\*\*(\s*[,;、，]\s*(?:{AND}\s+)?|\s+{AND}\s+)\*\*(?=\S)",
+        _between,
+    ),
+    ("**", r"([=:,(]\s*)\*\*(?=\S)", r"\1"),
+    ("`", "`", ""),
+    ("__", "__", ""),
+    ("<", r"<(b|strong|em|u)>([^<>]*)</\1>", r"\2"),
+    ("です", r"\s*です\s*[。.]?\s*$", ""),
+    ("입니다", r"\s*입니다\s*\.?\s*$", ""),
+    ("approx.", r"^\s*approx\.\s+", "approximately "),
     (
         "",
         r"(?:\b(?:US|CA|AU|NZ|HK))?(?:\\\$|(?<!\\)\$)|€|£|¥|₹|¢|(?:\bUSD|\bRs\.?)(?=\s*[0-9])",
@@ -100,6 +123,12 @@ RULES = [
         r"(?<=[0-9])\.([0-9]{0,9}?)(?:([0-9]{2,6})\2|([0-9]{1,6})\3{2,9})\s*(?:\.\.\.|…|\\[lc]?dots(?![a-z]))",
         _repeating,
     ),
+    # x = 1 \quad x = 5
+    (
+        "quad",
+        r"(?<=[0-9)}])\s*\\q?quad\s*(?=[A-Za-z](?:_(?:[0-9A-Za-z]|\{\w{1,3}\}))?\s*=)",
+        ", ",
+    ),
     ("\\", r"(?<!\\)\\(?:[!,;:> ]|$)", " "),
     ("~", "~", " "),
     ("\\\\", r"\\\\\s*\[[^\[\]]*\]", r"\\\\"),  # \\[4pt] between rows
@@ -136,7 +165,7 @@ RULES = [
     ("C", rf"(?<![A-Za-z0-9])C\s*\^\s*{OVER}\s*_\s*{OVER}", r"\\binom{\3\4}{\1\2}"),
     ("\\overline", r"\\overline\s*\{\s*([A-Z]{2})\s*\}", r"\1"),  # a segment
     ("\\mathbb", r"(\\mathbb)\s*([A-Z])", r"\1{\2}"),
-    ("matrix", r"(begin|end)\{(?:[bB]|small)?matrix\}", r"\1{pmatrix}"),
+    ("matrix", r"(begin|end)\{(?:[bB]|[bBp]?small)?matrix\}", r"\1{pmatrix}"),
     ("array", r"\\begin\{array\}\s*\{[^{}]*\}", r"\\begin{pmatrix}"),
     ("array", r"\\end\{array\}", r"\\end{pmatrix}"),
     (
@@ -178,11 +207,17 @@ TEXT_RULES = [
     ("and", rf"{TEXT}\{{\s*,?\s*and\s*\}}", ","),
     ("\\", rf"{TEXT}\{{([^{{}}]*)\}}", r" \1 "),
     ("either", r"^\s*either\b(?=\s*\S)", ""),
+    ("", r"(?<=[0-9)}\]])\s+(?:und|oder|et|ou|или)\s+(?=[-0-9(\[\\])", ","),
     ("both", r"^\s*both\b(?=\s*\S)", ""),
     ("and", r"(?<=[0-9A-Za-z)}\]])\s*,?\s+and\s+(?=[-0-9A-Za-z(\\])", ","),
 ]
 # What TeX takes where there are no braces: \frac12, \frac\pi4, \binom nk.
 ONE = rf"([0-9A-Za-z]|\\(?:{CONSTANT})(?![A-Za-z]))"
+# A name in a tuple of names: \theta, x_0, x', \bar{x}, f(0)
+ENTRY = (
+    rf"(?:\\(?:bar|hat|vec|overline|tilde)(?:\{{[A-Za-z]\}}|\s?[A-Za-z])|\\(?:{GREEK})\s?|[A-Za-z])'{{0,2}}"
+    r"(?:_(?:\{\w{1,5}\}|\w))?(?:\(-?[0-9A-Za-z]\))?"
+)
 SHORT_RULES = [
     ("\\", rf"\\(frac|binom)(?![a-z])\s*{ONE}\s*{ONE}", r"\\\1{\2}{\3}"),
     ("\\", rf"\\(frac|binom)\s*(\{{[^{{}}]*\}})\s*{ONE}", r"\\\1\2{\3}"),
@@ -202,16 +237,19 @@ SHORT_RULES = [
     ("\0", r"\0", " "),
     (",,", r",,+", ","),
     # (x,y)=(1,2), (x,y)\in\{(1,2)\}
-    (")=", r"(?:(?<=^)|(?<=\),))\([A-Za-z](?:,[A-Za-z])+\)=(?=\(|\\begin)", ""),
+    (")=", rf"(?:(?<=^)|(?<=\),))\({ENTRY}(?:,{ENTRY})+\)=(?=\(|\\begin)", ""),
     (")\\in", r"^\([A-Za-z](?:,[A-Za-z])+\)\\in(?=\\\{)", ""),
     # A(3,4): a point; C(10,5) is a number
     ("(", r"^C\(([0-9]+),([0-9]+)\)$", r"\\binom{\1}{\2}"),
+    ("=(", r"^[A-Za-z]{3,20}=(?=\([^()]*,[^()]*\)$)", ""),  # \text{Center} = (2,-1)
     ("(", r"^[A-Z]=?(?=\([^()]*,[^()]*\)$)", ""),
     (":", r"^[A-Za-z]+(?::[A-Za-z]+)+=", ""),  # a:b:c=3:4:5
     ("\\mapsto", r"^(?:[A-Za-z]:)?[A-Za-z]\\mapsto", ""),  # x \mapsto x^2
     ("\\equiv", r"^[A-Za-z]\\equiv", ""),  # x\equiv5\pmod{7}
-    ("]", r"^\](?=[^\[\]()]*,)", "("),  # ]0,1[
-    ("[", r"(?<=,)([^\[\](),]*)\[$", r"\1)"),
+    ("]", r"(^|\\cup|\\cap)\](?=[^\[\]()]*,)", r"\1("),  # ]0,1[
+    ("[", r"(?<=,)([^\[\](),]*)\[(?=$|\\cup|\\cap)", r"\1)"),
+    ("-\\{", r"(?<=[)\]])-(?=\\\{[^{}]*\}$)", r"\\setminus"),  # (0,36) - \{9\}
+    ("\\mp", r"^([^±]*)\\mp(?![a-z])(?!.*\\[mp][mp](?![a-z]))", _plus_minus),
     ("pmatrix", r"^[(\[](\\begin\{pmatrix\}(?:(?!\\begin).)*\\end\{pmatrix\})[)\]]$", r"\1"),
 ]
 COMPILED = [

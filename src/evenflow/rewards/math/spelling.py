@@ -44,6 +44,10 @@ FUNCTION = (
     "sqrt|cbrt|arcsin|arccos|arctan|asin|acos|atan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc"
     "|ln|log2|log10|log|exp"
 )
+GREEK = (
+    "alpha|beta|gamma|delta|epsilon|zeta|eta|theta|kappa|lambda|mu|nu|xi|rho|sigma|tau|varphi|phi"
+    "|chi|psi|omega"
+)
 CONSTANT = "pi|theta|alpha|beta|gamma|delta|epsilon|lambda|rho|sigma|tau|phi|omega"
 WORDS = re.compile(
     r"(?<![A-Za-z\\])(?:"

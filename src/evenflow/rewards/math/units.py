@@ -54,7 +54,16 @@ COUNTED = (
     r"(?!(?:and|or|base|million|billion|trillion|thousand|hundred|dozen|percent|times|approx\w*)\b"
     rf"|{CHANGED})"
 )
+LETTERS = r"[A-Za-z\u00c0-\u024f\u0400-\u04ff]"
+"""Of words in Latin or Cyrillic letters."""
 UNITS = [
+    # 18 a day, 18 every day at noon, 18/day
+    re.compile(
+        rf"{VALUE}(?:\s+(?:an?|each|every)\s+{COUNTED}[A-Za-z]{{3,}}(?:\s+[A-Za-z]+){{0,9}}"
+        rf"|\s*/\s*(?:day|week|month|year|hour|person)){END}"
+    ),
+    # 204 分钟, 204分
+    re.compile(rf"(?<=[0-9}}])\s*(?:分钟|分鐘|分|小时|小時|美元){END}"),
     # 5\,\Omega, 5\ \mu\text{m}
     re.compile(
         rf"(?<=[0-9}}])\s*(?:(?:{TEXT}\{{\s*[kM]\s*\}}\s*)?\\Omega|\\mu\s*(?:{WORD}|[msgLFAVW]\b)){END}"
@@ -66,10 +75,12 @@ UNITS = [
         rf"(?<=[0-9}}])\s*(?:{SYMBOLS}{BELOW}|{SYMBOL}{POWER}\s+{SYMBOL}\s*\^\s*\{{?-[0-9]\}}?){END}"
     ),
     # 2/3 of the pizza
-    re.compile(rf"{VALUE}\s+of\s+(?:the|an?|all|his|her|their|its|our|your|my)\s+[A-Za-z]+{END}"),
+    re.compile(
+        rf"{VALUE}\s+of\s+(?:them|(?:the|an?|all|his|her|their|its|our|your|my)\s+[A-Za-z]+){END}"
+    ),
     # 5 apples, 60 miles per hour, 3 square feet
     re.compile(
-        rf"{VALUE}\s+{COUNTED}(?:[A-Za-z]{{3,}}|{SYMBOL}(?=\s+per\b))\.?(?:\s+[A-Za-z]+\.?|\s*/\s*[A-Za-z]{{2,}})*{POWER}{END}"
+        rf"{VALUE}\s+{COUNTED}(?:{LETTERS}{{3,}}|{SYMBOL}(?=\s+per\b))\.?(?:\s+{LETTERS}+\.?|\s*/\s*[A-Za-z]{{2,}})*{POWER}{END}"
     ),
     # 8 \text{ pairs }(a,b), 8 \text{ solutions in }[0,2\pi]
     re.compile(

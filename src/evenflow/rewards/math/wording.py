@@ -6,6 +6,8 @@ import re
 
 TEXT = r"\\(?:text|mbox|textnormal|textrm|textbf|textit|mathrm|mathbf|mathit|operatorname)\*?\s*"
 
+AND = r"(?:(?:and|or|und|oder|et|ou|y|o|e|и|или)(?!['’\w]))"
+"""Between two answers, in languages that models answer in."""
 COMMAND = re.compile(r"\\[A-Za-z]+")
 LONG_WORD = re.compile(r"[A-Za-z]{4}")
 # Words before a value that say nothing about it: "less than 5" is kept.
@@ -19,7 +21,7 @@ DENIED = "not|no|never|less|more|least|most|minus|negative|greater|fewer|below|a
 # What makes another number of the value that words name.
 OTHER = (
     rf"{DENIED}|half|twice|thrice|double|triple|times|squared?|cubed?|square\s+root|reciprocal|opposite|inverse"
-    r"|bound|exclud\w+|isn|aren|wasn|wrong|part|third|quarter|tenth|about|almost|nearly"
+    r"|bound|exclud\w+|isn|aren|wasn|wrong|part|third|quarter|tenth|about|almost|nearly|thought|guess\w*|hoped|wanted"
 )
 LEAD = re.compile(
     rf"^\s*(?:(?:the\s+)?(?:final\s+|correct\s+)?answer(?:\s+is\b|\s*[:=])"
@@ -35,7 +37,7 @@ LEAD = re.compile(
 NAMED_VALUE = re.compile(
     rf"\s*(?:(?!.*\b(?:{OTHER})\b)(?=[A-Za-z'’ ]*[A-Za-z]{{4}})[A-Za-z][A-Za-z'’ ]{{2,80}}"
     r"(?:\s(?:is|are|was|were|equals)\s+|\s?[:=]\s*)(?=[-0-9$\\]\S*(?:\s+[A-Za-z]+){0,3}\W*$)"
-    r"|(?![^0-9]*[不非负減减约倍少多小大半除])[\u4e00-\u9fff，]{1,12}(?=[0-9$]))",
+    r"|(?![^0-9]*[不非负減减约倍少多小大半除])[\u4e00-\u9fff，]{1,12}\s?(?=[0-9$]))",
     re.IGNORECASE,
 )
 
@@ -49,6 +51,26 @@ def without_lead(text: str) -> str:
     return rest.replace("}", "", 1) if found[0].count("{") > found[0].count("}") else rest
 
 
+TRUTHS = ("yes", "no", "true", "false")
+# What an answer of one word is said of, or a kind of: "The graph is an ellipse", "even function".
+OF_WORD = re.compile(
+    rf"(?!.*\b(?:{OTHER}|nor|or|if|but|{'|'.join(TRUTHS)})\b)(?:(?:[a-z]+\s+){{1,7}}(?:is|are|was|represents)\s+(?:facing\s+)?)?"
+    r"(?:(?:an?|the)\s+)?(?P<word>[a-z]{3,})(?:\s+(?:functions?|numbers?|triangles?))?\.?",
+    re.IGNORECASE,
+)
+IN_TEXT = re.compile(rf"\s*{TEXT}\{{([^{{}}]*)\}}\s*\.?\s*")
+
+
+def with_one_word(gold: str, said: str) -> str:
+    """The word of a sentence that says what the gold does, in one word; any other text as it
+    is."""
+    ours, theirs = (IN_TEXT.sub(r"\1", text).strip(" $.") for text in (gold, said))
+    if not ours.isalpha() or len(theirs) > 100:
+        return said
+    found = OF_WORD.fullmatch(theirs)
+    return ours if found and found["word"].lower() == ours.lower() else said
+
+
 def without_name(gold: str, said: str) -> str:
     """`said` without the words that name its value, where the gold has a value alone."""
     found = NAMED_VALUE.match(said)
@@ -56,7 +78,6 @@ def without_name(gold: str, said: str) -> str:
     return said[found.end() :] if found and is_value else said
 
 
-TRUTHS = ("yes", "no", "true", "false")
 TRUTH = rf"(?P<word>{'|'.join(TRUTHS)})"
 REASONED = re.compile(
     rf"\s*(?:{TEXT}\{{)?\s*{TRUTH}\b\s*(?:\}}\s*)?(?:[,;:.]|[-–—]|(?:because|since|as)\b)"

@@ -1,0 +1,93 @@
+"""What a response ends with, where it does not say that this is its answer."""
+
+from __future__ import annotations
+
+import re
+
+from evenflow.rewards.math.claims import BETWEEN, BOLD, SENTENCE_ENDS, VERBS, pointed_out
+from evenflow.rewards.math.wording import LONG_WORD, OTHER
+
+CHANGING = re.compile(
+    rf"\b(?:{OTHER}|or|if|but|than|to|base|mod|until|unless|when|where|while|except"
+    r"|cannot|neither|nor|might|may|could|would|thought|guess\w*|expect\w*|hoped|wanted|first|initially"
+    r"|originally|previously|false|incorrect|unlikely|fail\w*)\b|n't\b",
+    re.IGNORECASE,
+)
+"""Words that make another value of a number in their sentence, or set a condition."""
+NUMBER = r"[-−]?(?:\\?\$)?[0-9](?:[0-9,]{0,30}[0-9])?(?:\.[0-9]{1,30})?(?:/[0-9]{1,9})?%?"
+# A sentence with one number, of which nothing else is said.
+TOLD = re.compile(
+    rf"(?P<before>[A-Za-z'’ ,]{{2,100}}{VERBS}(?<![:=])(?:\s+(?:exactly|just|only))?)\s+"
+    rf"(?P<value>{NUMBER})(?P<behind>(?:[\s,]+[A-Za-z'’]+){{0,20}})[\s.!]*",
+    re.IGNORECASE,
+)
+ONE = rf"(?:[A-Za-z](?:_\w)?\s?=\s?)?{NUMBER}"
+LABEL = r"(?:total(?:\s[a-z]{1,12})?|result|solution|answer|therefore|A)(?:\s\([^()\n]{1,30}\))?"
+# A line that is a value: 18, (1, 2), "m = 1, n = 3", "**Total:** $18", "So x = 5".
+LINE = re.compile(
+    rf"(?:\#{{1,3}}\s)?[*_]{{0,3}}(?:{LABEL}[*_]{{0,2}}\s?[:→][*_\s]{{0,4}}|(?:so|thus|hence|therefore),?\s|=>?\s?)?[*_]{{0,3}}"
+    rf"(?P<value>\(\s?{NUMBER}(?:\s?,\s?{NUMBER}){{1,5}}\s?\)|{ONE}(?:,\s{ONE}){{0,5}}(?:\s[A-Za-z]{{3,12}}){{0,3}})"
+    r"[*_.!\s]{0,4}",
+    re.IGNORECASE,
+)
+ITEM = re.compile(r"[0-9]{1,3}[.)]\s*")
+"""The beginning of an item of a list that was cut off."""
+LETTER = re.compile(r"(?:\*\*(?:[Oo]ption\s)?\(?(?P<bold>[A-J])\)?\.?\*\*|\((?P<plain>[A-J])\))\.?")
+# Before a word or a letter in bold print that a sentence ends with.
+SAYS = re.compile(
+    r"(?:\b(?:is|are|was|it['’]s|represents|choose|select|es)|\b(?:option|choice|opción))\s+"
+    r"(?:(?:an?|the|la|option|opción|facing)\s+){0,2}\(?\Z",
+    re.IGNORECASE,
+)
+WORDS = re.compile(r"\(?[A-J]\)?|[A-Za-z]{3,20}(?:\s[A-Za-z]{2,20}){0,2}")
+SAID_OF_IT = re.compile(
+    r"\b(?:is|are|was|were|has|have|would|could|if|but|except|unless|rather|instead|than)\b"
+)
+
+
+def told(said: str) -> str:
+    """``18 dollars a day`` of "She makes 18 dollars a day."; anything else as it is."""
+    found = TOLD.fullmatch(said) if len(said) < 2 * BETWEEN else None
+    if not found or not LONG_WORD.search(found["before"]):
+        return said
+    if CHANGING.search(found["before"]) or CHANGING.search(found["behind"]):
+        return said
+    return found["value"] + re.sub("['’]", "", found["behind"])
+
+
+def last_line_says(text: str) -> str | None:
+    """The value that the last line is, or the letter of a choice; None where the line before is
+    one, too: of several nobody can say which is meant."""
+    before, _, line = text.strip().rpartition("\n")
+    if not before.strip() or ITEM.fullmatch(line):
+        return None
+    if choice := LETTER.fullmatch(line.strip()):
+        return choice["bold"] or choice["plain"]
+    found = LINE.fullmatch(line.strip())
+    if not found or CHANGING.search(found["value"]):
+        return None
+    above = before.strip().rpartition("\n")[2].strip()
+    return None if LINE.fullmatch(above) or above.endswith((",", " or", " and")) else found["value"]
+
+
+def last_sentence_says(text: str) -> str | None:
+    """What the last sentence points out with a number: 7 of "There are **7** ways in total."."""
+    lines = text.strip().rpartition("\n")[2]
+    *_, start = [0, *(found.end() for found in SENTENCE_ENDS.finditer(lines, 0, len(lines) - 1))]
+    sentence = lines[start:].strip()
+    found = pointed_out(sentence)
+    if not found or not re.search(r"\d", found):
+        return _said_in_bold(sentence)
+    return None if SAID_OF_IT.search(sentence.rpartition(found)[2]) else found
+
+
+def _said_in_bold(sentence: str) -> str | None:
+    """The word, or the letter of a choice, in bold print that a sentence ends with: "It is
+    **even**."."""
+    bold = list(BOLD.finditer(sentence))
+    if len(bold) != 1 or not WORDS.fullmatch(bold[0][1]):
+        return None
+    before, behind = sentence[: bold[0].start()], sentence[bold[0].end() :]
+    if CHANGING.search(before) or not SAYS.search(before) or behind.strip(" .!)"):
+        return None
+    return bold[0][1]
