@@ -10,13 +10,13 @@ from dataclasses import replace
 from textwrap import dedent
 
 from evenflow.rewards.code.choice import CODE, Asked, Part, chosen, defines
+from evenflow.rewards.code.cut_off import without_cut_off
 from evenflow.rewards.code.names import (
     ASSIGNMENT,
     LINE,
     definitions,
     runs_on_input,
     tidied,
-    without_cut_off,
 )
 from evenflow.rewards.code.unfenced import BLOCK, PROSE, STARTS, up_to_prose, without_fences
 from evenflow.rewards.fences import Block, fenced, open_string, opening
@@ -87,7 +87,7 @@ def extract(text: str, entry_point: str | None = None) -> str:
         if block.is_python or block.language in UNNAMED
     ]
     if parts:
-        return without_cut_off(chosen(parts, asked), asked.name)
+        return _whole(chosen(parts, asked), said, asked)
     marks = () if blocks else (ANSWER, QUOTED)
     tagged = next(filter(None, ([m["code"] for m in each.finditer(said)] for each in marks)), [])
     said = tagged[-1] if tagged else said
@@ -95,7 +95,13 @@ def extract(text: str, entry_point: str | None = None) -> str:
     if (inside := _of_json(said)) is not None:
         return extract(inside, entry_point)
     code = flush(said if blocks else without_fences(said, asked.name), asked.name)
-    return without_cut_off(code, asked.name)
+    return _whole(code, said, asked)
+
+
+def _whole(code: str, said: str, asked: Asked) -> str:
+    """The code without a last statement that is not whole, for the text ends there."""
+    last, end = (text.rstrip().rpartition("\n")[2].lstrip(" \t>") for text in (code, said))
+    return without_cut_off(code, asked.name, asked.method, last == end)
 
 
 def without_tokens(said: str) -> str:

@@ -124,8 +124,8 @@ def definitions(code: str, imported: bool = True) -> set[str]:
     }
 
 
-def used(code: str) -> set[str]:
-    """The names that stand in a program, and in its f-strings, and that nothing in it binds."""
+def mentioned(code: str) -> set[str]:
+    """The names that stand in a program, and in its f-strings."""
     plain = LITERALS.sub(
         lambda m: (
             m[0]
@@ -134,13 +134,18 @@ def used(code: str) -> set[str]:
         ),
         code,
     )
+    return set(NAME.findall(plain))
+
+
+def used(code: str) -> set[str]:
+    """The names that stand in a program, and that nothing in it binds."""
     bound: set[str] = set()
     for found in BOUND.finditer(masked(code)):
         for key in ("names", "targets", "alias", "walrus"):
             bound.update(re.findall(r"\w+", found[key] or ""))
         for key in ("parameters", "of"):
             bound.update(PARAMETER.findall(found[key] or ""))
-    return set(NAME.findall(plain)) - BUILT_IN - bound
+    return mentioned(code) - BUILT_IN - bound
 
 
 def unbound(code: str) -> set[str]:
@@ -189,21 +194,6 @@ def is_empty(definition: str) -> bool:
         elif not (EMPTY.fullmatch(line.strip()) or HEADER.match(line)):
             return plain.count("(") > plain.count(")")  # cut off
     return True
-
-
-def without_cut_off(code: str, name: str | None) -> str:
-    """The code without its last statement where the text ends within it, in a bracket, a string or
-    after a header, and it is not what defines the name."""
-    *before, last = statements(code) or [""]
-    if not before or name in defined(last):
-        return code
-    plain = masked(last)
-    header = "\n" not in plain.strip() and plain.rstrip().endswith(":")
-    brackets = sum(map(plain.count, "([{")) > sum(map(plain.count, ")]}"))
-    *_, literal = [""] + [found[0] for found in LITERALS.finditer(last)]
-    quotes = literal[:3] if literal[:3] in ('"""', "'''") else ""
-    string = quotes and (len(literal) < 6 or not literal.endswith(quotes))
-    return "".join(before) if header or brackets or string else code
 
 
 def runs_on_input(code: str) -> bool:
