@@ -196,6 +196,27 @@ def is_empty(definition: str) -> bool:
     return True
 
 
+def without_stubs(code: str, sources: Sequence[str]) -> str:
+    """The code without its stubs of what sources define in full: they would hide it."""
+    parts = statements(code)
+    stubs = {at: defined(part) for at, part in enumerate(parts) if _is_definition(part, False)}
+    if not stubs:
+        return code
+    full = {
+        name
+        for source in sources
+        for part in statements(source)
+        if _is_definition(part, True)
+        for name in defined(part)
+    }
+    return "".join(part for at, part in enumerate(parts) if not stubs.get(at, set()) & full)
+
+
+def _is_definition(statement: str, full: bool) -> bool:
+    """Whether a statement defines a function or a class, in full or as a stub."""
+    return DEFINITION.match(masked(statement)) is not None and is_empty(statement) != full
+
+
 def runs_on_input(code: str) -> bool:
     """Whether it is a program that reads standard input, and not only functions that would."""
     plain = masked(code)
@@ -208,6 +229,7 @@ def runs_on_input(code: str) -> bool:
 
 def completed(code: str, others: Sequence[str]) -> str:
     """The code after the definitions that it uses and lacks: of the last of others that has one."""
+    code = without_stubs(code, others)
     known = definitions(code)
     wanted = used(code) - known
     taken: list[str] = []
