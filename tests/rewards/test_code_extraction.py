@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from evenflow.rewards.code import extract
-from evenflow.rewards.code.extract import joined
+from evenflow.rewards.code.joining import joined
 from evenflow.rewards.code.names import definitions, statements, tidied
 from evenflow.rewards.fences import fenced
 

@@ -19,7 +19,7 @@ from evenflow.errors import UserError
 from evenflow.rewards import Rewards, deadline, load_reward
 from evenflow.rewards.code import code, extract, grade_rows, judge, parse
 from evenflow.rewards.code.compare import lines, numbers, polynomial_root, same, tokens
-from evenflow.rewards.code.extract import joined
+from evenflow.rewards.code.joining import joined
 from evenflow.rewards.code.reward import ordered
 from evenflow.sandbox import Sandbox, SandboxError
 from evenflow.sandbox import sandbox as way_in

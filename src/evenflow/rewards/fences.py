@@ -37,7 +37,8 @@ QUOTED = re.compile(r" {0,3}> ?")
 COMMENT_OR_STRING = re.compile(
     r"#[^\n]*|('''|\"\"\")|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL
 )
-LINE = re.compile(r"[^\n]*\n|[^\n]+")
+# A fence with a model's special token behind it is a line: the next turn may begin in the same one.
+LINE = re.compile(r"[ \t]*(?:`{3,}|~{3,})[ \t]*<\|[\w-]{1,40}\|>(?=[^\n])|[^\n]*\n|[^\n]+")
 TAB = 4
 
 

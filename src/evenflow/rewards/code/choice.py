@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evenflow.rewards.code.bodies import is_body
 from evenflow.rewards.code.excerpts import (
     code_lines,
     is_elided,
@@ -67,15 +68,20 @@ class Part:
     code: str
     is_python: bool
     """Whether its fence says so."""
+    is_mistake: bool = False
+    """Whether it is called wrong."""
+    is_version: bool = False
+    """Whether it is called a whole program."""
 
 
 def chosen(parts: Sequence[Part], asked: Asked) -> str:
     """The program, after what it uses of other blocks."""
     python = [part.code for part in parts if part.is_python]
     unnamed = [part.code for part in parts if not part.is_python]
-    fit = [at for at, part in enumerate(parts) if _is_whole(part.code, asked)]
+    fit = [at for at, part in enumerate(parts) if is_whole(part.code, asked)]
     named = next((at for at in fit if parts[at].is_python), len(parts))
     fit = [at for at in fit if at < named or not _is_pseudo_code(parts[at])]
+    fit = [at for at in fit if not parts[at].is_mistake] or fit
     if fit:
         last = _last(parts, fit, asked)
         program = parts[last]
@@ -85,7 +91,7 @@ def chosen(parts: Sequence[Part], asked: Asked) -> str:
         )
         return completed(program.code, [*after, *before])
     name = asked.name
-    body = bool(name) and any(part.code[:1].isspace() for part in parts)
+    body = bool(name) and any(is_body(part.code) for part in parts)
     for codes in (python, unnamed):
         fit = [at for at, code in enumerate(codes) if _may_answer(code, name, body)]
         if fit:
@@ -93,7 +99,7 @@ def chosen(parts: Sequence[Part], asked: Asked) -> str:
             return _steps(codes, name) or completed(codes[fit[-1]], others)
     codes = python or unnamed
     # After a stub its body, not the example of how it is called.
-    fit = [at for at, code in enumerate(codes) if code[:1].isspace()] if name else []
+    fit = [at for at, code in enumerate(codes) if is_body(code)] if name else []
     fit = fit or [at for at, code in enumerate(codes) if CODE.search(code)]
     last = fit[-1] if fit else len(codes) - 1
     return completed(codes[last], codes[:last])
@@ -108,7 +114,8 @@ def _last(parts: Sequence[Part], fit: Sequence[int], asked: Asked) -> int:
     found: list[int] = []
     for at in reversed(full[-LOOKED_AT:]):
         says_so = leaves_out(shown[at])
-        if any(is_excerpt(lines[at], lines[each], says_so) for each in full if each < at):
+        earlier = [] if parts[at].is_version and not says_so else [e for e in full if e < at]
+        if any(is_excerpt(lines[at], lines[each], says_so) for each in earlier):
             continue
         found.append(at)
         if asked.name or _runs_alone(codes[at], [*codes[at + 1 :], *codes[:at]]):
@@ -135,12 +142,12 @@ def _steps(codes: Sequence[str], name: str | None) -> str:
     """The blocks one after another where they are a program together, step by step, and the last
     cannot stand alone; else nothing."""
     together = "\n".join(codes)
-    if name is None and _is_whole(together, Asked(None)) and unbound(codes[-1]):
+    if name is None and is_whole(together, Asked(None)) and unbound(codes[-1]):
         return "" if unbound(together) or FEEDS.search(masked(together)) else together
     return ""
 
 
-def _is_whole(code: str, asked: Asked) -> bool:
+def is_whole(code: str, asked: Asked) -> bool:
     """Whether a block is a program for the tests: it defines the name itself (a usage may import
     it), with a body; or it reads and prints."""
     if asked.name is None:

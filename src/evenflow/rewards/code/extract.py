@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from textwrap import dedent
 
-from evenflow.rewards.code.choice import CODE, Asked, Part, chosen, defines
+from evenflow.rewards.code.bodies import is_body
+from evenflow.rewards.code.choice import CODE, Asked, Part, chosen, defines, is_whole
+from evenflow.rewards.code.cut_off import without_cut_off
+from evenflow.rewards.code.labels import is_called_version, is_called_wrong
 from evenflow.rewards.code.names import (
     ASSIGNMENT,
     LINE,
     definitions,
     runs_on_input,
     tidied,
-    without_cut_off,
 )
 from evenflow.rewards.code.unfenced import BLOCK, PROSE, STARTS, up_to_prose, without_fences
 from evenflow.rewards.fences import Block, fenced, open_string, opening
@@ -50,17 +52,10 @@ TOKEN = re.compile(r"(?:<\|[\w-]{1,40}\|>|</s>)\Z")
 LONGEST_TOKEN = 44
 UNNAMED = ("", "code")
 MARKDOWN = ("markdown", "md")
-FUTURE = re.compile(
-    r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#(]*)[ \t]*;?[ \t]*(?:#[^\n]*)?\n?",
-    re.MULTILINE,
-)
 FIELDS = ("final_code", "code", "program", "solution", "answer", "completion")
 TYPED = re.compile(r"^(?:>>>|\.\.\.)(?: (.*\n?)|\n)", re.MULTILINE)
 """A line as it stands in Python's console."""
 CLASS = re.compile(r"^[ \t>]*class[ \t]+Solution\b", re.MULTILINE)
-STUB_ENDS = re.compile(
-    r"^(?P<indent>[ \t]*)\S[^\n]*:[ \t]*(?:#[^\n]*)?\n?(?:\s*#[^\n]*)*\s*\Z", re.M
-)
 
 
 def extract(text: str, entry_point: str | None = None) -> str:
@@ -80,14 +75,22 @@ def extract(text: str, entry_point: str | None = None) -> str:
     said = said.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
     said = without_tokens(said)
     asked = _called(said, entry_point)
-    blocks = [block for block in _blocks(said) if block.content.strip()]
+    told = [(before, block) for before, block in _blocks(said) if block.content.strip()]
+    blocks = [block for _, block in told]
     parts = [
-        Part(flush(block.content, asked.name), block.is_python)
-        for block in blocks
+        Part(
+            flush(block.content, asked.name),
+            block.is_python,
+            is_called_wrong(before, block.content),
+            is_called_version(before),
+        )
+        for before, block in told
         if block.is_python or block.language in UNNAMED
     ]
+    if parts and (beside := _beside_blocks(said, parts, asked)):
+        return _whole(beside, said, asked)
     if parts:
-        return without_cut_off(chosen(parts, asked), asked.name)
+        return _whole(chosen(parts, asked), said, asked)
     marks = () if blocks else (ANSWER, QUOTED)
     tagged = next(filter(None, ([m["code"] for m in each.finditer(said)] for each in marks)), [])
     said = tagged[-1] if tagged else said
@@ -95,7 +98,13 @@ def extract(text: str, entry_point: str | None = None) -> str:
     if (inside := _of_json(said)) is not None:
         return extract(inside, entry_point)
     code = flush(said if blocks else without_fences(said, asked.name), asked.name)
-    return without_cut_off(code, asked.name)
+    return _whole(code, said, asked)
+
+
+def _whole(code: str, said: str, asked: Asked) -> str:
+    """The code without a last statement that is not whole, for the text ends there."""
+    last, end = (text.rstrip().rpartition("\n")[2].lstrip(" \t>") for text in (code, said))
+    return without_cut_off(code, asked.name, asked.method, last == end)
 
 
 def without_tokens(said: str) -> str:
@@ -125,9 +134,26 @@ def _of_json(said: str) -> str | None:
     return next((found[key] for key in FIELDS if isinstance(found.get(key), str)), None)
 
 
-def _blocks(said: str) -> list[Block]:
-    """The blocks of a text; its first lines are one, too, where they are code. Elements of HTML if
-    there are no others."""
+def _beside_blocks(said: str, parts: Sequence[Part], asked: Asked) -> str:
+    """The last program that stands outside the blocks of a text, if none of them holds one, or a
+    piece of one."""
+    codes = [part.code for part in parts]
+    if any(is_whole(code, asked) or is_body(code) for code in codes):
+        return ""
+    if asked.name is None and runs_on_input("\n".join(codes)):
+        return ""
+    blocks = list(fenced(said))
+    starts, ends = [0, *(each.end for each in blocks)], [*(each.start for each in blocks), None]
+    for start, end in reversed(list(zip(starts, ends, strict=True))):
+        code = flush(without_fences(said[start:end], asked.name), asked.name)
+        if is_whole(code, asked):
+            return code
+    return ""
+
+
+def _blocks(said: str) -> list[tuple[str, Block]]:
+    """The blocks of a text, each after the prose before it; its first lines are one, too, where
+    they are code. Elements of HTML if there are no others."""
     if CODE_FIRST.match(said) or _opened_before(said):
         first, *others = fenced(said, code_first=True)
         quote = ""
@@ -136,10 +162,10 @@ def _blocks(said: str) -> list[Block]:
                 break
             quote = open_string(line, quote) or ""
         else:
-            return [replace(first, content=up_to_prose(first.content)), *others]
+            return _told(said, [replace(first, content=up_to_prose(first.content)), *others])
     if blocks := list(fenced(said)):
-        return [inner for block in blocks for inner in _within(block)]
-    return [
+        return [inner for before, block in _told(said, blocks) for inner in _within(before, block)]
+    elements = [
         Block(
             "python" if "py" in found["attributes"].lower() else "",
             html.unescape(TAG.sub("", found["code"])),
@@ -149,11 +175,19 @@ def _blocks(said: str) -> list[Block]:
         for found in ELEMENT.finditer(said)
         if "\n" in found["code"] or CODE.search(found["code"])
     ]
+    return _told(said, elements)
 
 
-def _within(block: Block) -> list[Block]:
+def _told(text: str, blocks: Sequence[Block]) -> list[tuple[str, Block]]:
+    """Blocks of a text, each after what stands between it and the one before."""
+    ends = [0, *(block.end for block in blocks)]
+    return [(text[end : block.start], block) for end, block in zip(ends, blocks, strict=False)]
+
+
+def _within(before: str, block: Block) -> list[tuple[str, Block]]:
     """The blocks in one of Markdown; else the block itself."""
-    return (block.language in MARKDOWN and list(fenced(block.content))) or [block]
+    inner = list(fenced(block.content)) if block.language in MARKDOWN else []
+    return _told(block.content, inner) if inner else [(before, block)]
 
 
 def _opened_before(said: str) -> bool:
@@ -182,28 +216,3 @@ def flush(code: str, name: str | None) -> str:
         moved = dedent(code)
         return moved if name in definitions(moved) else code
     return code
-
-
-def joined(setup: str, code: str) -> str:
-    """The code after its setup: an indented one continues it, any other one stands on its own.
-
-    Imports from `__future__` come first, as Python wants them.
-    """
-    future = [line if line.endswith("\n") else f"{line}\n" for line in _future(setup, code)]
-    setup, code = FUTURE.sub("", setup), FUTURE.sub("", code)
-    lines = (line for line in code.splitlines() if line.strip())
-    continues = next(lines, "").startswith((" ", "\t"))
-    stub = setup.rstrip().rpartition("\n")[2].startswith((" ", "\t")) or STUB_ENDS.search(setup)
-    if continues and not stub:  # imports, or nothing: there is no body to go on with
-        code, continues = dedent(code), False
-    if not setup.strip():
-        return "".join(future) + code
-    if not continues:
-        if stub := STUB_ENDS.search(setup):  # without as much as a docstring
-            setup = f"{setup.rstrip()}\n{stub['indent']}    pass"
-        setup += "\n\n"
-    return "".join(future) + setup + code
-
-
-def _future(*parts: str) -> Sequence[str]:
-    return [found[0] for part in parts for found in FUTURE.finditer(part)]

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from evenflow.rewards.code.compare import OF_TEXT, Checker, same
-from evenflow.rewards.code.extract import joined
+from evenflow.rewards.code.joining import joined
 from evenflow.rewards.code.problems import Problem
 from evenflow.rewards.code.references import Expected, References, failure, values
 from evenflow.sandbox import Limits, Result, Sandbox, plain

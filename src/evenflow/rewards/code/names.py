@@ -124,8 +124,8 @@ def definitions(code: str, imported: bool = True) -> set[str]:
     }
 
 
-def used(code: str) -> set[str]:
-    """The names that stand in a program, and in its f-strings, and that nothing in it binds."""
+def mentioned(code: str) -> set[str]:
+    """The names that stand in a program, and in its f-strings."""
     plain = LITERALS.sub(
         lambda m: (
             m[0]
@@ -134,13 +134,18 @@ def used(code: str) -> set[str]:
         ),
         code,
     )
+    return set(NAME.findall(plain))
+
+
+def used(code: str) -> set[str]:
+    """The names that stand in a program, and that nothing in it binds."""
     bound: set[str] = set()
     for found in BOUND.finditer(masked(code)):
         for key in ("names", "targets", "alias", "walrus"):
             bound.update(re.findall(r"\w+", found[key] or ""))
         for key in ("parameters", "of"):
             bound.update(PARAMETER.findall(found[key] or ""))
-    return set(NAME.findall(plain)) - BUILT_IN - bound
+    return mentioned(code) - BUILT_IN - bound
 
 
 def unbound(code: str) -> set[str]:
@@ -191,19 +196,25 @@ def is_empty(definition: str) -> bool:
     return True
 
 
-def without_cut_off(code: str, name: str | None) -> str:
-    """The code without its last statement where the text ends within it, in a bracket, a string or
-    after a header, and it is not what defines the name."""
-    *before, last = statements(code) or [""]
-    if not before or name in defined(last):
+def without_stubs(code: str, sources: Sequence[str]) -> str:
+    """The code without its stubs of what sources define in full: they would hide it."""
+    parts = statements(code)
+    stubs = {at: defined(part) for at, part in enumerate(parts) if _is_definition(part, False)}
+    if not stubs:
         return code
-    plain = masked(last)
-    header = "\n" not in plain.strip() and plain.rstrip().endswith(":")
-    brackets = sum(map(plain.count, "([{")) > sum(map(plain.count, ")]}"))
-    *_, literal = [""] + [found[0] for found in LITERALS.finditer(last)]
-    quotes = literal[:3] if literal[:3] in ('"""', "'''") else ""
-    string = quotes and (len(literal) < 6 or not literal.endswith(quotes))
-    return "".join(before) if header or brackets or string else code
+    full = {
+        name
+        for source in sources
+        for part in statements(source)
+        if _is_definition(part, True)
+        for name in defined(part)
+    }
+    return "".join(part for at, part in enumerate(parts) if not stubs.get(at, set()) & full)
+
+
+def _is_definition(statement: str, full: bool) -> bool:
+    """Whether a statement defines a function or a class, in full or as a stub."""
+    return DEFINITION.match(masked(statement)) is not None and is_empty(statement) != full
 
 
 def runs_on_input(code: str) -> bool:
@@ -218,6 +229,7 @@ def runs_on_input(code: str) -> bool:
 
 def completed(code: str, others: Sequence[str]) -> str:
     """The code after the definitions that it uses and lacks: of the last of others that has one."""
+    code = without_stubs(code, others)
     known = definitions(code)
     wanted = used(code) - known
     taken: list[str] = []

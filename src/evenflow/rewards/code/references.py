@@ -12,7 +12,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from evenflow.rewards.code.extract import joined
+from evenflow.rewards.code.joining import joined
 from evenflow.rewards.code.problems import TIME_LIMIT, Problem
 from evenflow.sandbox import Limits, Result, Sandbox, plain
 

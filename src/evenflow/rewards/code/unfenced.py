@@ -17,6 +17,7 @@ from evenflow.rewards.code.names import (
 )
 
 INLINE = re.compile(r"(?<!`)(`{1,3})(?!`)(?:py(?:thon)?3? +)?(?P<code>[^`\n]+)\1(?!`)")
+RETURN = re.compile(r"\s*return\b\s*\S")
 STARTS = re.compile(
     r"(?:async def|def|class)\s+\w+\s*[(:]|import [\w., ]+$|from [\w.]+ import |@\w+"
     r"|\w+(?:,\s*\w+)*\s*=\s*(?:\w+\(|\[|sys\.)|print\(|for \w.* in .*:$"
@@ -40,12 +41,18 @@ PROSE = re.compile(
 
 
 def without_fences(said: str, name: str | None) -> str:
-    """The last program in inline code, if there is one; else all of the text."""
+    """The last program in inline code, if there is one, or between lines of prose; else what may be
+    the body of a function: the one line that returns in inline code, or all before a sentence;
+    else all of the text."""
     for found in reversed(list(INLINE.finditer(said))):
         code = found["code"].strip()
         if name in definitions(code) if name else READS.search(code) and "print" in code:
             return code
-    return _between_prose(said, name) or _between_prose(_indented(said), name) or said
+    found = _between_prose(said, name) or _between_prose(_indented(said), name)
+    if found or not name:
+        return found or said
+    bodies = {m["code"].strip() for m in INLINE.finditer(said) if RETURN.match(m["code"])}
+    return bodies.pop() if len(bodies) == 1 else up_to_prose(said) or said
 
 
 def _between_prose(said: str, name: str | None) -> str:
