@@ -96,7 +96,7 @@ def test_what_is_asked_for_or_not_at_the_end_stays(how: str, sandbox: Sandbox) -
 
 @pytest.mark.parametrize("after", ["<|end|>", "<|im_end|>", "<|eot_id|><|start|>"])
 def test_a_special_token_after_a_fence_ends_the_block(after: str) -> None:
-    turn = f"{after}assistant<|channel|>final<|message|>Done it is."
+    turn = f"{after}assistant: Done it is."
     assert extract(f"It:\n{F}python\n{ADD}{F}{turn}\nx =", "add") == ADD
     in_string = f'X = """\n{F}{turn}\n"""\n{ADD}'
     assert extract(f"{F}python\n{in_string}{F}", "add") == in_string
