@@ -364,7 +364,7 @@ if __name__ == "__main__":
     studies = {name: collect(name) for task in TASKS for name in (f"{task}_long", task)}
     for name, found in studies.items():
         put(name, to_markdown(of_every_seed(found)).partition("\n")[2].strip())
-    for task, seeds in {"countdown": (0, 1, 2), "programs": (0, 1, 2)}.items():
+    for task, seeds in {"countdown": (0, 1, 2, 3), "programs": (0, 1, 2)}.items():
         put(f"field_{task}", field(studies[task], collect(f"field_{task}"), seeds=seeds))
     put("larger", field(collect("larger")))
     put("others", others())
