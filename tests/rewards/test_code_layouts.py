@@ -350,3 +350,14 @@ def test_a_stub_does_not_hide_what_is_given(body: str, sandbox: Sandbox) -> None
     )
     nothing = block("def add(a, b):\n    ...")
     assert judge(extract(nothing, "add"), tests, sandbox).verdict == "wrong"
+
+
+def test_a_version_that_is_cut_off_is_an_excerpt(sandbox: Sandbox) -> None:
+    """ "Better:" stands before the beginning of the same once more; a closed one counts."""
+    shorter = "def add(a, b):\n    c = a + b\n"
+    text = f"{F}python\n{shorter}    return c\n{F}\nBetter:\n{F}python\n{shorter}"
+    found = [
+        judge(extract(each, "add"), parse(CALLS["add"]), sandbox).verdict
+        for each in (text, text + F)
+    ]
+    assert found == ["right", "wrong"]

@@ -55,6 +55,7 @@ MARKDOWN = ("markdown", "md")
 FIELDS = ("final_code", "code", "program", "solution", "answer", "completion")
 TYPED = re.compile(r"^(?:>>>|\.\.\.)(?: (.*\n?)|\n)", re.MULTILINE)
 """A line as it stands in Python's console."""
+FENCES = ("```", "~~~")
 CLASS = re.compile(r"^[ \t>]*class[ \t]+Solution\b", re.MULTILINE)
 
 
@@ -82,7 +83,8 @@ def extract(text: str, entry_point: str | None = None) -> str:
             flush(block.content, asked.name),
             block.is_python,
             is_called_wrong(before, block.content),
-            is_called_version(before),
+            # One that was cut off may be anything yet.
+            is_called_version(before) and said[: block.end].rstrip().endswith(FENCES),
         )
         for before, block in told
         if block.is_python or block.language in UNNAMED
