@@ -68,7 +68,7 @@ FACTORIAL = (
 CLAIM_ENDS = re.compile(
     rf"\n|(?<!\\)(?<!sq)(?<!approx)(?<!\b[A-J])(?!{FACTORIAL})[.!?。](?=\s|\$\s|\*|$)|\$\$\s|\\\]"
     r"|[,;]?\s+\(?(?:because|since|which|as|so|where|I hope|obtained|using|by\s+(?!\d)|and\s+we)\b"
-    r"|(?<=\S)[,;]\s+(?:not\b|i\.e\.|that\s+is\b|namely\b)"
+    r"|(?<=\S)[,;]\s+(?:not?\b|i\.e\.|that\s+is\b|namely\b)"
     rf"|(?<=\S)\*\*(?=\s+(?!{AND}\b|[*\d$\\])|[:;(])"  # of what was printed bold
 )
 NUMBERS = re.compile(r"[0-9](?:[0-9,]*[0-9])?(?:\.[0-9]+)?")

@@ -44,9 +44,11 @@ def supposed(text: str, start: int) -> bool:
 
 WRONG = r"(?:not\s+(?:right|correct|true)|n['’]t\s+(?:right|correct)|wrong|incorrect)"
 REVISED = re.compile(
-    r"\b(?:but|however|hmm+|wait|no|actually|oops|sorry|hold\s+on)\b[^.!?\n]{0,40}"
+    r"\b(?:but|however|hmm+|wait|no|actually|oops|sorry|hold\s+on)\b(?:(?!\bif\b)[^.!?\n]){0,40}"
     rf"\b(?:that|this|it)(?:\s+(?:is|was)|['’]s)\s*{WRONG}\b"
-    r"|\bI\s+(?:have\s+|just\s+)?made\s+an?\s+(?:\w+\s+)?(?:mistake|error)\b"
+    r"|(?<!\bif )(?<!\bthat )(?<!\bthink )(?<!\bsee )(?<!\bnotice )(?<!\bcase )(?<!\bwhere )"
+    r"(?<!\bwhether )"
+    r"\bI\s+(?:have\s+|just\s+)?made\s+an?\s+(?:\w+\s+)?(?:mistake|error)\b"
     r"|\bon\s+second\s+thoughts?\b"
     r"|\b(?:my|the)\s+(?:previous|earlier|first|above|initial)\s+(?:answer|result|solution)\s+"
     rf"(?:is|was)\s*{WRONG}\b",
@@ -64,7 +66,8 @@ def revised(text: str, answered: int) -> int | None:
 
 # "18? No, 20.", "18... no wait, 20", "18, or rather 20"
 SWITCHED = re.compile(
-    r"(?:[?!.,;…]|\s[—–-])\s{1,3}(?:(?:oh|ah|hmm+)[,.]?\s+)?(?:no\b|wait\b|sorry\b|or\s+rather\b|I\s+mean\b)"
+    r"(?:[?!.,;…]|\s[—–-])\s{1,3}(?:(?:oh|ah|hmm+)[,.]?\s+)?(?:no(?=\s?[,.:;!…—–]|\s+(?:wait|sorry|it|make|actually|that)\b)"
+    r"|wait\b|sorry\b|or\s+rather\b|I\s+mean\b)"
     r"(?:[\s,.:;!…—–-]|\b(?:no|wait|sorry|it\s+is|it['’]s|it\s+should\s+be|make\s+that|actually|I\s+mean|that\s+is)\b){0,20}"
     r"(?<=[\s,.:;!…—–-])(?=-?\\?\$?\(?[0-9\\*])",
     re.IGNORECASE,
