@@ -106,13 +106,13 @@ def get_task(name: str, options: dict[str, Any]) -> Task:
     return task
 
 
-def rows_of(task: Task, split: str, count: int, asked_by: str) -> list[dict[str, Any]]:
+def rows_of(task: Task, split: str, count: int, asked_by: str = "") -> list[dict[str, Any]]:
     """So many rows of a task; UserError that names the task where they are none, and the field that
-    they are asked for by where the task refuses so many."""
+    they are asked for by, if there is one, where the task refuses so many."""
     try:
         rows = ask("data.task", task, "rows", split, count, gives=list)
     except UserError as error:
-        if not is_ours(task):
+        if not is_ours(task) or not asked_by:
             raise
         raise UserError(f"{error} ({asked_by}=… sets how many)") from None
     if not rows:
