@@ -287,6 +287,7 @@ def test_a_comment_may_call_its_block_wrong() -> None:
         ),
         *("### Wrong sign\n\nThe fixed version:", "Before:\nx\nAfter:", "Not only this:", "Wrong"),
         *("The version above is wrong:", "Alternative:", "Avoid this mistake by subtracting:"),
+        *("**Common pitfalls:** the sign.\n\n**Code:**", "Common errors: signs.\nPython code:"),
         *("Common mistake\nSo use minus:", "The following is not wrong:"),
     ],
 )

@@ -50,6 +50,8 @@ VERSION = re.compile(
     rf"|optimi[sz]ed|better|complete|full|refactored)(?: {NOUN})?[\W_]*",
     re.IGNORECASE,
 )
+NEXT = re.compile(rf"[#*_]|.*\b(?:{NOUN}|python)\b", re.IGNORECASE)
+"""A line that begins something else, or names what stands below it by itself."""
 LOOKED_AT = 400
 """Characters before a block that are looked at."""
 
@@ -78,7 +80,7 @@ def _calls_wrong(lines: list[str]) -> bool:
     if not lines:
         return False
     label, *more = lines
-    if any(MENDED.search(line) for line in more):
+    if any(NEXT.match(line) or MENDED.search(line) for line in more):
         return False
     if LABEL.fullmatch(label):
         return SIGN.search(label) is not None
