@@ -74,10 +74,10 @@ CLAIM_ENDS = re.compile(
 NUMBERS = re.compile(r"[0-9](?:[0-9,]*[0-9])?(?:\.[0-9]+)?")
 # What a sentence goes on to behind a claim.
 OTHERWISE = re.compile(
-    r"\A[,;]?\s+so\s+(?P<so>(?:that\s+)?(?:[-$\\({]{0,3}[0-9]|[^=]{0,80}="
+    r"\A[,;]?\s+so\s+(?P<so>(?:that\s+)?(?:\$?[A-Za-z](?:\s?[-+*·]\s?[A-Za-z])*\s?="
+    r"|[-$\\({]{0,3}[0-9][0-9,.]*(?:\s+[a-z]{3,20})?\s*\Z"
     r"|(?:the|in|our)\s+(?:total|answer|result|sum|value|all)\b).*)"
-    r"|(?<!\bnot )\bbut\s+(?:also\s+)?[$\\({]{0,3}(?P<but>[0-9]\S{0,20})"
-    r"|\A[,;]?\s+which\s+(?:must|should|has\s+to|needs?\s+to|we)\s[^0-9]*(?P<then>[0-9]).*"
+    r"|(?<!\bnot )\bbut\s+(?:also\s+)?[$\\({]{0,3}(?P<but>[0-9]\S{0,20})(?!\s+significant)"
 )
 SENTENCE_ENDS = re.compile(rf"\n|(?<!\\)(?!{FACTORIAL})[.!?。](?=\s|$)")
 # In a sentence about the answer it is what is printed bold, or what a verb says the answer is.

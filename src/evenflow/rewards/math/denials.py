@@ -42,7 +42,11 @@ def supposed(text: str, start: int) -> bool:
     return SUPPOSED.search(text[max(0, start - 80) : start]) is not None
 
 
-WRONG = r"(?:not\s+(?:right|correct|true)|n['’]t\s+(?:right|correct)|wrong|incorrect)"
+WRONG = (
+    r"(?:not\s+(?:right|correct|true)|n['’]t\s+(?:right|correct)|wrong|incorrect)"
+    r"(?!\s+(?:if|when|for|in|to|unless|only)\b|-)"
+)
+"""Not only under a condition."""
 REVISED = re.compile(
     r"\b(?:but|however|hmm+|wait|no|actually|oops|sorry|hold\s+on)\b(?:(?!\bif\b)[^.!?\n]){0,40}"
     rf"\b(?:that|this|it)(?:\s+(?:is|was)|['’]s)\s*{WRONG}\b"
