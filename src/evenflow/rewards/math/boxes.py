@@ -36,10 +36,13 @@ SIMPLE = re.compile(r"[^-+=,]*")
 
 
 def last_box(text: str) -> str | None:
-    """What stands in the last ``\\boxed{…}`` or ``\\fbox{…}``; empty if cut off, None if none.
+    """What stands in the last ``\\boxed{…}`` or ``\\fbox{…}``; empty if cut off, None if none."""
+    found = boxed(text)
+    return None if found is None else found[0]
 
-    A box in a box is part of it.
-    """
+
+def boxed(text: str) -> tuple[str, int] | None:
+    """The same, with where it ends. A box in a box is part of it."""
     spans: list[tuple[int, str, int]] = []  # where a box begins, what is in it, where it ends
     cut_off = False
     boxes = deque(BOX.finditer(text), MOST)
@@ -65,7 +68,9 @@ def last_box(text: str) -> str | None:
             spans.append((begin, token[0].rstrip(".,"), token.end()))
     if not boxes:
         return None
-    return "" if cut_off or not spans else beside(text, spans)
+    if cut_off or not spans:
+        return "", len(text)
+    return beside(text, spans) or "", spans[-1][2]
 
 
 def _closing(text: str, opened: int) -> int | None:

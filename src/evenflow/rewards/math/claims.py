@@ -72,13 +72,16 @@ CLAIM_ENDS = re.compile(
     rf"|(?<=\S)\*\*(?=\s+(?!{AND}\b|[*\d$\\])|[:;(])"  # of what was printed bold
 )
 NUMBERS = re.compile(r"[0-9](?:[0-9,]*[0-9])?(?:\.[0-9]+)?")
-# What a sentence goes on to behind a claim.
+# What a sentence goes on to behind a claim: of "a = 5" to another name, of 1/2 to m + n alone, of
+# 18 pairs to 36 shoes; to another value, or to what makes one of it.
 OTHERWISE = re.compile(
-    r"\A[,;]?\s+so\s+(?P<so>(?:that\s+)?(?:\$?[A-Za-z](?:\s?[-+*·]\s?[A-Za-z])*\s?="
-    r"|[-$\\({]{0,3}[0-9][0-9,.]*(?:\s+[a-z]{3,20})?\s*\Z"
-    r"|(?:the|in|our)\s+(?:total|answer|result|sum|value|all)\b).*)"
+    r"\A[,;]?\s+so\s+(?P<so>\$?(?P<name>[A-Za-z](?P<sum>\s?[-+*·]\s?[A-Za-z])*)\s?=.*"
+    r"|(?P<unit>[0-9][0-9,.]*\s+[a-z]{3,20})\s*\Z)"
     r"|(?<!\bnot )\bbut\s+(?:also\s+)?[$\\({]{0,3}(?P<but>[0-9]\S{0,20})(?!\s+significant)"
+    r"|\A[,;]?\s+which\s+(?:must|should|has\s+to|needs\s+to)\s+(?:then\s+)?be\s+"
+    r"(?:multiplied|divided|doubled|halved|squared|added|subtracted)\b.*"
 )
+WITH_NOUN = re.compile(r"[0-9]\s+[A-Za-z]{3}")
 SENTENCE_ENDS = re.compile(rf"\n|(?<!\\)(?!{FACTORIAL})[.!?。](?=\s|$)")
 # In a sentence about the answer it is what is printed bold, or what a verb says the answer is.
 BOLD = re.compile(r"\*\*([^*\n]{1,200}?)\*\*")
@@ -280,11 +283,13 @@ def _further(claim: str, rest: str) -> str:
     numbers = NUMBERS.findall(claim)
     if not numbers or (other := OTHERWISE.search(rest)) is None:
         return claim
-    if other["so"]:
-        value = other["so"].rpartition("=")[2]
-        found = NUMBERS.findall(value)
-        return claim if not found or {*numbers} & {*found} else other["so"].strip(" \t*:")
-    return claim if other["but"] in numbers else f"{claim}, {other[0]}"
+    if not other["so"]:
+        return claim if other["but"] in numbers else f"{claim}, {other[0]}"
+    meant = WITH_NOUN.search(claim) if other["unit"] else "=" in claim or other["sum"]
+    found = NUMBERS.findall(other["so"].rpartition("=")[2])
+    if not meant or not found or {*numbers} & {*found}:
+        return claim
+    return other["so"].strip(" \t*:")
 
 
 def pointed_out(said: str) -> str | None:

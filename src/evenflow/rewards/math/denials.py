@@ -29,7 +29,8 @@ def denied_elsewhere(text: str, start: int, end: int) -> bool:
 SUPPOSED = re.compile(
     r"(?:\b(?:wrong|incorrect|invalid|worst|previous|earlier)\s+\Z|(?:\bnot\s+(?:true|the\s+case|correct|possible|clear|sure)\s+(?:that|whether|if)"
     r"|\b(?:doubt|deny|denies)(?:\s+that)?|\bif|\bwhether"
-    r"|\b(?:might|may|could|would)\s+(?:\w+\s+)?(?:think|say|guess|believe|expect|assume)(?:\s+that)?"
+    r"|(?<!\bwe )\b(?:might|may|could|would)\s+(?:\w+\s+)?"
+    r"(?:think|say|guess|believe|expect|assume)(?:\s+that)?"
     r"|\b(?:key|book|textbook|students?|people|someone|somebody|others?|some)\s+(?:\w+\s+)?"
     r"(?:say|claim|think|state|suggest|believe)s?(?:\s+that)?)"
     r"\s+(?:(?:the|its|an?|your|my|our)\s+)?(?:(?:final|correct|right)\s+)?\Z)",
@@ -44,40 +45,54 @@ def supposed(text: str, start: int) -> bool:
 
 WRONG = (
     r"(?:not\s+(?:right|correct|true)|n['’]t\s+(?:right|correct)|wrong|incorrect)"
-    r"(?!\s+(?:if|when|for|in|to|unless|only)\b|-)"
+    r"(?=\s*(?:[.!;:—–]|,(?!\s+right)|\n|\Z)|\s+(?:because|since|as)\b)"
 )
-"""Not only under a condition."""
-REVISED = re.compile(
-    r"\b(?:but|however|hmm+|wait|no|actually|oops|sorry|hold\s+on)\b(?:(?!\bif\b)[^.!?\n]){0,40}"
-    rf"\b(?:that|this|it)(?:\s+(?:is|was)|['’]s)\s*{WRONG}\b"
-    r"|(?<!\bif )(?<!\bthat )(?<!\bthink )(?<!\bsee )(?<!\bnotice )(?<!\bcase )(?<!\bwhere )"
+"""Said of the answer, and nothing beside it: not under a condition, nor of another one."""
+DENIED = re.compile(
+    r"\b(?:but|however|hmm+|wait|no|actually|oops|sorry|hold\s+on)\b(?:(?!\bif\b)[^.!?\n0-9]){0,40}"
+    rf"\b(?:that|this|it)(?:\s+(?:is|was)|['’]s)\s*{WRONG}",
+    re.IGNORECASE,
+)
+REPLACED = re.compile(
+    r"(?<!\bif )(?<!\bthat )(?<!\bthink )(?<!\bsee )(?<!\bnotice )(?<!\bcase )(?<!\bwhere )"
     r"(?<!\bwhether )"
     r"\bI\s+(?:have\s+|just\s+)?made\s+an?\s+(?:\w+\s+)?(?:mistake|error)\b"
     r"|\bon\s+second\s+thoughts?\b"
     r"|\b(?:my|the)\s+(?:previous|earlier|first|above|initial)\s+(?:answer|result|solution)\s+"
-    rf"(?:is|was)\s*{WRONG}\b",
+    rf"(?:is|was)\s*{WRONG}",
     re.IGNORECASE,
 )
+"""Words that may be about what was tried before the answer: another value must follow."""
+OTHERS = re.compile(r"[0-9]|\b(?:students?|people|some|many|others?)\b", re.IGNORECASE)
 NEAR = 100
 """Characters behind an answer where it is taken back; further on, something else is."""
 
 
-def revised(text: str, answered: int) -> int | None:
-    """Where the words end that take back an answer that ends there; None if it stays."""
-    found = REVISED.search(text, answered, answered + NEAR)
-    return found.end() if found else None
+def revised(text: str, answer: str, end: int) -> int | None:
+    """Where the words end that take back an answer, which ends there; None if it stays: if it is
+    said once more behind them, or they are about what others say."""
+    denied = DENIED.search(text, end, end + NEAR)
+    found = denied or REPLACED.search(text, end, end + NEAR)
+    if not found or OTHERS.search(text, end, found.start()):
+        return None
+    values = NUMBER.findall(text[found.end() : found.end() + 4 * NEAR])
+    if not values and not denied:
+        return None
+    return None if {*NUMBER.findall(answer)} & {*values} else found.end()
 
 
+NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 # "18? No, 20.", "18... no wait, 20", "18, or rather 20"
 SWITCHED = re.compile(
     r"(?:[?!.,;…]|\s[—–-])\s{1,3}(?:(?:oh|ah|hmm+)[,.]?\s+)?(?:no(?=\s?[,.:;!…—–]|\s+(?:wait|sorry|it|make|actually|that)\b)"
     r"|wait\b|sorry\b|or\s+rather\b|I\s+mean\b)"
     r"(?:[\s,.:;!…—–-]|\b(?:no|wait|sorry|it\s+is|it['’]s|it\s+should\s+be|make\s+that|actually|I\s+mean|that\s+is)\b){0,20}"
-    r"(?<=[\s,.:;!…—–-])(?=-?\\?\$?\(?[0-9\\*])",
+    r"(?<=[\s,.:;!…—–-])(?=[-$\\({*]{0,4}(?:[0-9][0-9.,/]{0,30}|\\?frac\S{1,30})[)}*$%]{0,4}\s*(?:[.!]?\s*\Z|[.!]\s))",
     re.IGNORECASE,
 )
+"""Before a value that its sentence ends with: "No, 6 is too large" is about another one."""
 SWITCHES = re.compile(r"\b(?:no|wait|sorry|rather|mean)\b", re.IGNORECASE)
-QUESTIONED = re.compile(r"[^\n?]{1,60}\?\s{1,3}No\b")
+QUESTIONED = re.compile(r"(?:[^\n?.!]|\.(?=[0-9])){1,60}\?\s{1,3}No\b")
 
 
 def at_last(said: str) -> str:

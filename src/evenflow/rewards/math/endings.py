@@ -8,7 +8,7 @@ from evenflow.rewards.math.claims import BETWEEN, BOLD, SENTENCE_ENDS, VERBS, po
 from evenflow.rewards.math.wording import LONG_WORD, OTHER
 
 CHANGING = re.compile(
-    rf"\b(?:{OTHER}|or|if|but|than|to|base|mod|until|unless|when|where|while|except"
+    rf"\b(?:{OTHER}|plus|over|or|if|but|than|to|base|mod|until|unless|when|where|while|except"
     r"|cannot|neither|nor|might|may|could|would|thought|guess\w*|expect\w*|hoped|wanted|first|initially"
     r"|originally|previously|false|incorrect|unlikely|fail\w*)\b|n't\b",
     re.IGNORECASE,
@@ -22,11 +22,11 @@ TOLD = re.compile(
     re.IGNORECASE,
 )
 ONE = rf"(?:[A-Za-z](?:_\w)?\s?=\s?)?{NUMBER}"
-LABEL = r"(?:total(?:\s[a-z]{1,12})?|result|solution|answer|therefore|A)(?:\s\([^()\n]{1,30}\))?"
-# A line that is a value: 18, (1, 2), "m = 1, n = 3", "**Total:** $18", "So x = 5".
+LABEL = r"(?:total|result|solution|answer)(?:\s\(in\s[a-z]{1,20}\))?[*_]{0,2}\s?[:→][*_\s]{0,4}"
+# A line that is a value: 18, (1, 2), "m = 1, n = 3", "**Total:** $18".
 LINE = re.compile(
-    rf"(?:\#{{1,3}}\s)?[*_]{{0,3}}(?:{LABEL}[*_]{{0,2}}\s?[:→][*_\s]{{0,4}}|(?:so|thus|hence|therefore),?\s|=>?\s?)?[*_]{{0,3}}"
-    rf"(?P<value>\(\s?{NUMBER}(?:\s?,\s?{NUMBER}){{1,5}}\s?\)|{ONE}(?:,\s{ONE}){{0,5}}(?:\s[A-Za-z]{{3,12}}){{0,3}})"
+    rf"[*_]{{0,3}}(?P<label>{LABEL})?[*_]{{0,3}}"
+    rf"(?P<value>\(\s?{NUMBER}(?:\s?,\s?{NUMBER}){{1,5}}\s?\)|{ONE}(?:,\s{ONE}){{0,5}}(?:\s[A-Za-z]{{3,12}})?)"
     r"[*_.!\s]{0,4}",
     re.IGNORECASE,
 )
@@ -35,8 +35,8 @@ ITEM = re.compile(r"[0-9]{1,3}[.)]\s*")
 LETTER = re.compile(r"(?:\*\*(?:[Oo]ption\s)?\(?(?P<bold>[A-J])\)?\.?\*\*|\((?P<plain>[A-J])\))\.?")
 # Before a word or a letter in bold print that a sentence ends with.
 SAYS = re.compile(
-    r"(?:\b(?:is|are|was|it['’]s|represents|choose|select|es)|\b(?:option|choice|opción))\s+"
-    r"(?:(?:an?|the|la|option|opción|facing)\s+){0,2}\(?\Z",
+    r"(?:so|thus|hence|therefore|it\s+is|it['’]s)\b(?:.{0,80}\b(?:is|are|was|it['’]s|facing))?"
+    r"\s+(?:(?:an?|the|option|facing)\s+){0,2}\(?\Z",
     re.IGNORECASE,
 )
 WORDS = re.compile(r"\(?[A-J]\)?|[A-Za-z]{3,20}(?:\s[A-Za-z]{2,20}){0,2}")
@@ -56,18 +56,21 @@ def told(said: str) -> str:
 
 
 def last_line_says(text: str) -> str | None:
-    """The value that the last line is, or the letter of a choice; None where the line before is
-    one, too: of several nobody can say which is meant."""
+    """The value that the last line is, behind its label, or alone under an empty line and a
+    sentence that has ended; the letter of a choice, likewise."""
     before, _, line = text.strip().rpartition("\n")
-    if not before.strip() or ITEM.fullmatch(line):
+    line, above = line.strip(), before.strip()
+    choice, found = LETTER.fullmatch(line), LINE.fullmatch(line)
+    if not above or ITEM.fullmatch(line) or not (choice or found):
         return None
-    if choice := LETTER.fullmatch(line.strip()):
+    labelled = found is not None and found["label"]
+    apart = before != before.rstrip(" \t").rstrip("\n") and above.endswith((".", "!", "。"))
+    if not labelled and not apart:
+        return None
+    if choice:
         return choice["bold"] or choice["plain"]
-    found = LINE.fullmatch(line.strip())
-    if not found or CHANGING.search(found["value"]):
-        return None
-    above = before.strip().rpartition("\n")[2].strip()
-    return None if LINE.fullmatch(above) or above.endswith((",", " or", " and")) else found["value"]
+    assert found is not None
+    return None if CHANGING.search(found["value"]) else found["value"]
 
 
 def last_sentence_says(text: str) -> str | None:
@@ -88,6 +91,6 @@ def _said_in_bold(sentence: str) -> str | None:
     if len(bold) != 1 or not WORDS.fullmatch(bold[0][1]):
         return None
     before, behind = sentence[: bold[0].start()], sentence[bold[0].end() :]
-    if CHANGING.search(before) or not SAYS.search(before) or behind.strip(" .!)"):
+    if CHANGING.search(before) or not SAYS.match(before) or behind.strip(" .!)"):
         return None
     return bold[0][1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from evenflow.rewards.math.boxes import last_box
+from evenflow.rewards.math.boxes import boxed
 from evenflow.rewards.math.claims import (
     ABOUT,
     ALSO,
@@ -23,7 +23,7 @@ from evenflow.rewards.math.endings import last_line_says, last_sentence_says, to
 from evenflow.rewards.math.normalisation import normalise
 from evenflow.rewards.math.remarks import without_remark
 from evenflow.rewards.math.values import far_apart, is_number
-from evenflow.rewards.math.wording import LONG_WORD
+from evenflow.rewards.math.wording import AND, LONG_WORD
 from evenflow.rewards.thoughts import spoken
 
 LABEL = re.compile(r"^(?:\*\*)?(\(?[A-J]\)|[A-J][.:])\*\*")  # of a choice
@@ -34,11 +34,14 @@ ENDS = re.compile(
     r"|[✅✓✔☑✨★⭐\U0001f300-\U0001faff\ufe0f])){1,99}\Z"
 )
 TAG = re.compile(r"</?(?:final_?)?answer>", re.IGNORECASE)
-BOXES = ("\\boxed", "\\fbox", "\\framebox")
+# "So the **final answer" at the beginning of its sentence: said here, and of this question.
 FINAL = re.compile(
-    r"\b(?:final|correct|right|actual|revised|corrected|true)[\s*]{1,4}(?:answer|result|value|option)",
+    r"(?:[.!]\s|\n|\A[\s$*.]*)[\s*_>]{0,9}(?:(?:so|thus|hence|therefore|the|my|our)\b[\s,*]{1,9}){0,3}"
+    r"(?:final|correct|right|actual|revised|corrected|true)[\s*]{1,4}\Z",
     re.IGNORECASE,
 )
+FURTHER = re.compile(r"\?|\b(?:question|problem|exercise|human|user)\b", re.IGNORECASE)
+"""Another question begins."""
 # What a repeated instruction has: "Put the answer in \\boxed{}."
 EMPTY_BOX = re.compile(
     r"\\(?:boxed|fbox)\s?\{(?:[\s._…?]|\\[ ,;:!]|\\(?:quad|[lc]?dots)(?![a-z])){0,20}\}"
@@ -58,6 +61,9 @@ NEGATED = re.compile(
 )
 """What takes the formula behind it back, or bounds it."""
 FIGURE = re.compile(r"[0-9]")
+LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
+"""Of a unit, or a remark: then the value may be the same one."""
+ALIKE = re.compile(rf"\b{AND}\b|,")
 VALUE_OF = re.compile(r"\s*([A-Za-z])(?:_\{?\w+\}?|\([a-z]\))?\s*=")
 SPAN = re.compile(
     r"\$\$(.+?)\$\$|(?<!\\)\$((?:[^$\\]|\\.)+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|\*\*([^*\n]{0,80}?[0-9][^*\n]{0,80})\*\*",
@@ -122,35 +128,36 @@ def committed(said: str) -> str | None:
 
     What is taken back right behind it ("Wait, that is wrong") leaves the word to what follows.
     """
-    if (found := last_box(said)) is not None:
-        at = max(map(said.rfind, BOXES))
-        if (later := _overruled(said, at, found)) is not None:
+    if (box := boxed(said)) is not None:
+        found, end = box
+        if (later := _overruled(said, end, found)) is not None:
             return later
     elif (found := _marked(said)) is not None:
         return found
     elif claim := claimed(said):
-        found, at = claim
+        found, begin = claim
+        end = begin + len(found)
     else:
         return None
-    if found and FIGURE.search(found) and (end := revised(said, at + len(found))):
-        return committed(said[end:]) or _stated(said[end:]) or ""
+    if found and FIGURE.search(found) and (behind := revised(said, found, end)):
+        return committed(said[behind:]) or _stated(said[behind:]) or ""
     return found
 
 
-def _overruled(text: str, box: int, held: str) -> str | None:
-    """The number of a "final answer" behind the last box that is not what the box holds."""
-    claims = (
-        claim
-        for claim in CLAIM.finditer(text, box)
-        if FINAL.search(text, max(box, claim.start() - 20), claim.end())
-    )
-    for claim in deque(claims, 1):
-        value, _ = claimed(text[claim.start() :]) or ("", 0)
-        if len(value) <= LONGEST >= len(held):
-            said, before = normalise(value), normalise(held).rpartition("=")[2]
-            if is_number(said) and is_number(before) and far_apart(before, said):
-                return value
-    return None
+def _overruled(text: str, end: int, held: str) -> str | None:
+    """The number of a "final answer" behind the last box, which ends there, that is another one
+    than what the box holds."""
+    last = deque(CLAIM.finditer(text, end), 1)
+    if not last or FURTHER.search(text, end, last[0].start()):
+        return None
+    if not FINAL.search(text[max(end, last[0].start() - 80) : last[0].start()]):
+        return None
+    value, _ = claimed(text[last[0].start() :]) or ("", 0)
+    if max(len(value), len(held)) > LONGEST or LETTERS.search(value):
+        return None
+    said, before = normalise(value), normalise(held).rpartition("=")[2]
+    another = is_number(said) and is_number(before) and far_apart(before, said)
+    return value if another else None
 
 
 def last_tagged(text: str) -> str | None:
@@ -224,20 +231,21 @@ def _last_of(text: str, spans: list[tuple[int, str, int]]) -> str | None:
 
 
 def _solutions(text: str, spans: list[tuple[int, str, int]]) -> list[tuple[int, str, int]]:
-    """The last formulas, where they give several values to one name: "x = 1, x = 5", in rows, too.
+    """The last formulas, where they give several numbers to one name: "x = 1, x = 5".
 
-    None where they are steps: of one value, or on the way to it.
+    Empty where they are steps: in rows without a word or a mark between them, of one value, with
+    units, or of names that an index tells apart without an "and".
     """
     found = [spans[-1]]
     for span in reversed(spans[:-1]):
         a, b = VALUE_OF.match(span[1]), VALUE_OF.match(found[0][1])
         between = text[span[2] : found[0][0]]
-        if not (a and b and a[1] == b[1] and len(between) <= BETWEEN):
+        if not (a and b and a[1] == b[1] and between.strip(" .\n") and len(between) <= BETWEEN):
             break
+        joined = a[0].split() == b[0].split() or ALIKE.search(between)
         values = [normalise(span[1][a.end() :]), normalise(found[0][1][b.end() :])]
-        numbers = [is_number(value) for value in values]
-        step = numbers[0] != numbers[1] or (all(numbers) and not far_apart(*values))
-        if step or not BESIDE.fullmatch(between):
+        step = not all(map(is_number, values)) or not far_apart(*values)
+        if step or not joined or "\\text" in span[1] or not BESIDE.fullmatch(between):
             break
         found.insert(0, span)
     return found if len(found) > 1 else []
