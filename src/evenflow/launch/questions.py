@@ -32,6 +32,7 @@ def write_files(config: TrainConfig, folder: Path) -> Files:
     """The recipe, and its questions as verl's Parquet files, in the folder of the run. UserError
     for questions that verl could not put as they are, that lack what the rewards ask for, or that
     are others than those of the checkpoints that are there."""
+    from evenflow.policy.loading import load_tokenizer
     from evenflow.training.build import build_rewards, read_rows
 
     train, test, _ = read_rows(config)
@@ -48,7 +49,17 @@ def write_files(config: TrainConfig, folder: Path) -> Files:
             "data.prompt_column: some prompts are plain text and some chat messages, and verl has "
             "one template for all; make all of them messages, or set data.chat=true"
         )
-    opened, remarks = tokenized([*train, *test], config)
+    template = None
+    try:
+        tokenizer = load_tokenizer(config.model.path)
+    except UserError as error:
+        if plain == {True}:
+            raise
+        unseen = "neither the prompts' lengths nor the thoughts that its chat template opens are"
+        opened, remarks = "", [f"take care: {unseen} known here ({error})"]
+    else:
+        opened, remarks = tokenized(train, test, tokenizer, config)
+        template = plain_template(tokenizer) if plain == {True} else None
     chats = [isinstance(row[config.data.prompt_column], list) for row in (*train, *test)]
     remarks += [f"no effect: {sentence}" for sentence in idle_templates(config.data, chats)]
     tables = {name: rows for name, rows in ((TRAIN, put), (TEST, held_out)) if rows}
@@ -66,33 +77,30 @@ def write_files(config: TrainConfig, folder: Path) -> Files:
         log=next_verl_log(folder),
         questions=len(put),
         test=folder / TEST if held_out else None,
-        template=plain_template(config) if plain == {True} else None,
+        template=template,
         opened_thought=opened,
         remarks=remarks,
     )
 
 
-def tokenized(rows: list[dict[str, Any]], config: TrainConfig) -> tuple[str, list[str]]:
+def tokenized(
+    train: list[dict[str, Any]], test: list[dict[str, Any]], tokenizer: Any, config: TrainConfig
+) -> tuple[str, list[str]]:
     """The mark of the thought that the chat template opens, and what to be aware of. UserError for
     a prompt that is too long, where the recipe refuses it: verl would cut off its beginning."""
-    from evenflow.policy.loading import load_tokenizer
     from evenflow.training.build import tokenize
 
     data, path = config.data, config.model.path
-    try:
-        tokenizer = load_tokenizer(path)
-    except UserError as error:
-        unseen = "neither the prompts' lengths nor the thoughts that its chat template opens are"
-        return "", [f"take care: {unseen} known here ({error})"]
     first = put_question(
-        rows[0], 1, data.prompt_column, data.system_prompt, data.chat, data.prompt_template
+        train[0], 1, data.prompt_column, data.system_prompt, data.chat, data.prompt_template
     )[1]
     if isinstance(first, list) and data.chat_template == "auto" and not tokenizer.chat_template:
         return "", [f"take care: the tokenizer of {path} has no chat template, which verl needs"]
     boundless = data.model_copy(update={"max_prompt_length": sys.maxsize})
-    (begun,) = tokenize(rows[:1], tokenizer, boundless, None)
+    (begun,) = tokenize(train[:1], tokenizer, boundless, None)
     if data.long_prompts == "refuse":
-        tokenize(rows, tokenizer, data, None)
+        for rows in filter(None, (train, test)):
+            tokenize(rows, tokenizer, data, None)
     mark = begun.opened_thought
     ids = tokenizer(ENDS[mark.lower()], add_special_tokens=False).input_ids if mark else []
     if len(ids) == 1 and ids[0] in tokenizer.all_special_ids:
@@ -146,12 +154,9 @@ def in_verl(row: dict[str, Any], number: int, config: TrainConfig) -> dict[str, 
     }
 
 
-def plain_template(config: TrainConfig) -> str:
+def plain_template(tokenizer: Any) -> str:
     """A template under which plain text is tokenized as by the tokenizer itself, with its begin
     token where it has one."""
-    from evenflow.policy.loading import load_tokenizer
-
-    tokenizer = load_tokenizer(config.model.path)
     begin = tokenizer.bos_token_id
     starts = begin is not None and tokenizer("x").input_ids[:1] == [begin]
     return ("{{ bos_token }}" if starts else "") + AS_IT_IS

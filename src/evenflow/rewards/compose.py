@@ -68,7 +68,13 @@ def text_of(completion: str | list[dict[str, Any]]) -> str:
     """A completion's text, whether it came as text or as the assistant's chat message."""
     if isinstance(completion, str):
         return completion
-    content = completion[-1].get("content") if completion else None  # a call of a tool has none
+    return content_text(completion[-1].get("content")) if completion else ""
+
+
+def content_text(content: Any) -> str:
+    """What a chat message says: its text, or the texts of its parts; a call of a tool has none."""
+    if isinstance(content, list):
+        return "".join(content_text(part.get("text")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""
 
 

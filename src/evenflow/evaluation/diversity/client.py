@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from evenflow.errors import UserError
 from evenflow.inputs import no_server, server_url
 from evenflow.installation import how_to_install
+from evenflow.rewards.compose import content_text
 from evenflow.run.files import writable
 
 Messages = list[dict[str, str]]
@@ -125,7 +126,7 @@ class Client:
         """The text and the tokens, whatever a server may have left out."""
         try:
             choice = reply.choices[0]
-            text = text_of(choice.message.content)
+            text = content_text(choice.message.content)
             refusal = getattr(choice.message, "refusal", None)
         except (AttributeError, LookupError, TypeError):
             said = getattr(reply, "error", None)  # some gateways say so with status 200
@@ -153,10 +154,3 @@ class Client:
         if self.server.api_key:
             text = text.replace(self.server.api_key, "***")
         return text if len(text) <= 300 else text[:300] + " …"
-
-
-def text_of(content: Any) -> str:
-    """What a message says: its text, or the texts of its parts, as some gateways send it."""
-    if isinstance(content, list):
-        return "".join(text_of(part.get("text")) for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
