@@ -61,12 +61,13 @@ def collect(study: str) -> Frontiers:
 
 def field(*studies: Frontiers, seeds: Sequence[int] = (0,)) -> str:
     """A row a curve, means over these seeds: effective solutions at equal accuracy in the first's
-    range, what it has more there than the first's baseline, seed by seed, and how far it goes."""
+    range, what it has more there than the first's baseline, seed by seed, and how far it goes.
+    A curve that ends before the accuracy of the differences has those at the one before."""
     shared = studies[0].shared("effective_solutions")
     if shared is None:
         raise SystemExit("no accuracy above the base model's is reached by all curves")
     accuracies = stops(shared)
-    late = accuracies[2]
+    early, late = accuracies[1:3]
     heads = [f"at {100 * accuracy:.1f} %" for accuracy in accuracies]
     heads += [f"Δ {words}, {100 * late:.1f} %" for words in SHOWN.values()]
     lines = [["algorithm", "values", "seeds", *heads, "highest accuracy"]]
@@ -79,12 +80,18 @@ def field(*studies: Frontiers, seeds: Sequence[int] = (0,)) -> str:
             for accuracy in accuracies:
                 there = found.at(label, "effective_solutions", accuracy)
                 cells.append(f"{fmean(there.values()):.2f}" if len(there) == len(ends) else "–")
+            where = next((at for at in (late, early) if min(ends.values()) >= at), None)
+            if found is baseline and label == baseline.baseline:
+                where = None
+            note = f" (at {100 * where:.1f} %)" if where == early else ""
             for key in SHOWN:
-                there = found.at(label, key, late)
-                more = paired(there, baseline.at(baseline.baseline, key, late))
-                itself = found is baseline and label == baseline.baseline
-                told = len(there) == len(ends) and not itself
-                cells.append(written(more, COLUMNS[key].difference, COLUMNS[key]) if told else "–")
+                if where is None:
+                    cells.append("–")
+                    continue
+                more = paired(
+                    found.at(label, key, where), baseline.at(baseline.baseline, key, where)
+                )
+                cells.append(written(more, COLUMNS[key].difference, COLUMNS[key]) + note)
             values = len({point.variant for point in points})
             highest = f"{100 * fmean(ends.values()):.1f} %"
             lines.append([code(label), str(values), str(len(ends)), *cells, highest])
@@ -364,7 +371,7 @@ if __name__ == "__main__":
     studies = {name: collect(name) for task in TASKS for name in (f"{task}_long", task)}
     for name, found in studies.items():
         put(name, to_markdown(of_every_seed(found)).partition("\n")[2].strip())
-    for task, seeds in {"countdown": (0, 1, 2, 3), "programs": (0, 1, 2)}.items():
+    for task, seeds in {"countdown": (0, 1, 2, 3), "programs": (0, 1, 2, 3)}.items():
         put(f"field_{task}", field(studies[task], collect(f"field_{task}"), seeds=seeds))
     put("larger", field(collect("larger")))
     put("others", others())

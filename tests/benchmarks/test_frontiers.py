@@ -53,6 +53,7 @@ def test_the_field_is_held_against_the_same_seeds_of_the_study(
     (tmp_path / "study.csv").write_text("\n".join([*OLD.splitlines(), *more]))
     of_field = ["rtb,rtb:b=1,0,20,0.34,2.4,1.8,0.88,1", "ppo,ppo,0,20,0.5,2.1,2,0.92,1"]
     of_field += ["ppo,ppo,1,20,0.5,1.9,2,0.9,1"]
+    of_field += ["rloo,rloo,0,20,0.36,2.4,1.8,0.88,1", "rloo,rloo,1,20,0.5,2.1,2,0.9,1"]
     (tmp_path / "field.csv").write_text("\n".join([header, base, *of_field]))
     studies = [frontiers.read_csv(tmp_path / f"{name}.csv") for name in ("study", "field")]
     rows = [
@@ -69,6 +70,9 @@ def test_the_field_is_held_against_the_same_seeds_of_the_study(
     # At 37.5 % ppo has 2.35 and 2.275, grpo 2.275 and 2.35: ± 12.71 · 0.075; pass@16 92 and 90.
     differences = ["+0.00 ± 0.95", "+0.00 ± 0.00", "+1.0 ± 12.7"]
     assert rows[5][2:10] == ["2", "2.44", "2.38", "2.31", "2.25", *differences]
+    # One seed of rloo ends at 36 %, where it has 2.4 (2.417 at 35 %), the other is grpo's second:
+    # at 35 % they have 2.417 and 2.4, grpo 2.35 and 2.4: +0.033 ± 12.71 · 0.033.
+    assert rows[6][3:8] == ["2.45", "2.41", "–", "–", "+0.03 ± 0.42 (at 35.0 %)"]
 
 
 def test_where_runs_end_is_their_last_step_and_values_ascend(
