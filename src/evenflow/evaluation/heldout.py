@@ -73,7 +73,7 @@ class HeldOut:
             _, rows, _ = self._sampled(engine, self.prompts[: self.samples])
             masses = [of_question.values() for of_question in self.masses(policy)]
             table = combine(masses).table()
-            curve = {f"pass@{k}": exact_pass_at_k(masses, k) for k in POWERS}
+            curve = {f"pass@{k}": value for k, value in exact_pass_at_k(masses, POWERS).items()}
             scores = {"accuracy": table["accuracy"], **curve, **table}
             right = [sum(of_question) for of_question in masses]
             return Evaluation(scores, rows, right, by_question(masses))
