@@ -66,6 +66,8 @@ SETTINGS: dict[type, list[dict[str, Any]]] = {
         {},
         {"advantage": "global"},
         {"advantage": "leave-one-out", "whiten": True},
+        {"smoothing": 0.1},
+        {"smoothing_wrong": 0.1, "smoothing_in": "advantage"},
         {"advantage": "gae"},
         {"advantage": "gae", "kl_in": "reward", "kl_estimator": "k1", "kl_coefficient": 0.2},
         {"kl_in": "reward", "kl_estimator": "k1", "kl_coefficient": 0.2},
