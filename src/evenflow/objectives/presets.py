@@ -151,7 +151,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "ds-grpo": Preset(
         Surrogate(kl_coefficient=0.04, smoothing=0.05),
-        "Differential smoothing, arXiv 2511.19942: of right answers, γ_p 0.05; else GRPO",
+        "Differential smoothing, arXiv 2511.19942, eq. 4: of right answers, γ_p 0.05; else GRPO",
     ),
     "ucpo": Preset(
         Surrogate(kl_coefficient=0.04, rarity=0.2),
