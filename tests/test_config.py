@@ -360,6 +360,12 @@ def test_impossible_together(overrides: list[str], message: str) -> None:
         load(TrainConfig, None, ["data.task=countdown", *overrides])
 
 
+def test_smoothing_of_the_advantage_spares_a_mean_that_is_divided_by() -> None:
+    """A wrong answer's smoothing can bring a reward below 0, an advantage anywhere."""
+    given = ["algorithm=maxrl", "objective.smoothing_wrong=0.2", "objective.smoothing_in=advantage"]
+    load(TrainConfig, None, ["data.task=countdown", *given])
+
+
 def test_constant_aggregation_takes_the_longest_answer() -> None:
     config = load(TrainConfig, None, ["data.task=countdown", "algorithm=dr-grpo"])
     assert config.build_objective().aggregation_length == 512.0  # type: ignore[union-attr]

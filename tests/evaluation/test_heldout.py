@@ -82,6 +82,26 @@ def test_unknown_rewards_are_left_out(built) -> None:  # type: ignore[no-untyped
     assert "pass@4" not in scores  # nobody knows four rewards of a question
 
 
+def test_every_question_counts_alike_however_many_answers_are_judged(
+    built, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    """One question has one judged answer, right, the others four each, wrong: ¼, not 1/13; and so
+    for a score of those questions alone in which something is known."""
+    held_out, _, engine = built()
+    nan = math.nan
+    rewards = [[1.0, nan, nan, nan], *([[0.0] * 4] * 3)]
+    groups = [make_group(str(i), [[1]] * 4, rewards=row) for i, row in enumerate(rewards)]
+    monkeypatch.setattr(HeldOut, "answers", lambda *_: groups)
+    scores, _, by_question = held_out._sampled(engine, held_out.prompts)
+    assert scores["reward"] == scores["accuracy"] == 0.25
+    assert scores["pass@2"] == scores["pass@4"] == 0.0
+    assert scores["unknown"] == 3 / 16
+    assert by_question["reward"] == [1, 0, 0, 0]
+    for name, values in by_question.items():
+        known = [value for value in values if not math.isnan(value)]
+        assert scores[name] == fmean(known), name
+
+
 def test_nothing_known(built) -> None:  # type: ignore[no-untyped-def]
     held_out, policy, engine = built("reward.functions={tests.training.rewards:unknown: 1.0}")
     scores, *_ = held_out.evaluate(policy, engine)

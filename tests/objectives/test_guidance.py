@@ -65,6 +65,60 @@ def test_the_preset_by_hand() -> None:
     assert (row.inverse_temperature * answers.signal).tolist() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("changes", "first", "second"),
+    [
+        ({"scale": "mean"}, 0.6 / 2, 0.8 / 1),
+        ({"scale": "constant", "scale_length": 4.0}, 0.6 / 4, 0.8 / 4),
+        ({"guidance_clip": 0.4}, 0.4 + 0.1, 0.4),  # of 0.5 and 0.1, and of 0.8
+        ({"guidance_clip": 0.4, "scale": "mean"}, (0.4 + 0.1) / 2, 0.4 / 1),
+        ({"guidance_clip": 0.8}, 0.6, 0.8),
+    ],
+)
+def test_guidance_is_scaled_as_log_probabilities_are_and_clipped_by_token(
+    changes: dict[str, Any], first: float, second: float
+) -> None:
+    """A = ½ and −½, and βr̃ = βA + β_G·sgn(A)·s·Σ_t clip(0.5, 0.1) and (0.8), β 2, β_G ½."""
+    answers = prepared(Balance(**CHOICES.model_dump() | changes), [1, 0])
+    assert answers.signal is not None
+    expected = [1 + 0.5 * first, -1 - 0.5 * second]
+    assert (2 * answers.signal).tolist() == pytest.approx(expected)
+    against = prepared(Balance(**CHOICES.model_dump() | changes), [1, 0], guide=2 * REF - GUIDE)
+    assert against.signal is not None
+    expected = [1 - 0.5 * first, -1 + 0.5 * second]
+    assert (2 * against.signal).tolist() == pytest.approx(expected)
+
+
+def test_the_authors_settings_by_hand() -> None:
+    """δ = s·log π − target with the target log π_ref·s + η·A + β_T·sgn(A)·G and the mean over the
+    group of s·log π_old less it, G the mean over tokens of gains within ± 4; the loss is the mean
+    of δ². Two answers, of which the first is right, of two tokens and of one; A is ±1/√2."""
+    ref = torch.tensor([[-1.0, -9.0], [-6.0, 0.0]], dtype=torch.float64)
+    guide = torch.tensor([[-0.5, -1.0], [-12.0, 0.0]], dtype=torch.float64)
+    old = torch.tensor([[-1.2, -8.0], [-5.0, 0.0]], dtype=torch.float64)
+    row = PRESETS["flowbalance"].objective.model_dump() | {
+        "scale": "mean",
+        "inverse_temperature": 15.0,
+        "guidance": 1.0,
+        "guidance_clip": 4.0,
+        "log_z_policy": "old",
+    }
+    leaf = torch.tensor([[-1.0, -7.0], [-5.5, 0.0]], dtype=torch.float64).requires_grad_()
+    loss, _ = balance_loss(
+        **given(
+            logprobs=leaf, ref_logprobs=ref, guide_logprobs=guide, old_logprobs=old,
+            choices=Balance(**row),
+        )
+    )  # fmt: skip
+    a = 0.5 / (0.5**0.5 + 1e-6)
+    flow = [-5 + 15 * a + (0.5 + 4) / 2, -6 - 15 * a - -4]
+    profiled = ((-4.6 - flow[0]) + (-5 - flow[1])) / 2
+    deltas = [-4 - flow[0] - profiled, -5.5 - flow[1] - profiled]
+    assert loss.item() == pytest.approx((deltas[0] ** 2 + deltas[1] ** 2) / 2)
+    found = torch.autograd.grad(loss, leaf)[0]
+    assert found.flatten().tolist() == pytest.approx([deltas[0] / 2, deltas[0] / 2, deltas[1], 0])
+
+
 @pytest.mark.parametrize("reward", ["group", "centred"])
 @pytest.mark.parametrize("alike", [1.0, 0.1, 0.0])
 def test_groups_of_one_reward_are_unguided(reward: str, alike: float) -> None:

@@ -77,6 +77,8 @@ CHOICES = [
     Surrogate(advantage="best-of-k", best_of=2, rarity=0.3, right_reward=0.5),
     Surrogate(advantage="relative", smoothing=0.1, smoothing_wrong=0.2, right_reward=0.5),
     Surrogate(advantage="global", clip="log-token", ratio="geometric", entropy_bonus=0.1),
+    Surrogate(smoothing=0.1, smoothing_wrong=0.2, smoothing_in="advantage", right_reward=0.5),
+    Balance(log_z="group", log_z_policy="old", guidance=0.3, guidance_clip=0.1),
 ]
 ids = range(len(CHOICES))
 everything = [torch.arange(N)]

@@ -119,6 +119,21 @@ def test_ds_grpo_by_hand() -> None:
     assert advantages(wrong, [0, 0], [[-2.0], [-4.0]]) == pytest.approx([0.1, -0.1])
 
 
+def test_the_papers_smoothing_of_the_advantage_by_hand() -> None:
+    """A' = A − γ_p·m of right answers and A + γ_n·m of wrong ones, m the mean log π_old: −1, −3 and
+    −2; A that of GRPO. Where all are right A is 0, and A' = −γ_p·m."""
+    old = [[-0.5, -1.5], [-3.0, -3.0], [-2.0, -2.0]]
+    row = SURROGATES["ds-grpo"].model_copy(update={"smoothing_in": "advantage"})
+    plain = advantages(SURROGATES["grpo"], [1, 1, 0], old)
+    found = advantages(row, [1, 1, 0], old)
+    assert found == pytest.approx([plain[0] + 0.05 * 1, plain[1] + 0.05 * 3, plain[2]])
+    both = row.model_copy(update={"smoothing_wrong": 0.1})
+    assert advantages(both, [1, 1, 0], old)[2] == pytest.approx(plain[2] - 0.1 * 2)
+    assert advantages(row, [1, 1, 1], old) == pytest.approx([0.05, 0.15, 0.1])
+    whitened = row.model_copy(update={"whiten": True})
+    assert sum(advantages(whitened, [1, 1, 1], old)) == pytest.approx(0.05 + 0.15 + 0.1)
+
+
 def test_ds_grpo_spreads_right_answers_out() -> None:
     """Of right answers the likelier learns less; of wrong ones neither more nor less."""
     likely, rare, wrong, other = advantages(

@@ -73,7 +73,7 @@ class HeldOut:
             _, rows, _ = self._sampled(engine, self.prompts[: self.samples])
             masses = [of_question.values() for of_question in self.masses(policy)]
             table = combine(masses).table()
-            curve = {f"pass@{k}": exact_pass_at_k(masses, k) for k in POWERS}
+            curve = {f"pass@{k}": value for k, value in exact_pass_at_k(masses, POWERS).items()}
             scores = {"accuracy": table["accuracy"], **curve, **table}
             right = [sum(of_question) for of_question in masses]
             return Evaluation(scores, rows, right, by_question(masses))
@@ -140,25 +140,18 @@ class HeldOut:
             sample_row(group, self.solutions[group.place] if self.solutions else None)
             for group in groups
         ]
-        counts = [count_right(group, self.right) for group in groups]
-        known = [total for group in groups for total in group.known.total]
-        judged = [(n, right) for n, right in counts if n]
-        lengths = [len(ids) for group in groups for ids in group.answers]
-        scores = {
-            "reward": fmean(known) if known else math.nan,
-            "accuracy": fmean(right / n for n, right in judged) if judged else math.nan,
-            **{
-                f"pass@{k}": fmean(pass_at_k(n, right, k) for n, right in judged if n >= k)
-                for k in POWERS
-                if k <= self.num_generations and any(n >= k for n, _ in judged)
-            },
-            "diversity": fmean(bigram_diversity(group.texts) for group in groups),
-            "length": fmean(lengths),
-            "finished": fmean(ended for group in groups for ended in group.finished),
-            "unknown": 1 - len(known) / len(lengths),
-        }
         of_each = [scores_of(group, self.right) for group in groups]
-        return scores, rows, {name: [of[name] for of in of_each] for name in of_each[0]}
+        by_name = {name: [of[name] for of in of_each] for name in of_each[0]}
+        means = {name: mean_of_known(values) for name, values in by_name.items()}
+        # No pass@k is promised of which nothing is known.
+        scores = {k: v for k, v in means.items() if not (k.startswith("pass@") and math.isnan(v))}
+        return scores, rows, by_name
+
+
+def mean_of_known(values: Sequence[float]) -> float:
+    """The mean over the questions that have the score; NaN where none has it."""
+    known = [value for value in values if not math.isnan(value)]
+    return fmean(known) if known else math.nan
 
 
 def scores_of(group: Group, right: float) -> dict[str, float]:

@@ -43,7 +43,9 @@ def prepare(answers: Answers, choices: Surrogate) -> Answers:
             "rewards of 0 and more, 0 and 1 best"
         )
     right = is_right(rewards, choices.right_reward)
-    rewards = rewards - smoothing(answers, right, choices)
+    smoothed = smoothing(answers, right, choices)
+    if choices.smoothing_in == "reward":
+        rewards = rewards - smoothed
     penalty = kl_penalty(answers, choices)  # (N, T)
     returns = None
     if choices.advantage == "gae":
@@ -67,6 +69,8 @@ def prepare(answers: Answers, choices: Surrogate) -> Answers:
         advantages = scores[:, None] - to_go(penalty)
     if choices.whiten or choices.advantage == "global":
         advantages = whiten(advantages, answers.mask)
+    if choices.smoothing_in == "advantage":
+        advantages = advantages - smoothed[:, None]
     if choices.rarity > 0:
         mean, ones = answers.token_mean(answers.old_logprobs), torch.ones_like(rewards)
         weight = rarity_weight(mean, right, answers.groups, ones, choices.rarity)
@@ -76,8 +80,9 @@ def prepare(answers: Answers, choices: Surrogate) -> Answers:
 
 def smoothing(answers: Answers, right: Tensor, choices: Surrogate) -> Tensor:
     """(N,) γ_p·m of a right answer and −γ_n·m of a wrong one, m its mean log π_old a token: what
-    is taken off its reward (differential smoothing, arXiv 2511.19942). The likelier a right answer
-    was, the less it earns; a wrong one costs the more, the less likely it was."""
+    is taken off its reward, or its advantage (differential smoothing, arXiv 2511.19942, eq. 4 and
+    6). The likelier a right answer was, the less it earns; a wrong one costs the more, the less
+    likely it was."""
     mean = answers.token_mean(answers.old_logprobs)
     return torch.where(right, choices.smoothing * mean, -choices.smoothing_wrong * mean)
 

@@ -44,11 +44,12 @@ def limit_tokens(
     """GMPO's clip: log-ratios at most `high` where A > 0, at least −`low` where A < 0; and where
     it acts. (arXiv 2507.20673)"""
     limited = torch.where(advantages > 0, per_token.clamp(max=high), per_token.clamp(min=-low))
-    return limited, limited != per_token
+    return limited, (limited != per_token) & (advantages != 0)
 
 
 def policy_loss(logprobs: Tensor, answers: Answers, choices: Surrogate) -> tuple[Tensor, ...]:
-    """The policy's loss at each token, ρ before any limit, and where the clip acts; each (N, T).
+    """The policy's loss at each token, ρ before any limit, and where the clip acts, which is
+    nowhere where A = 0; each (N, T).
 
     ratio      −min(ρA, clip(ρ, 1 − ε, 1 + ε_high)·A)                          (PPO)
     log-token  −A·exp(mean_t m_t), m the tokens' log-ratios, limited            (GMPO)
@@ -70,7 +71,8 @@ def policy_loss(logprobs: Tensor, answers: Answers, choices: Surrogate) -> tuple
         return -limited * advantages, ratio, acts
     ratio = exponential(log_ratio(logprobs, answers, choices.ratio))
     if choices.clip == "weight":
-        return -ratio.detach().clamp(max=1 + high) * advantages * logprobs, ratio, ratio > 1 + high
+        acts = (ratio > 1 + high) & (advantages != 0)
+        return -ratio.detach().clamp(max=1 + high) * advantages * logprobs, ratio, acts
     if choices.clip == "none":
         return -ratio * advantages, ratio, torch.zeros_like(answers.mask, dtype=torch.bool)
     clipped = ratio.clamp(1 - low, 1 + high)

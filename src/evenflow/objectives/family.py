@@ -71,8 +71,10 @@ class Family(Choices):
     asks for all of them alike (MARA)."""
     guidance: NonNegativeFloat = 0.0
     """β_G: by how much β·r̃ of an answer above its group's mean rises, and of one below it falls,
-    for each nat by which the reference finds it likelier once it has read the gold answer
-    (FlowBalance)."""
+    for each nat by which the reference finds it likelier once it has read the gold answer, times s
+    as the log-probability (FlowBalance)."""
+    guidance_clip: PositiveFloat | None = None
+    """Nats that a token may count for or against an answer in guidance; null: any."""
     right_reward: AnyFloat = 1.0
     """An answer is right, for prior_lift and all that asks for it, from this reward on; a recipe
     that does not say takes reward.right."""
@@ -204,6 +206,8 @@ class Family(Choices):
             yield ("linex_alpha",), "only regression: linex"
         if self.log_z != "running":
             yield ("running_rate",), "only log_z: running"
+        if self.guidance == 0:
+            yield ("guidance_clip",), "guidance is 0"
         if self.log_z != "flow":
             yield ("flow_decay", "flow_base"), "only log_z: flow"
         if not self.asks_what_is_right:

@@ -106,8 +106,8 @@ PRESETS: dict[str, Preset] = {
             inverse_temperature=1.0,
             guidance=0.1,
         ),
-        "FlowBalance, arXiv 2609.03241: one log Z a group, guided by the gold answer; η 1 and β_G "
-        "0.1 are this library's",
+        "FlowBalance, arXiv 2609.03241: one log Z a group, guided by the gold answer; s 1, η 1 and "
+        "β_G 0.1 are this library's (docs/related.md has the authors')",
     ),
     "tba": Preset(
         Balance(log_z="group", **TRAJECTORY_BALANCE),
@@ -151,7 +151,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "ds-grpo": Preset(
         Surrogate(kl_coefficient=0.04, smoothing=0.05),
-        "Differential smoothing, arXiv 2511.19942: of right answers, γ_p 0.05; else GRPO",
+        "Differential smoothing, arXiv 2511.19942, eq. 4: of right answers, γ_p 0.05; else GRPO",
     ),
     "ucpo": Preset(
         Surrogate(kl_coefficient=0.04, rarity=0.2),

@@ -57,7 +57,8 @@ def prepare(answers: Answers, choices: Balance) -> Answers:
 
 
 def guided(signal: Tensor, rewards: Tensor, answers: Answers, choices: Balance) -> Tensor:
-    """r̃ + (β_G/β)·sgn(r̃)·Σ_t [log π_ref(y_t | x, gold, y_<t) − log π_ref(y_t | x, y_<t)], (N,).
+    """r̃ + (β_G/β)·sgn(r̃)·s·Σ_t [log π_ref(y_t | x, gold, y_<t) − log π_ref(y_t | x, y_<t)], (N,),
+    each of the sum within ± guidance_clip.
 
     Where r̃ = 0, as in a group whose answers are alike in reward, nothing is added (FlowBalance,
     arXiv 2609.03241).
@@ -67,7 +68,9 @@ def guided(signal: Tensor, rewards: Tensor, answers: Answers, choices: Balance) 
             "guidance above 0 needs `ref_logprobs` and `guide_logprobs`, the reference's without "
             "and with the gold answer in its prompt; give them or set it to 0"
         )
-    explained = answers.token_sum(answers.guide_logprobs - answers.ref_logprobs)
+    gain, bound = answers.guide_logprobs - answers.ref_logprobs, choices.guidance_clip
+    gain = gain if bound is None else gain.clamp(-bound, bound)
+    explained = length_scale(answers, choices) * answers.token_sum(gain)
     weight = choices.guidance / choices.inverse_temperature
     # A reward at its group's mean is off it by rounding, and that has a sign, too.
     how = "raw" if choices.reward == "raw" else "centred"

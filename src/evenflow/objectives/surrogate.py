@@ -53,6 +53,8 @@ class Surrogate(Choices):
     smoothing)."""
     smoothing_wrong: NonNegativeFloat = 0.0
     """γ_n: a wrong answer's mean log π_old, times this, is added to its reward."""
+    smoothing_in: Literal["reward", "advantage"] = "reward"
+    """What both are of: the reward, before it is compared, or the advantage that comes of it."""
     rarity: float = Field(default=0.0, ge=0, le=1)
     """τ, the part of the right answers' weight dealt out by how unlikely they are (UCPO)."""
     right_reward: AnyFloat = 1.0
@@ -189,7 +191,7 @@ class Surrogate(Choices):
         taken_off = {
             "reward.overlong_share": setting.overlong,
             "objective.kl_in: reward": self.kl_in == "reward" and self.kl_coefficient > 0,
-            "objective.smoothing_wrong": self.smoothing_wrong > 0,
+            "objective.smoothing_wrong": self.smoothing_wrong > 0 and self.smoothing_in == "reward",
         }
         for name, is_set in taken_off.items():
             if is_set and self.advantage == "relative":
@@ -210,6 +212,8 @@ class Surrogate(Choices):
             yield ("best_of",), "only advantage: best-of-k"
         if not self.asks_what_is_right:
             yield ("right_reward",), "only with smoothing or rarity"
+        if not (self.smoothing or self.smoothing_wrong):
+            yield ("smoothing_in",), "only with smoothing or smoothing_wrong"
         if self.clip == "none" or (self.clip == "weight" and self.epsilon_high is not None):
             yield (
                 ("epsilon",),

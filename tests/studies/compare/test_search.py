@@ -37,6 +37,15 @@ def test_the_same_grid_for_all(comparison: Comparison) -> None:
     assert (objective["importance"], objective["epsilon"]) == ("sequence", 0.1)
 
 
+def test_trials_are_measured_at_their_end_alone(small: str, tmp_path: Path) -> None:
+    """A curve shows its runs along training; of a trial only the end is looked at, on questions
+    that the table does not have."""
+    words = ["algorithms=tba", "ood=none", f"output={tmp_path / 'x'}", "frontier=true", SEARCH[0]]
+    comparison = Comparison(parse([small, *words, "train.answers=48"]))
+    assert {run.config.evaluation.every for run in comparison.runs} == {2}
+    assert {trial.run.config.evaluation.every for trial in comparison.trials} == {0}
+
+
 def test_the_best_is_each_algorithm_s_own(comparison: Comparison) -> None:
     """tba's best trial failed, and of two equals the first is taken."""
     of = {v.label: [t for t in comparison.trials if t.run.variant == v]

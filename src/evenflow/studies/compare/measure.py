@@ -193,7 +193,7 @@ def exact_scores_of(masses: list[list[float]]) -> dict[str, float]:
         "accuracy": table.accuracy,
         "distinct@16": table.distinct_at_16,
         "effective_solutions": table.effective_solutions,
-        **{f"pass@{k}": exact_pass_at_k(masses, k) for k in KS},
+        **{f"pass@{k}": value for k, value in exact_pass_at_k(masses, KS).items()},
     }
 
 

@@ -149,13 +149,17 @@ def recipe_with(request: Request, changes: Sequence[Change]) -> TrainConfig:
 
 
 def variant_config(
-    request: Request, variant: Variant, answers: int, changes: Sequence[Change] = ()
+    request: Request,
+    variant: Variant,
+    answers: int,
+    changes: Sequence[Change] = (),
+    *,
+    on_the_way: bool = False,
 ) -> TrainConfig:
     """The recipe of a variant's runs, checked, but for seed and folder; `changes` come last.
 
     train.steps, the length of the schedule, is what the answers last for where none are dropped.
-    Held-out questions are measured at the end, and on the way only where a curve is wanted or the
-    user asks for it.
+    Held-out questions are measured at the end, and `on_the_way` or where the user asks for it.
     """
     own = [("algorithm", variant.algorithm), *variant.changes, *changes]
     try:
@@ -178,7 +182,7 @@ def variant_config(
     steps = math.ceil(answers / batch(config))
     evaluation = config.evaluation
     if not any(key == "evaluation.every" for key, _ in request.overrides):
-        every = max(1, steps // MEASURED) if request.study.frontier else 0
+        every = max(1, steps // MEASURED) if on_the_way else 0
         evaluation = evaluation.model_copy(update={"every": every})
     train = config.train.model_copy(update={"answers": answers, "steps": steps})
     return config.model_copy(update={"threads": 1, "train": train, "evaluation": evaluation})
@@ -196,10 +200,13 @@ def build_runs(request: Request, chosen: Mapping[str, Sequence[Change]]) -> list
     `chosen` are the changes that the search found best for each label.
     """
     answers, runs = budget(base_config(request)), request.folder / "runs"
-    configs = [
-        (variant, variant_config(request, variant, answers, chosen.get(variant.label, ())))
-        for variant in request.variants
-    ]
+    curves = bool(request.study.frontier)
+
+    def config_of(variant: Variant) -> TrainConfig:
+        best = chosen.get(variant.label, ())
+        return variant_config(request, variant, answers, best, on_the_way=curves)
+
+    configs = [(variant, config_of(variant)) for variant in request.variants]
     met: list[tuple[str, TrainConfig, Objective]] = []
     for variant, config in configs:
         run = variant.curve, config.model_copy(update={"objective": {}}), config.build_objective()

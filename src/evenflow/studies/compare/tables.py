@@ -143,9 +143,11 @@ def pass_at_k_csv(results: Results) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["questions", "algorithm", "k", "mean", "±"])
+    every = range(1, KS[-1] + 1)
     for (label, name), by_seed in results.masses.items():
-        for k in range(1, KS[-1] + 1):
-            found = estimate([exact_pass_at_k(masses, k) for masses in by_seed.values()])
+        curves = [exact_pass_at_k(masses, every) for masses in by_seed.values()]
+        for k in every:
+            found = estimate([curve[k] for curve in curves])
             assert found is not None
             writer.writerow([name, label, k, number(found.mean), number(found.half)])
     return file.getvalue()
