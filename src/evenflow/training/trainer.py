@@ -48,7 +48,7 @@ from evenflow.training.build import (
 from evenflow.training.card import write_card
 from evenflow.training.facts import facts, how_to_go_on, sample_text, true_log_z
 from evenflow.training.forecast import resources
-from evenflow.training.inputs import compared, marks_of
+from evenflow.training.inputs import compared, marks_of, measure_of
 from evenflow.training.metrics import shown
 from evenflow.training.requirements import require_packages
 from evenflow.training.settle import settle
@@ -177,6 +177,7 @@ class Trainer:
             config=config.model_dump(mode="json"),
             start=self.step,
             due=self.due,
+            measure=measure_of(config, self.questions),
         )
         with contextlib.ExitStack() as stack:
             stack.callback(log.close)
@@ -223,6 +224,7 @@ class Trainer:
     def _begin(self, log: MetricsLog, display: Display) -> None:
         """Evaluate before the first step; write the row, or make up the evaluation, that the run
         lacks because it was stopped or killed after it had saved."""
+        self.before = self.before if log.comparable else {}
         if self.step == 0:
             if self.held_out:
                 found = self._evaluate(display)
