@@ -13,7 +13,6 @@ from typing import Any, cast
 import torch
 
 from evenflow.config import TrainConfig
-from evenflow.errors import UserError
 from evenflow.evaluation.heldout import Evaluation
 from evenflow.policy.loading import load_tokenizer
 from evenflow.policy.stops import vocabulary
@@ -194,9 +193,9 @@ class Trainer:
                     if self.done or interrupt.requested or self._every(config.checkpoint.every):
                         self._save()
                     self._report(log, display, evaluate=self.done or not interrupt.requested)
-            except (UserError, OSError):  # of the system: output that nobody reads any more
+            except Exception:  # a callback's, the system's, a defect of ours
                 if self.step and self.stepper.whole:  # what was learned so far
-                    with contextlib.suppress(UserError, OSError):
+                    with contextlib.suppress(Exception):
                         self._save()
                 raise
             self._save()  # the signal may have come after the last step's turn to save
