@@ -365,7 +365,11 @@ def test_a_tracker_that_fails_on_the_way_costs_its_own_numbers(
     [("a", "a", True), ("a", "b", False), (None, "b", True), ("a", None, True)],
 )
 def test_scores_of_another_measure_do_not_compare(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, first: str, second: str, same: bool
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    first: str | None,
+    second: str | None,
+    same: bool,
 ) -> None:
     """Without a mark, of earlier versions or where nothing is held out any more, they may be of the
     same."""
