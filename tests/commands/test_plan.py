@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from evenflow.config import TrainConfig, dump
 from evenflow.policy.loading import ASSETS
 from evenflow.training.devices import DEVICES, device_of
 from evenflow.training.facts import memory_estimate
-from evenflow.training.plan import Lengths, plan
+from evenflow.training.learning import Learner
+from evenflow.training.plan import Lengths, plan, rescores
 from evenflow.training.trainer import Trainer
 
 Make = Callable[..., TrainConfig]
@@ -261,3 +263,43 @@ def test_the_recipe_is_what_train_takes(
     path: Any = tmp_path / "small.yaml"
     path.write_text(dump(recipe()))
     assert said(capsys, str(path), "rollout.questions=7")["a step"].startswith("7 questions × 4")
+
+
+@pytest.mark.parametrize("algorithm", ["flowrl", "best", "grpo", "ppo", "gspo", "subtb"])
+@pytest.mark.parametrize("half", [2, 4])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("train.epochs=2",),
+        ("train.mini_batch_questions=1",),
+        ("rollout.lag=1",),
+        ("rollout.lag=1", "train.epochs=2"),
+        ("rollout.engine=vllm",),
+        ("rollout.segment=2", "rollout.max_completion_length=8"),
+        ("rollout.lag=1", "train.correction.kind=none"),
+        ("model.lora={dropout: 0.1}", "rollout.engine=vllm"),
+    ],
+    ids=" ".join,
+)
+def test_the_plan_scores_again_where_the_learner_does(
+    recipe: Make, algorithm: str, half: int, overrides: tuple[str, ...]
+) -> None:
+    own = "objective={}" if algorithm != "flowrl" else "seed=0"
+    config = recipe(f"algorithm={algorithm}", own, *overrides)
+    objective = config.build_objective()
+    learner = Learner(
+        None,  # type: ignore[arg-type]
+        objective,
+        None,  # type: ignore[arg-type]
+        config.train,
+        correction=config.build_correction(),
+        dropout=config.setting.dropout,
+    )
+    earlier = bool(config.rollout.lag or config.rollout.segment)
+    rows: Any = types.SimpleNamespace(
+        versions=torch.full((4,), -earlier), count=config.rollout.questions
+    )
+    exact = half == 4 and config.rollout.engine == "embedded"
+    asked = learner.needs_old_logprobs(rows, exact=exact)
+    assert rescores(config, objective, half) is bool(asked.any())

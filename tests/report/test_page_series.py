@@ -177,3 +177,12 @@ def test_each_metric_is_drawn_once() -> None:
     lines = [line.metric for s in SECTIONS for chart in s.charts for line in chart.lines]
     assert len(lines) == len(set(lines))
     assert set(lines) <= DRAWN
+
+
+def test_sampling_beside_learning_takes_no_time_of_its_own() -> None:
+    """Two steps of 1 + 5 s by the clock, in which a thread sampled for 4 s."""
+    step = {"seconds/rollout": 4.0, "seconds/reward": 0.5, "seconds/learning": 5.0}
+    run = run_of(step | {"seconds/waiting": 1.0}, step | {"seconds/waiting": 1.0})
+    assert phases(run) == {"learning": 10.0, "waiting": 2.0}
+    assert axes(run)["minutes"] == [0.1, 0.2]
+    assert phases(run_of(step)) == {"rollout": 4.0, "reward": 0.5, "learning": 5.0}

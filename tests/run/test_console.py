@@ -121,3 +121,9 @@ def test_a_score_that_is_not_known_is_a_dash() -> None:
     )
     assert "nan" not in out.getvalue()
     assert out.getvalue().count("–") == 4
+
+
+def test_without_scores_before_the_table_has_those_after() -> None:
+    buffer = io.StringIO()
+    Console(file=buffer, width=80).print(before_after({}, {"accuracy": 0.5}))
+    assert "0.500" in buffer.getvalue()

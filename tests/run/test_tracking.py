@@ -328,3 +328,57 @@ def test_a_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(UserError, match=rf"{name} is not installed; pip install .*\[{name}\]'"):
         MetricsLog(tmp_path, [name])
+
+
+@pytest.mark.parametrize("method", ["log", "show", "end", "close"])
+def test_a_tracker_that_fails_on_the_way_costs_its_own_numbers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    """A network that is down must not end a run; the other trackers get everything."""
+    calls: list[str] = []
+
+    def fails(*_: object, **__: object) -> None:
+        raise ConnectionError("no route\nto host")
+
+    def tracker(name: str, **methods: Callable[..., None]) -> Any:
+        notes = {n: lambda *_, n=n, **__: calls.append(n) for n in ("log", "show", "end", "close")}
+        return types.SimpleNamespace(name=name, **notes | methods)
+
+    log = MetricsLog(tmp_path)
+    log.backends += [tracker("mlflow", **{method: fails}), tracker("wandb")]
+    row = {"prompt": "a", "answers": ["b"], "rewards": [1.0], "finished": [True]}
+    for step in (1, 2):
+        log.log(step, {"loss": 0.5}, [row])
+    log.end({"steps": 2})
+    log.close()
+    every = ["log", "show", "log", "show", "end", "close"]
+    assert sorted(calls) == sorted([*every, *(name for name in every if name != method)])
+    assert [record.message for record in caplog.records] == [
+        "log.backends: mlflow does not take the run's numbers: no route to host; all of them are "
+        f"in {tmp_path / 'metrics.jsonl'}"
+    ]
+    assert [row["step"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [("a", "a", True), ("a", "b", False), (None, "b", True), ("a", None, True)],
+)
+def test_scores_of_another_measure_do_not_compare(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    first: str | None,
+    second: str | None,
+    same: bool,
+) -> None:
+    """Without a mark, of earlier versions or where nothing is held out any more, they may be of the
+    same."""
+    log = MetricsLog(tmp_path, measure=first)
+    for step in (0, 1):
+        log.log(step, {"test/accuracy": 0.5}, (), {"accuracy": [0.5]})
+    log.close()
+    log = MetricsLog(tmp_path, start=1, measure=second)
+    log.close()
+    assert log.comparable is same
+    assert log.scores == ({"accuracy": 0.5} if same else {})
+    assert bool(caplog.records) is not same

@@ -12,7 +12,7 @@ import yaml
 from evenflow.config import TrainConfig, check
 from evenflow.errors import UserError
 from evenflow.run.checkpoints import latest_whole, verify
-from evenflow.training.card import command, is_hub_name, licence_of, model_card
+from evenflow.training.card import command, fenced, is_hub_name, licence_of, model_card
 from evenflow.training.disk import checkpoint_size, disk_needed
 from evenflow.training.trainer import Trainer
 
@@ -116,3 +116,8 @@ def test_beside_the_models_own_no_file_of_weights_lies_in_a_checkpoint(recipe: M
     result = Trainer(recipe("train.steps=1")).run()
     assert [path.name for path in result.checkpoint.glob("*.safetensors")] == ["model.safetensors"]
     assert (result.checkpoint / "parts" / "partition_head.safetensors").is_file()
+
+
+def test_a_block_of_code_holds_what_has_blocks_of_its_own() -> None:
+    assert fenced("seed: 1", "yaml") == ["```yaml", "seed: 1", "```"]
+    assert fenced("Q\n```\n{prompt}\n````\n", "sh")[0] == "`````sh"

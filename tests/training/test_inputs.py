@@ -14,6 +14,7 @@ from evenflow.cli import main
 from evenflow.commands.train import resumed
 from evenflow.config import TrainConfig
 from evenflow.errors import UserError
+from evenflow.report.reading import held_out, read_run
 from evenflow.training import checkpoint
 from evenflow.training.trainer import Trainer
 from tests.training.runs import train
@@ -139,3 +140,40 @@ def test_a_checkpoint_without_marks_goes_on_and_says_so(
     assert capsys.readouterr().out.count("does not say by which questions and weights") == 1
     Trainer(short("train.steps=3"), saved.parent, resume=last).run()
     assert "does not say" not in capsys.readouterr().out
+
+
+ASKED = ("evaluation.every=1", "evaluation.questions=2", "evaluation.samples=0")
+
+
+@pytest.mark.parametrize(
+    ("changed", "compares"),
+    [
+        ("evaluation.questions=3", False),
+        ("evaluation.skip=1", False),
+        ("evaluation.temperature=0.5", False),
+        ("evaluation.top_p=0.5", True),  # exact scores are of the whole distribution
+        ("evaluation.num_generations=2", True),
+        ("evaluation.every=2", True),
+    ],
+)
+def test_scores_before_are_not_compared_with_those_of_another_measure(
+    short: Make, changed: str, compares: bool
+) -> None:
+    run = train(short(*ASKED)).parent
+    assert main(["train", "--resume", str(run), "train.steps=2", changed]) == 0
+    summary = json.loads((run / "summary.json").read_text())
+    assert bool(summary["before"]) is compares
+    assert summary["after"]
+    read = read_run(run)
+    assert bool(read.before) is bool(read.before_of) is compares
+    assert [row["step"] for row in read.rows if held_out(row)] == ([0, 1, 2] if compares else [2])
+    assert any("not compared" in note for note in read.notes) is not compares
+
+
+def test_sampled_scores_depend_on_top_p(short: Make, tmp_path: Path) -> None:
+    file = questions(tmp_path / "a.jsonl", 5, 6)
+    config = short("data.task=null", f"data.train={file}", f"data.test={file}", *ASKED)
+    run = train(config).parent
+    resume = ["train", "--resume", str(run), "train.steps=2", "evaluation.top_p=0.5"]
+    assert main(resume) == 0
+    assert json.loads((run / "summary.json").read_text())["before"] == {}

@@ -14,7 +14,7 @@ from evenflow.config import PretrainConfig, load
 from evenflow.errors import UserError
 from evenflow.policy.policy import Policy
 from evenflow.policy.tokens import Tokens
-from evenflow.run.tracking import read_jsonl
+from evenflow.run.tracking import MetricsLog, read_jsonl
 from evenflow.tasks.countdown import Countdown
 from evenflow.training.pretrain import answer_loss, pretrain, word_tokenizer
 
@@ -99,6 +99,17 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"step \d+: the gradient is not finite.*learning_rate"):
         pretrain(load(PretrainConfig, None, texts), "test")
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_run_that_fails_closes_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[int] = []
+    monkeypatch.setattr(MetricsLog, "close", lambda log: closed.append(log.last))
+    sizes = "{hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1}"
+    texts = [f"output={tmp_path / 'run'}", "steps=50", "batch=2", f"architecture={sizes}"]
+    config = load(PretrainConfig, None, [*texts, "learning_rate=100", "warmup_steps=0"])
+    with pytest.raises(UserError, match="not finite"):
+        pretrain(config, "test")
+    assert closed == [-1]
 
 
 def test_a_reader_that_is_gone_leaves_the_model(

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -336,9 +336,27 @@ def test_a_reward_that_was_mended_is_asked_again(
     assert unknown == {1: 1.0, 2: 1.0, 3: 0.0, 4: 0.0, 5: 0.0}
 
 
+def test_a_callback_that_raises_costs_no_step(
+    tiny_model: Path, tmp_path: Path, uninterrupted: Path
+) -> None:
+    config = small_recipe(tiny_model, tmp_path / "run", "checkpoint.every=0")
+
+    def told(step: int, row: Mapping[str, Any]) -> None:
+        if step == 2:
+            raise LookupError(row["no such metric"])
+
+    folder = open_run(config, "test")
+    with pytest.raises(LookupError):
+        Trainer(config, folder, on_step=told).run()
+    assert checkpoints.latest_whole(folder).name == "checkpoint-000002"
+    go_on(folder)
+    assert_same_run(folder, uninterrupted)
+
+
+@pytest.mark.parametrize("error", [UserError, RuntimeError])
 @pytest.mark.parametrize("more", [(), ("objective={log_z: running}",)], ids=str)
 def test_steps_before_one_that_fails_in_learning_are_saved(
-    recipe: Make, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+    recipe: Make, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], error: type[Exception]
 ) -> None:
     """No weight had moved; what the step had put into a running log Z is taken out again."""
     config = recipe("algorithm=tba", "checkpoint.every=0", "train.steps=4", *more)
@@ -348,11 +366,11 @@ def test_steps_before_one_that_fails_in_learning_are_saved(
 
     def fail(*arguments: Any, **options: Any) -> Any:
         if first.step == 2:
-            raise UserError("out of memory in learning")
+            raise error("out of memory in learning")
         return learn(*arguments, **options)
 
     monkeypatch.setattr(first.stepper.learner, "learn", fail)
-    with pytest.raises(UserError, match="out of memory"):
+    with pytest.raises(error, match="out of memory"):
         first.run()
     saved = checkpoints.latest_whole(first.folder)
     assert saved.name == "checkpoint-000002"

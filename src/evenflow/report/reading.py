@@ -15,11 +15,11 @@ from typing import Any, Literal
 from evenflow.errors import UserError
 from evenflow.report.folders import EVALUATION, each_once, holds
 from evenflow.report.rows import ANSWERS, METRICS, SAMPLES, is_number, lines, mapping, numbers
-from evenflow.report.scored import by_question, measurements, test_set
+from evenflow.report.scored import by_question, evaluations, measurements, test_set
 from evenflow.report.verl_log import verl_rows
 from evenflow.run.files import flat
 from evenflow.run.provenance import starts
-from evenflow.run.tracking import held_out_scores, verl_logs
+from evenflow.run.tracking import OTHER, held_out_scores, measured_otherwise, verl_logs
 
 MODEL = "model"
 """What a pretraining ends with, in its folder."""
@@ -125,6 +125,11 @@ def _training(folder: Path) -> Run:
         run.rows = verl_rows(logs, run.notes)
     else:
         run.rows = lines(folder / "metrics.jsonl", METRICS, run.notes, "there are no curves of it")
+    by_step = evaluations(folder, run.notes)
+    if others := measured_otherwise(by_step, by_step[-1].get("measure") if by_step else None):
+        run.notes.append(f"what was scored up to step {max(others)} is {OTHER} with the latest")
+        run.rows = [without_scores(row) if row["step"] in others else row for row in run.rows]
+        by_step = [row for row in by_step if row["step"] not in others]
     evaluated = {int(row["step"]): scores for row in run.rows if (scores := held_out(row))}
     latest = max(evaluated, default=0)
     since = f"its scores are of step {latest}" if latest else "no evaluation after a step yet"
@@ -148,7 +153,7 @@ def _training(folder: Path) -> Run:
     if not run.after and latest:
         run.after = evaluated[latest]
         run.evaluated = None if run.ended and latest == run.rows[-1]["step"] else latest
-    run.before_of, run.after_of = by_question(folder, run.notes)
+    run.before_of, run.after_of = by_question(folder, by_step)
     run.questions = next((len(v) for v in (run.after_of | run.before_of).values()), None)
     run.diversity = _diversity(folder, run.notes)
     if not logs and not run.pretraining and run.config.get("evaluation.every") != 0:
@@ -199,3 +204,8 @@ def _diversity(folder: Path, notes: list[str]) -> dict[str, Any]:
 def held_out(row: dict[str, Any]) -> dict[str, float]:
     """The held-out scores of a metrics row."""
     return numbers(held_out_scores(row))
+
+
+def without_scores(row: dict[str, Any]) -> dict[str, Any]:
+    """A metrics row without what was measured on held-out questions."""
+    return {name: value for name, value in row.items() if not name.startswith("test/")}

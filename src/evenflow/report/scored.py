@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,16 +33,19 @@ def interval_of(name: str, values: list[float]) -> tuple[float, float] | None:
     return None if math.isnan(low) else (low, high)
 
 
-def by_question(folder: Path, notes: list[str]) -> tuple[Values, Values]:
+def evaluations(folder: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """The scores of each question, a line an evaluation; none where the run has kept none."""
+    path = folder / "questions.jsonl"
+    return lines(path, QUESTIONS, notes, "") if path.is_file() else []
+
+
+def by_question(folder: Path, evaluated: Sequence[dict[str, Any]]) -> tuple[Values, Values]:
     """The scores of each question before the first step and at the latest evaluation; {} where the
     run has kept none."""
     measured = [measured_values(path) for path in measurements(folder)]
     if measured:
         return measured[1] if len(measured) > 1 else {}, measured[0]
-    path = folder / "questions.jsonl"
-    if not path.is_file():
-        return {}, {}
-    rows = {int(row["step"]): row["scores"] for row in lines(path, QUESTIONS, notes, "")}
+    rows = {int(row["step"]): row["scores"] for row in evaluated}
     last = max(rows, default=0)
     return values_of(rows.get(0, {})), values_of(rows[last]) if last else {}
 

@@ -25,6 +25,8 @@ from evenflow.report.sections import chart as single
 POINTS = 2000
 """Points of a curve beyond which it is thinned; of more than four runs each has its part of four
 times as many, but at least a quarter."""
+BESIDE = ("seconds/rollout", "seconds/reward")
+"""Of a run that samples ahead of learning, in a thread of its own (docs/ahead.md)."""
 BINS = 129
 """Of a histogram of weights, around 2^(k/16), k = −64 … 64."""
 
@@ -172,11 +174,13 @@ def axes(run: Run) -> dict[str, list[float]]:
 
 
 def seconds(row: dict[str, Any]) -> dict[str, float]:
-    """The seconds of a step by phase."""
+    """The seconds of a step by phase. Where it waits for what is sampled ahead, the sampler's own
+    passed beside the others."""
+    beside = BESIDE if "seconds/waiting" in row else ()
     return {
         name.removeprefix("seconds/").replace("_", " "): value
         for name, value in row.items()
-        if name.startswith("seconds/") and is_number(value) and value >= 0
+        if name.startswith("seconds/") and name not in beside and is_number(value) and value >= 0
     }
 
 

@@ -103,6 +103,7 @@ def before_after(before: Mapping[str, float], after: Mapping[str, float]) -> Tab
     table = Table(title="held-out questions", title_justify="left")
     for heading in ("", "before", "after", "change"):
         table.add_column(heading, justify="left" if not heading else "right")
+    before = before or dict.fromkeys(after, math.nan)
     for name in (name for name in before if name in after and name not in LEFT_TO_CURVES):
         old, new = before[name], after[name]
         if math.isnan(old) or math.isnan(new):

@@ -8,12 +8,12 @@ import logging
 import math
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from evenflow.errors import UserError
+from evenflow.errors import UserError, brief
 from evenflow.installation import how_to_install
 from evenflow.run.files import finite, flat, keep_rows, read_jsonl, writable, write_atomic, writing
 
@@ -23,6 +23,8 @@ __all__ = ["MetricsLog", "read_jsonl"]
 LOG = logging.getLogger(__name__)
 QUESTIONS = "questions.jsonl"
 """The held-out scores of each question, a line an evaluation."""
+OTHER = "of other questions, or at another temperature or top_p, and is not compared"
+"""What is said of held-out scores of another measure."""
 COLUMNS = ("step", "prompt", "answer", "reward", "finished")
 """Of the table of answers that trackers get."""
 VERL_LOGS = "verl-*.jsonl"
@@ -32,6 +34,9 @@ VERL_LOGS = "verl-*.jsonl"
 class Backend(Protocol):
     """A place to send metrics to."""
 
+    name: str
+    """As `log.backends` names it."""
+
     def log(self, values: Mapping[str, float], step: int) -> None: ...
     def show(self, rows: Sequence[Mapping[str, Any]], step: int) -> None: ...
     def end(self, summary: Mapping[str, Any]) -> None: ...
@@ -40,6 +45,8 @@ class Backend(Protocol):
 
 class TensorBoard:
     """Event files in the run's folder; what earlier ones hold from step `first` on is void."""
+
+    name = "tensorboard"
 
     def __init__(self, folder: Path, first: int) -> None:
         package = _package("torch.utils.tensorboard", "tensorboard")
@@ -66,7 +73,7 @@ class Tracker:
         self, package: str, project: str, name: str, own: str, config: Mapping[str, Any], start: int
     ) -> None:
         """`own` tells the run from others of its name."""
-        self.module = _package(package, package)
+        self.name, self.module = package, _package(package, package)
         arguments = {"project": project, "config": dict(config)}
         if package == "wandb":
             arguments |= {"name": name, "id": own}
@@ -108,6 +115,7 @@ class MLflow:
     `_at_`. Numbers are sent beside the training; answers and summary are waited for.
     """
 
+    name = "mlflow"
     TAG = "evenflow.id"
 
     def __init__(
@@ -192,7 +200,9 @@ class MetricsLog:
     questions.jsonl, before their step's row: where the row stands, they do. A run that goes on
     after step `start` keeps the rows up to it with theirs, and drops later ones, so that each step
     stands there once; its own row only with held-out scores where these are `due` then. Non-finite
-    values are written as null.
+    values are written as null. A backend that fails on the way costs its own numbers alone.
+
+    `measure` marks what held-out scores are scores of; those with another mark do not compare.
     """
 
     def __init__(
@@ -204,20 +214,26 @@ class MetricsLog:
         config: Mapping[str, Any] | None = None,
         start: int = 0,
         due: bool = False,
+        measure: str | None = None,
     ) -> None:
         def stays(row: Mapping[str, Any]) -> bool:
             whole = not due or bool(held_out_scores(row))
             return start > 0 and (row["step"] < start or (row["step"] == start and whole))
 
         self.path, self.samples = folder / "metrics.jsonl", folder / "samples.jsonl"
-        self.questions = folder / QUESTIONS
+        self.questions, self.measure = folder / QUESTIONS, measure
         rows = {row["step"]: row for row in keep_rows(self.path, stays)}
         self.last = max(rows, default=-1)
         """The latest step that has its row."""
-        self.scores = held_out_scores(rows.get(self.last, {}))
+        keep_rows(self.samples, lambda row: row["step"] <= self.last)
+        evaluations = keep_rows(self.questions, lambda row: row["step"] <= self.last)
+        others = measured_otherwise(evaluations, measure)
+        self.scores = {} if self.last in others else held_out_scores(rows.get(self.last, {}))
         """The held-out scores in that row."""
-        for path in (self.samples, self.questions):
-            keep_rows(path, lambda row: row["step"] <= self.last)
+        self.comparable = 0 not in others
+        """Whether those before the first step are of the same measure."""
+        if not self.comparable:
+            LOG.warning("%s: what was scored before the first step is %s", self.questions, OTHER)
         backends = list(backends)
         own = ""
         if set(backends) - {"tensorboard"}:
@@ -231,6 +247,7 @@ class MetricsLog:
             else Tracker(name, *run)
             for name in backends
         ]
+        self.failed: set[str] = set()
         self._open()
 
     def _open(self) -> None:
@@ -253,7 +270,8 @@ class MetricsLog:
             LOG.warning("%s: was removed; the rows up to step %d are lost", self.path, step - 1)
         _append(self.samples, step, samples)
         if by_question:
-            _append(self.questions, step, [{"scores": finite(dict(by_question))}])
+            mark = {} if self.measure is None else {"measure": self.measure}
+            _append(self.questions, step, [{"scores": finite(dict(by_question)), **mark}])
         with writing(self.path):
             self.file.write(json.dumps({"step": step} | finite(dict(values))) + "\n")
             self.file.flush()
@@ -262,23 +280,32 @@ class MetricsLog:
             for name, value in values.items()
             if not isinstance(value, list) and math.isfinite(value)
         }
-        for backend in self.backends:
-            backend.log(known, step)
-            if samples:
-                backend.show(samples, step)
+        self._send(lambda backend: backend.log(known, step))
+        if samples:
+            self._send(lambda backend: backend.show(samples, step))
 
     def end(self, summary: Mapping[str, Any]) -> None:
         """Send what the run came to."""
-        for backend in self.backends:
-            backend.end(finite(dict(summary)))
+        self._send(lambda backend: backend.end(finite(dict(summary))))
 
     def close(self) -> None:
         with suppress(OSError):  # what a full disk refused was reported when it was written
             os.fsync(self.file.fileno())
         with suppress(OSError):
             self.file.close()
+        self._send(lambda backend: backend.close())
+
+    def _send(self, call: Callable[[Backend], object]) -> None:
+        """Let every backend have it. What one of them cannot take is said once and tried again with
+        the next step: a network that is down for an hour must not end a run of days."""
         for backend in self.backends:
-            backend.close()
+            try:
+                call(backend)
+            except Exception as error:  # each package has its own kinds
+                if backend.name not in self.failed:
+                    refused = f"{backend.name} does not take the run's numbers: {brief(error)}"
+                    LOG.warning("log.backends: %s; all of them are in %s", refused, self.path)
+                self.failed.add(backend.name)
 
 
 def _append(path: Path, step: int, rows: Sequence[dict[str, Any]]) -> None:
@@ -290,6 +317,16 @@ def _append(path: Path, step: int, rows: Sequence[dict[str, Any]]) -> None:
         file.write(writable("\n".join(lines) + "\n"))
         file.flush()
         os.fsync(file.fileno())
+
+
+def measured_otherwise(evaluations: Iterable[Mapping[str, Any]], measure: str | None) -> set[int]:
+    """The steps of those lines of questions.jsonl whose scores are marked as of another measure;
+    what has no mark is of earlier versions, and taken to be the same."""
+    return {
+        int(row["step"])
+        for row in evaluations
+        if measure is not None and row.get("measure", measure) != measure
+    }
 
 
 def held_out_scores(row: Mapping[str, Any]) -> dict[str, float]:

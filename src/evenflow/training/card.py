@@ -50,18 +50,21 @@ def model_card(
             *rows,
             *scores(config, before, after),
             "",
-            "```sh",
-            command(),
-            "```",
+            *fenced(command(), "sh"),
             "",
             "The recipe in full, which `evenflow train FILE` reads:",
             "",
-            "```yaml",
-            dump(config).rstrip(),
-            "```",
+            *fenced(dump(config).rstrip(), "yaml"),
             "",
         ]
     )
+
+
+def fenced(text: str, language: str) -> list[str]:
+    """A block of code in Markdown, within more backticks than the text has in a row: a template
+    around the question may hold a block of its own."""
+    fence = "`" * (1 + max([2, *map(len, re.findall("`+", text))]))
+    return [f"{fence}{language}", text, fence]
 
 
 def total_steps(config: TrainConfig) -> str:

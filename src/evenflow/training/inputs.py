@@ -52,6 +52,18 @@ def marks_of(
     return found
 
 
+def measure_of(config: TrainConfig, questions: Questions) -> str | None:
+    """A mark of what held-out scores are scores of: the questions, and the distribution of which
+    the answers are; None where nothing is held out. How many answers are sampled is no part of it:
+    the scores estimate the same."""
+    if not questions.test:
+        return None
+    temperature, top_p = config.evaluation.temperature, config.evaluation.top_p
+    if hasattr(questions.task, "row_solutions"):  # exact: of the whole distribution
+        temperature, top_p = temperature or 1.0, 1.0
+    return f"{mark_of_questions(questions.test)}, temperature {temperature:g}, top_p {top_p:g}"
+
+
 def mark_of_questions(prompts: Sequence[Prompt]) -> str:
     """A hash over the questions in order, with the columns that rewards see."""
     return "sha256 " + hashlib.sha256("".join(p.key for p in prompts).encode()).hexdigest()

@@ -10,6 +10,7 @@ from torch import nn
 
 from evenflow.config import GIVEN, TrainConfig
 from evenflow.config.effect import needs_reference
+from evenflow.objectives import Objective
 from evenflow.objectives.partition import PartitionHead
 from evenflow.policy.critic import Critic
 from evenflow.policy.loading import load_tokenizer, resolve
@@ -111,7 +112,7 @@ def plan(
         recompute=recompute,
         reference=reference,
         guide=objective.needs.guide,
-        rescore=half == 2 and (objective.needs.old_logprobs or not config.on_policy),
+        rescore=rescores(config, objective, half),
         own_critic=own,
         shared=not recompute,
     )
@@ -131,6 +132,18 @@ def plan(
         remedy=too_much(memory, room, adapter=lora is not None),
         positions=reach(model, [lengths.longest]),
     )
+
+
+def rescores(config: TrainConfig, objective: Objective, half: int) -> bool:
+    """Whether the policy scores answers before it learns from them, as
+    `Learner.needs_old_logprobs` decides batch by batch."""
+    needs, rollout = objective.needs, config.rollout
+    early = needs.old_logprobs or config.repeated
+    exact = half == 4 and rollout.engine == "embedded"
+    if config.build_correction() is not None and (config.older or not exact):
+        return early or needs.whole_groups or config.setting.dropout
+    # What an earlier policy sampled is not scored by a later one, unless it is corrected.
+    return early and not exact and not (rollout.lag or rollout.segment)
 
 
 def halves(config: TrainConfig, device: Device) -> int:

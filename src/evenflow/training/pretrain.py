@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import cast
@@ -88,7 +89,7 @@ def require_room(config: PretrainConfig, vocabulary: int) -> None:
         16 * (vocabulary * width + layers * of_layer),
         "architecture.hidden_size, intermediate_size, num_hidden_layers",
     )
-    # At least a prompt and an answer each, and 34 bytes a number as in `setup.memory_estimate`.
+    # At least a token of a prompt and one of an answer each, 34 bytes for each of their numbers.
     require_memory(2 * 34 * config.batch * width * layers, "batch")
 
 
@@ -145,9 +146,9 @@ def pretrained(config: PretrainConfig, folder: Path, device: torch.device) -> No
             f"{limit} are allowed; raise it"
         )
     point_latest(folder)
-    log = MetricsLog(folder, config.log.backends, project=config.log.project)
     stopped_by, refused = 0, None
     with (
+        closing(MetricsLog(folder, config.log.backends, project=config.log.project)) as log,
         provenance(folder, device),
         Display("pretrain", config.steps) as display,
         Interrupt() as interrupt,
@@ -193,7 +194,6 @@ def pretrained(config: PretrainConfig, folder: Path, device: torch.device) -> No
                     break
         except OSError as error:  # nobody reads the output any more: what was learned is kept
             refused = error
-    log.close()
     scratch = folder / ".model.tmp"
     with writing(folder / "model"):
         shutil.rmtree(scratch, ignore_errors=True)

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from evenflow.config import TrainConfig
 from evenflow.data import Prompt
-from evenflow.errors import UserError
 from evenflow.imports import ask, calling
 from evenflow.objectives import Answers, Objective
 from evenflow.policy.policy import Policy
@@ -129,7 +128,7 @@ class Stepper:
                 learned = self.learner.learn(rows.with_answers(answers), seed=seed)
             useless = learned.skipped == len(learned.losses)
             self.patience.note(step + 1, NOT_FINITE if useless else None)
-        except UserError:  # the step is taken again
+        except Exception:  # the step is taken again
             if self.memory is not None:
                 self.memory.load_state_dict(before)
             raise

@@ -13,7 +13,6 @@ from typing import Any, cast
 import torch
 
 from evenflow.config import TrainConfig
-from evenflow.errors import UserError
 from evenflow.evaluation.heldout import Evaluation
 from evenflow.policy.loading import load_tokenizer
 from evenflow.policy.stops import vocabulary
@@ -48,7 +47,7 @@ from evenflow.training.build import (
 from evenflow.training.card import write_card
 from evenflow.training.facts import facts, how_to_go_on, sample_text, true_log_z
 from evenflow.training.forecast import resources
-from evenflow.training.inputs import compared, marks_of
+from evenflow.training.inputs import compared, marks_of, measure_of
 from evenflow.training.metrics import shown
 from evenflow.training.requirements import require_packages
 from evenflow.training.settle import settle
@@ -177,6 +176,7 @@ class Trainer:
             config=config.model_dump(mode="json"),
             start=self.step,
             due=self.due,
+            measure=measure_of(config, self.questions),
         )
         with contextlib.ExitStack() as stack:
             stack.callback(log.close)
@@ -193,9 +193,9 @@ class Trainer:
                     if self.done or interrupt.requested or self._every(config.checkpoint.every):
                         self._save()
                     self._report(log, display, evaluate=self.done or not interrupt.requested)
-            except (UserError, OSError):  # of the system: output that nobody reads any more
+            except Exception:  # a callback's, the system's, a defect of ours
                 if self.step and self.stepper.whole:  # what was learned so far
-                    with contextlib.suppress(UserError, OSError):
+                    with contextlib.suppress(Exception):
                         self._save()
                 raise
             self._save()  # the signal may have come after the last step's turn to save
@@ -223,6 +223,7 @@ class Trainer:
     def _begin(self, log: MetricsLog, display: Display) -> None:
         """Evaluate before the first step; write the row, or make up the evaluation, that the run
         lacks because it was stopped or killed after it had saved."""
+        self.before = self.before if log.comparable else {}
         if self.step == 0:
             if self.held_out:
                 found = self._evaluate(display)
