@@ -11,13 +11,14 @@ import pytest
 import torch
 from building import build, saved
 from tests.rollout.rollouts import rollout as sample
-from tiny_models import V, make, make_rows
+from tiny_models import SIZE, V, make, make_rows
 from torch._dynamo.exc import BackendCompilerFailed
+from transformers import AutoModelForCausalLM, Gemma3Config
 
 from evenflow.config import HeadConfig
 from evenflow.policy import compiled
 from evenflow.policy import logprobs as logprobs_module
-from evenflow.policy.compiled import Compiler, compile_policy
+from evenflow.policy.compiled import Compiler, compile_policy, decoder_layers
 from evenflow.policy.logprobs import Projection, linear_scores, token_logprobs
 from evenflow.policy.policy import Policy
 from evenflow.policy.recompute import recompute_activations
@@ -219,3 +220,15 @@ def test_compiled_log_probs_are_the_plain_ones(
         scored = token_logprobs(hidden, targets, Projection(layer), chunk=8, compiled=fast)
         truth = token_logprobs(hidden, targets, Projection(layer), chunk=8)
     torch.testing.assert_close(scored, truth, atol=1e-5, rtol=1e-5)
+
+
+def test_the_layers_are_those_that_read_text() -> None:
+    sight = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = Gemma3Config(
+        text_config=SIZE | {"head_dim": 4},
+        vision_config=sight | {"intermediate_size": 16, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+    )
+    model: Any = AutoModelForCausalLM.from_config(config)
+    assert decoder_layers(model.model) == [*model.model.language_model.layers]
+    assert decoder_layers(make("llama").model)

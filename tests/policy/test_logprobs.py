@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import pytest
 import torch
 from tiny_models import CONFIGS, GQA, SIZE, V, gradients, make, make_rows
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
@@ -68,6 +70,22 @@ def test_log_probs_are_of_the_tempered_policy(temperature: float) -> None:
     logprobs = Policy(model, temperature=temperature).score(PROMPTS, ANSWERS)
     expected = plain(model, PROMPTS, ANSWERS, temperature).detach()
     torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("temperature", "divisions"), [(1.0, 0), (0.7, 3)])
+def test_logits_at_temperature_1_are_not_divided(temperature: float, divisions: int) -> None:
+    seen = []
+
+    class Noting(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+            seen.append(func.overloadpacket)
+            return func(*args, **kwargs or {})
+
+    hidden, output = torch.randn(6, 4), torch.nn.Linear(4, V)
+    with torch.no_grad(), Noting():
+        ids = torch.arange(6)
+        token_logprobs(hidden, ids, Projection(output), temperature=temperature, chunk=2)
+    assert seen.count(torch.ops.aten.div) == divisions
 
 
 def test_logits_made_in_an_unknown_way_are_refused() -> None:

@@ -14,6 +14,7 @@ from transformers import (
     CohereConfig,
     FalconConfig,
     Gemma2Config,
+    Gemma3nTextConfig,
     Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
@@ -53,6 +54,19 @@ CONFIGS = {
     ),
     "gemma3": lambda: Gemma3TextConfig(
         **SIZE, **GQA, **TIED, head_dim=4, query_pre_attn_scalar=4, sliding_window=16
+    ),
+    # The last two of its layers read keys and values of the two before.
+    "gemma3n": lambda: Gemma3nTextConfig(
+        **SIZE | {"num_hidden_layers": 4, "intermediate_size": [24, 24, 40, 40]},
+        **GQA,
+        head_dim=4,
+        sliding_window=16,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        num_kv_shared_layers=2,
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=V,
+        laurel_rank=4,
+        activation_sparsity_pattern=[0.0] * 4,
     ),
     "cohere": lambda: CohereConfig(**SIZE, **GQA, logit_scale=0.25),
     "granite": lambda: GraniteConfig(**SIZE, **GQA, logits_scaling=3.0),

@@ -175,7 +175,7 @@ def test_greedy_answers_are_the_same_in_parts(recipe: Make) -> None:
 def test_a_follower_is_what_the_policy_was(
     recipe: Make, monkeypatch: pytest.MonkeyPatch, compiled: bool
 ) -> None:
-    policy = Trainer(recipe("algorithm=flowrl")).policy
+    policy = Trainer(recipe("algorithm=flowrl", "model.logprob_chunk=3")).policy
     if compiled:
         monkeypatch.setattr(torch, "compile", lambda function, **_: function)
         compile_policy(policy)
@@ -189,6 +189,7 @@ def test_a_follower_is_what_the_policy_was(
     assert torch.equal(follower.become(before).score(*asked), was)
     assert torch.equal(follower.become(snapshot(policy)).score(*asked), now)
     assert follower.policy.head is None
+    assert follower.policy.chunk == 3
 
 
 def test_tied_weights_stay_tied(recipe: Make) -> None:

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel, cache_utils
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer, DynamicSlidingWindowLayer
 
 # What Transformers calls the layers whose states are keys and values, in a configuration and in its
 # own cache; not every model and release says it in both places.
 LAYER_TYPES = ("full_attention", "sliding_attention")
 CACHE_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer)
+# And those with none of their own, which read an earlier layer's (Gemma 3n, the small Gemma 4):
+# recent releases name a stand-in for each.
+STAND_IN = getattr(cache_utils, "DummyLayer", None)
 # What forward calls the cache that it is given; Transformers 5.24 changed the name.
 CACHE_ARGUMENTS = ("cache", "past_key_values")
 
@@ -74,7 +77,7 @@ def check_model(model: PreTrainedModel) -> None:
     declared = getattr(model.config.get_text_config(), "layer_types", None) or ()
     cached = {type(layer) for layer in DynamicCache(config=model.config).layers}
     unsupported = {kind for kind in declared if kind not in LAYER_TYPES}
-    unsupported |= {kind.__name__ for kind in cached.difference(CACHE_LAYERS)}
+    unsupported |= {kind.__name__ for kind in cached.difference({*CACHE_LAYERS, STAND_IN})}
     if unsupported:
         raise ValueError(
             f"{name} has layers whose state the rollout cache cannot hold "

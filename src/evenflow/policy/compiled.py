@@ -119,7 +119,8 @@ def of_compiler(error: BaseException | None) -> bool:
 def decoder_layers(trunk: nn.Module) -> list[nn.Module]:
     """The layers of a model's trunk; none where it has no list of them."""
     count = cast(Any, trunk).config.get_text_config().num_hidden_layers
-    lists = [each for each in trunk.modules() if isinstance(each, nn.ModuleList)]
+    text = getattr(trunk, "language_model", trunk)  # what reads images may have as many layers
+    lists = [each for each in text.modules() if isinstance(each, nn.ModuleList)]
     return next(([*each] for each in lists if len(each) == count), [])
 
 

@@ -94,7 +94,10 @@ def token_logprobs(
         if compiled is not None and type(output) is nn.Linear:
             constants = (project.scale, project.cap, temperature, entropy)
             return compiled(states, output.weight, output.bias, ids, *constants)
-        return scores_of(project(states) / temperature, ids, entropy=entropy)
+        logits = project(states)
+        if temperature != 1:  # dividing by 1 would be a pass over all logits, and hold them twice
+            logits = logits / temperature
+        return scores_of(logits, ids, entropy=entropy)
 
     if not torch.is_grad_enabled():
         pieces = zip(hidden.split(chunk), targets.split(chunk), strict=True)

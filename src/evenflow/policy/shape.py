@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -33,7 +35,7 @@ class Shape:
     layers: int
     hidden: int
     intermediate: int
-    """Width of an MLP."""
+    """Width of an MLP, like the two below on the average over layers."""
     attention: int
     """Width of all heads together."""
     cached: int
@@ -44,12 +46,11 @@ class Shape:
 def shape_of(model: Any) -> Shape:
     """The shape of a model, be it in memory or on the meta device."""
     settings = model.config.get_text_config()
+    layers = [_layer(each) for each in getattr(settings, "per_layer_config", None) or [settings]]
+    intermediate, attention, cached = (math.ceil(fmean(each)) for each in zip(*layers, strict=True))
     given, projected = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     ends = {id(given), id(projected)}
     every: dict[int, nn.Parameter] = {id(p): p for p in model.parameters()}
-    heads = settings.num_attention_heads
-    of_keys = getattr(settings, "num_key_value_heads", None) or heads
-    size = getattr(settings, "head_dim", None) or settings.hidden_size // heads
     return Shape(
         parameters=sum(p.numel() for p in every.values()),
         embeddings=sum(p.numel() for key, p in every.items() if key in ends),
@@ -57,11 +58,21 @@ def shape_of(model: Any) -> Shape:
         head=projected.numel(),
         layers=settings.num_hidden_layers,
         hidden=settings.hidden_size,
-        intermediate=getattr(settings, "intermediate_size", None) or 4 * settings.hidden_size,
-        attention=heads * size,
-        cached=2 * of_keys * size,
+        intermediate=intermediate,
+        attention=attention,
+        cached=cached,
         vocabulary=given.shape[0],
     )
+
+
+def _layer(settings: Any) -> tuple[float, int, int]:
+    """`intermediate`, `attention` and `cached` of the layer that has these settings: some models
+    (Gemma 3n, Gemma 4) have layers of several sizes."""
+    wide = getattr(settings, "intermediate_size", None) or 4 * settings.hidden_size
+    heads = settings.num_attention_heads
+    of_keys = getattr(settings, "num_key_value_heads", None) or heads
+    size = getattr(settings, "head_dim", None) or settings.hidden_size // heads
+    return fmean(wide) if isinstance(wide, list) else wide, heads * size, 2 * of_keys * size
 
 
 def empty_model(path: str) -> nn.Module:

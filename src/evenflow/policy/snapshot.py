@@ -35,6 +35,7 @@ class Follower:
             model,
             compute_dtype=policy.compute_dtype,
             temperature=policy.temperature,
+            chunk=policy.chunk,
             shares_prompts=policy.shares_prompts,
         )
         self.policy.eval()

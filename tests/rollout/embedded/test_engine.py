@@ -149,6 +149,23 @@ def test_a_model_that_counts_positions_by_itself_is_shown_no_padding(name, promp
         assert sorted(length for _, length in prefills) == [3, 5, 8, 11]
 
 
+@pytest.mark.parametrize("name", ["sliding", "gpt2", "bloom"])
+def test_many_prompts_are_read_some_at_a_time(name, prompts, monkeypatch):
+    model = sharpened(ALIBI[name]()) if name in ALIBI else make(name)
+    whole = sample(model, prompts, G, sampling(), seed=0)
+    monkeypatch.setattr("evenflow.rollout.embedded.decoder.PREFILLED", 2 * max(LENGTHS) + 1)
+    seen = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    parts = sample(model, prompts, G, sampling(), seed=0)
+    hook.remove()
+    prefills = [shape for shape in seen if shape[1] == max(LENGTHS)]
+    assert [rows for rows, _ in prefills] == [2, 2, 2, 1]
+    assert answers(parts) == answers(whole)
+    assert_logprobs_match(model, prompts, parts)
+
+
 def test_prompts_of_one_length_need_no_mask(llama, prompts):
     equal = [prompt for prompt in prompts if len(prompt) == 5]
     seen = []

@@ -14,21 +14,26 @@ FIRST_CAPACITY = 64  # positions; doubled when full, so that a long limit is not
 class RolloutLayer(HeldLayer):
     """Keys and values of one layer.
 
-    The first update is the prefill, ``(prompts, heads, length, head size)``. Each later one writes
-    a position of the answers into ``(capacity, slots, heads, head size)`` buffers, and attention
-    gets a view of what is filled, so that nothing is copied but the new token. Position comes first
-    because what is filled then lies together: it reads up to three times faster than slot first.
+    The first updates are the prefill, ``(n, heads, length, head size)``, until all prompts are
+    read. Each later one writes a position of the answers into ``(capacity, slots, heads, head
+    size)`` buffers, and attention gets a view of what is filled, so that nothing is copied but the
+    new token. Position comes first because what is filled then lies together: it reads up to three
+    times faster than slot first.
     """
 
     def __init__(self, slots: Slots, new_positions: int):
         super().__init__()
         self.slots, self.new_positions = slots, new_positions
+        self.unread = slots.prompts  # prompts that are not prefilled
         self.filled = 0  # positions of the answers
         self.prefix: list[Tensor] = []  # keys and values of the prompts
         self.suffix: list[Tensor] = []  # and of the answers
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.prefix = [key_states.contiguous(), value_states.contiguous()]
+        self.prefix = [
+            states.new_empty(self.unread, *states.shape[1:])
+            for states in (key_states, value_states)
+        ]
         capacity = min(FIRST_CAPACITY, self.new_positions)
         self.suffix = [self._buffer(states, capacity) for states in self.prefix]
         self.is_initialized = True
@@ -38,7 +43,8 @@ class RolloutLayer(HeldLayer):
     ) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            return key_states, value_states
+        if self.unread:
+            return self._prefill(key_states, value_states)
         rows, capacity = len(key_states), len(self.suffix[0])
         if self.filled == capacity:
             more = min(capacity, self.new_positions - capacity)
@@ -54,6 +60,14 @@ class RolloutLayer(HeldLayer):
             for prefix, buffer in zip(self.prefix, self.suffix, strict=True)
         )
         return keys, values
+
+    def _prefill(self, *states: Tensor) -> tuple[Tensor, ...]:
+        """Hold what the next prompts have."""
+        read = len(self.prefix[0]) - self.unread
+        for held, new in zip(self.prefix, states, strict=True):
+            held[read : read + len(new)] = new
+        self.unread -= len(states[0])
+        return states
 
     def _buffer(self, like: Tensor, positions: int) -> Tensor:
         return like.new_empty(positions, self.slots.capacity, like.shape[1], like.shape[3])
@@ -75,7 +89,7 @@ class RolloutLayer(HeldLayer):
         self.prefix = [prefix[kept] for prefix in self.prefix]
 
     def get_seq_length(self) -> int:
-        return self.prefix[0].shape[2] + self.filled if self.prefix else 0
+        return 0 if self.unread else self.prefix[0].shape[2] + self.filled
 
 
 class RolloutCache(HeldCache[RolloutLayer]):

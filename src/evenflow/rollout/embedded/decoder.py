@@ -13,6 +13,10 @@ from evenflow.policy.cacheable import cache_argument, taken
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.embedded.cache import RolloutCache
 
+PREFILLED = 32768
+"""Tokens of prompts, padding included, that are read together, unless one alone has more: beyond,
+activations take memory, and no time is saved."""
+
 
 class Decoder:
     """Answers to some prompts, at most ``copies`` to each, in slots ``0 … live − 1``.
@@ -51,14 +55,17 @@ class Decoder:
 
     def prefill(self) -> Tensor:
         """Logits of the first token: ``(prompts, V)``."""
-        logits = self._forward(self.ids)
+        rows = max(1, PREFILLED // self.ids.shape[1])
+        parts = self.ids.split(rows)
+        paddings = [None] * len(parts) if self.padding is None else self.padding.split(rows)
+        logits = torch.cat([self._forward(*part) for part in zip(parts, paddings, strict=True)])
         if self.cache.get_seq_length() != self.ids.shape[1]:
             raise ValueError(f"{type(self.model).__name__} did not fill the key/value cache")
         return logits
 
     def step(self) -> Tensor:
         """Logits of what follows the tokens that `append` was given: ``(live, V)``."""
-        return self._forward(self.tokens[:, None])
+        return self._forward(self.tokens[:, None], self.padding)
 
     def append(self, slot: Tensor, token: Tensor) -> Tensor:
         """Append a token to each answer that is not over, ``(n,)``, in its slot; the slots in which
@@ -106,11 +113,11 @@ class Decoder:
         place[source] = target
         return place
 
-    def _forward(self, ids: Tensor) -> Tensor:
+    def _forward(self, ids: Tensor, padding: Tensor | None) -> Tensor:
         inputs: dict[str, Any] = {self.cache_argument: self.cache, **self.last_only}
-        if self.padding is not None:
+        if padding is not None:
             past = self.cache.get_seq_length()
-            columns = torch.arange(past + ids.shape[1], device=self.device) - self.padding[:, None]
+            columns = torch.arange(past + ids.shape[1], device=self.device) - padding[:, None]
             inputs["attention_mask"] = columns >= 0
             if self.positioned:
                 inputs["position_ids"] = columns[:, past:].clamp(min=0)

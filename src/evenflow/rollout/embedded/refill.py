@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evenflow.rollout.embedded.capture import Step
-from evenflow.rollout.embedded.decoder import Decoder
+from evenflow.rollout.embedded.decoder import PREFILLED, Decoder
 from evenflow.rollout.embedded.draw import draw
 from evenflow.rollout.embedded.ended import Collected, Ended, Request
 from evenflow.rollout.embedded.schedule import Schedule, room_for_prompts
@@ -25,8 +25,6 @@ TOKEN_BYTES = 16
 LEAST_SLOTS = 8
 LEAST_POSITIONS = 64
 """The smallest bucket of positions."""
-PREFILLED = 32768
-"""Tokens of prompts, padding included, that are prefilled together, unless one alone has more."""
 COMPARED = 4
 """Slots whose first step is compared with the dynamic path's, once for each model."""
 AGREEMENT, ROUGH_AGREEMENT = 0.02, 0.2
