@@ -403,3 +403,18 @@ def test_humaneval(sandbox: Sandbox, shared: Path, name: str) -> None:
     none = "def {}(*arguments): return None"
     wrong = [{**row, "response": none.format(row["entry_point"])} for row in some]
     assert [verdict for verdict, _ in grade_rows(wrong)] == ["wrong"] * len(some)
+
+
+def test_tests_that_answers_share_are_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a long problem are megabytes, and a group has many answers."""
+    seen: list[Any] = []
+
+    def written(tests: Any) -> str:
+        seen.append(tests)
+        return json.dumps(tests)
+
+    monkeypatch.setattr("evenflow.rewards.code.reward.written", written)
+    other = dict(DOUBLE)
+    answers = ["def double(x): return 2 * x", "def double(x): return x"] * 2
+    assert code(answers, [DOUBLE, DOUBLE, other, DOUBLE]) == [1.0, 0.0, 1.0, 0.0]
+    assert seen == [DOUBLE, other]
