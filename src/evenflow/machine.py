@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -13,11 +14,30 @@ from typing import NoReturn
 
 from evenflow.errors import UserError
 
+QUOTAS = (  # of control groups, version 2 and 1: microseconds of every so many
+    ("/sys/fs/cgroup/cpu.max",),
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
+
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """The cores that this process may use: those that it may run on, or what the container has of
+    their time if that is less, rounded up."""
     allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+    there = len(allowed(0)) if allowed else os.cpu_count() or 1
+    return max(1, math.ceil(min(there, quota())))
+
+
+def quota() -> float:
+    """How many cores' time the container has; infinite where nothing limits it."""
+    for files in QUOTAS:
+        try:
+            words = " ".join(Path(file).read_text(encoding="ascii") for file in files).split()
+        except OSError:
+            continue
+        if len(words) == 2 and all(map(str.isdecimal, words)) and int(words[1]):
+            return int(words[0]) / int(words[1])
+    return math.inf
 
 
 def memory() -> int:

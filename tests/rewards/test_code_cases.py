@@ -71,6 +71,11 @@ FORMS: dict[str, tuple[Any, str]] = {
     # MBPP's and AceCode's
     "lines that assert": (["assert add(1, 2) == 3", "assert add(4, 5) == 9"], FUNCTION),
     "a file for pytest": (PYTEST, FUNCTION),
+    "HumanEval's check": (
+        "def check(f):\n    assert True, 'This prints.'\n    assert f(1, 2) == 3\n    assert True\n"
+        "check(add)",
+        FUNCTION,
+    ),
 }
 
 
@@ -143,6 +148,12 @@ def test_code_contests() -> None:
             "def down(xs, reverse, key=None):\n    return xs",
         ),
         # Fields beside those of others
+        (
+            # Beside another a list of one is the value itself.
+            {"fn_name": "f", "inputs": [[2], [1]], "outputs": [[0, 1], [0]]},
+            "def f(n):\n    return list(range(n))",
+            "def f(n):\n    return list(range(n)) if n > 1 else 0",
+        ),
         (
             {"fn_name": "f", "inputs": [[3]], "outputs": [[2, 1]], "checker": "as_sorted"},
             "def f(x):\n    return [1, 2]",
@@ -277,6 +288,15 @@ TEXTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"checker": "allclose"}, "3", "3.0", "3.0000001"),
     ({"checker": "allclose"}, "1\n2.0", "1\n2.0", "1 2.0"),
     ({"checker": "allclose"}, "Yes", "Yes", "yes"),
+    # Zeros before a number make another text of it; those of a fraction and an exponent do not.
+    ({}, "0101", "0101", "101"),
+    ({}, "101", "101.0", "0101"),
+    ({}, "9 05", "9 05", "9 5"),
+    ({}, "-0.50 0", "-.5e-0 -0", "-00.5 0"),
+    ({}, "1e-05", "0.00001", "0.0001"),
+    ({"checker": "allclose"}, "0101", "0101", "101"),
+    ({"checker": "caseless"}, "0101", "0101", "101"),
+    ({"atol": 1e-6}, "0101 0.5", "0101 .5", "101 .5"),
 ]
 
 

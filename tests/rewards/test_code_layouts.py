@@ -103,6 +103,28 @@ def test_a_special_token_after_a_fence_ends_the_block(after: str) -> None:
     assert extract(f"It:\n{F}python\nx = 1\n{F}{turn}{F}python\n{ADD}{F}", "add") == ADD
 
 
+CLOSES = ["[DONE]", "[/PYTHON]", "[/CODE]", "[END]", "</answer>", "</code>", "</python>"]
+CLOSES += ["\\end{lstlisting}", "</s>", "<|im_end|>", "<end_of_turn>", "<\uff5cend\u2581of\uff5c>"]
+AFTERWARDS = ["", "\n\nYou are an expert. Task:\n[BEGIN]\ndef add(a, b): 0\n[DONE]", "\nprint(x)"]
+
+
+@pytest.mark.parametrize("mark", CLOSES)
+@pytest.mark.parametrize("rest", AFTERWARDS)
+def test_a_mark_closes_what_the_prompt_has_opened(mark: str, rest: str) -> None:
+    program = "a, b = map(int, input().split())\nprint(a + b)\n"
+    for code, name in ((ADD, "add"), ("    return a + b\n", "add"), (program, None)):
+        assert extract(f"{code}{mark}{rest}", name).strip("\n") == code.strip("\n")
+
+
+def test_a_mark_in_a_string_or_before_the_program_closes_nothing() -> None:
+    in_string = f"{ADD}END = '''\n[DONE]\n<|end|>\n'''\n"
+    assert extract(in_string, "add") == in_string
+    assert extract(f"{ADD}[DONE]", "other") == f"{ADD}[DONE]"
+    assert extract(f"Sure.\n</answer>\n{ADD}", "add") == ADD
+    assert extract(f"[BEGIN]\nx = 1\n[DONE]\n[BEGIN]\n{ADD}[DONE]", "add") == ADD
+    assert extract(f"<answer>\ndef add(a, b): 0\n</answer>\n<answer>\n{ADD}</answer>", "add") == ADD
+
+
 @pytest.mark.parametrize(
     "piece", ["x = 1 if ", "lambda ", "a.", "@", "try:\n ", "(", "'", "class A:\n    x = ", "for "]
 )

@@ -20,6 +20,7 @@ from evenflow.rewards import Rewards, deadline, load_reward
 from evenflow.rewards.code import code, extract, grade_rows, judge, parse
 from evenflow.rewards.code.compare import lines, numbers, polynomial_root, same, tokens
 from evenflow.rewards.code.joining import joined
+from evenflow.rewards.code.judge import Verdict
 from evenflow.rewards.code.reward import ordered
 from evenflow.sandbox import Sandbox, SandboxError
 from evenflow.sandbox import sandbox as way_in
@@ -342,6 +343,25 @@ def test_rows_are_read_a_few_ahead_and_kept_in_order(sandbox: Sandbox) -> None:
     assert [*ordered(lambda n: n * n, range(50), workers=3)] == [n * n for n in range(50)]
 
 
+def test_all_answers_of_a_call_are_judged_beside_one_that_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first waits for the last: with a few read ahead none would ever come to it."""
+    last = threading.Event()
+
+    def slow(program: str, *_: Any) -> Verdict:
+        if program.endswith(" 0"):
+            return Verdict("right" if last.wait(20) else "wrong", "", "")
+        if program.endswith(" 99"):
+            last.set()
+        return Verdict("right", "", "")
+
+    monkeypatch.setattr("evenflow.rewards.code.reward.judge", slow)
+    monkeypatch.setattr("evenflow.rewards.code.reward.cores", lambda: 2)
+    answers = [f"def double(x): return 2 * x + {n}" for n in range(100)]
+    assert code(answers, [DOUBLE] * 100) == [1.0] * 100
+
+
 def test_an_error_is_raised_in_its_turn_and_what_waits_is_not_begun() -> None:
     begun = []
 
@@ -403,3 +423,18 @@ def test_humaneval(sandbox: Sandbox, shared: Path, name: str) -> None:
     none = "def {}(*arguments): return None"
     wrong = [{**row, "response": none.format(row["entry_point"])} for row in some]
     assert [verdict for verdict, _ in grade_rows(wrong)] == ["wrong"] * len(some)
+
+
+def test_tests_that_answers_share_are_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a long problem are megabytes, and a group has many answers."""
+    seen: list[Any] = []
+
+    def written(tests: Any) -> str:
+        seen.append(tests)
+        return json.dumps(tests)
+
+    monkeypatch.setattr("evenflow.rewards.code.reward.written", written)
+    other = dict(DOUBLE)
+    answers = ["def double(x): return 2 * x", "def double(x): return x"] * 2
+    assert code(answers, [DOUBLE, DOUBLE, other, DOUBLE]) == [1.0, 0.0, 1.0, 0.0]
+    assert seen == [DOUBLE, other]

@@ -345,6 +345,22 @@ def test_the_folder_is_removed(sandbox: Sandbox) -> None:
     assert not Path(folder).exists()
 
 
+@pytest.mark.parametrize(
+    "function", ["os.pidfd_open", "os.set_blocking", "selectors.DefaultSelector"]
+)
+def test_a_run_that_cannot_be_watched_leaves_no_process(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(function, refuse)
+        with pytest.raises(OSError, match="Too many open files"):
+            sandbox.script("import time; time.sleep(60)")
+    assert_nothing_is_left()
+
+
 def test_many_at_once_from_threads(sandbox: Sandbox) -> None:
     """Each thread gets its own answer, and no run holds another's pipes open."""
     found: dict[int, bytes] = {}

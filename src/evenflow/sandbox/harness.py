@@ -11,9 +11,7 @@ Runs inside the sandboxed process: the standard library only.
 
 from __future__ import annotations
 
-import dis
 import importlib
-import inspect
 import os
 import site
 import sys
@@ -105,6 +103,8 @@ def script(job: dict[str, Any], report: int) -> None:
 
 def load(code: str) -> tuple[dict[str, Any], list[str]]:
     """What code defines, and the names that it binds itself, in their order: not by a star."""
+    import dis  # what a program needs none of takes time in each of its runs
+
     space = namespace("answer")
     module = compiled(code, "answer.py")
     exec(module, space)
@@ -158,6 +158,8 @@ def calls(job: dict[str, Any], report: int) -> None:
 
 def record(job: dict[str, Any], report: int) -> None:
     """Run ``check(candidate)`` with a reference solution and report what it is called with."""
+    import inspect
+
     space, bound = load(job["code"])
     function = resolve(space, job["entry_point"], bound)()
 

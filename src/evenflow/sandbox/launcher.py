@@ -1,4 +1,4 @@
-"""The program that the sandboxed process starts as: `python -P -s -S -B launcher.py JOB REPORT`.
+"""The program that the sandboxed process starts as: `python -P -s -S launcher.py JOB REPORT`.
 
 JOB and REPORT are file descriptors: what to do, as JSON, and where the parent reads. The first
 line of the report is written by this file, after the last limit is in place and before the
@@ -22,6 +22,7 @@ def main() -> None:
     # Neither the package nor its name is left for the code to find, or to trip over.
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     modules = {name: importlib.import_module(name) for name in NEIGHBOURS}
+    sys.dont_write_bytecode = True  # these files' is kept from run to run, and no other
     del sys.path[0]
     sys.argv = ["answer.py"]
     try:

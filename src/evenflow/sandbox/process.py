@@ -63,7 +63,8 @@ def run(job: dict[str, Any], tier: str, limits: Limits, stdin: bytes = b"") -> R
             process = subprocess.Popen(
                 [
                     *(wrapping(folder) if bubblewrap else []),
-                    *(PYTHON, "-P", "-s", "-S", "-B", "-X", "utf8"),
+                    *(PYTHON, "-P", "-s", "-S", "-X", "utf8"),
+                    *(["-B"] if sys.dont_write_bytecode else []),
                     *(str(LAUNCHER), str(job_fd), str(report_end)),
                 ],
                 stdin=stdin_fd,
@@ -76,6 +77,7 @@ def run(job: dict[str, Any], tier: str, limits: Limits, stdin: bytes = b"") -> R
             )
         finally:
             os.close(report_end)
+        stack.callback(end, process)
         watch = Watch(process, report, Path(folder), limits)
         try:
             usage = watch.until_end()
@@ -122,6 +124,16 @@ def remove(folder: str) -> None:
     except (OSError, RecursionError):  # folders without permissions, or too deep for Python
         for command in (["chmod", "-R", "u+rwx", folder], ["rm", "-rf", folder]):
             subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Whatever happened, leave no process, and none of its pipes."""
+    if process.returncode is None:
+        process.kill()
+        process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream:
+            stream.close()
 
 
 class Watch:
@@ -215,15 +227,9 @@ class Watch:
             os.kill(self.process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Whatever happened, leave no process and no descriptor."""
-        if self.process.returncode is None:
-            os.kill(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        """Leave no descriptor of its own."""
         self.selector.close()
         os.close(self.pidfd)
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream:
-                stream.close()
 
     def result(self, tier: str, usage: Any) -> Result:
         """Everything about the run."""

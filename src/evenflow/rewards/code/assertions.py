@@ -119,7 +119,7 @@ def assertions(body: Iterable[ast.stmt]) -> Iterator[Assertion]:
     """Those of a body without branches, in which names stand for what was last written for them."""
     known = Known()
     for statement in body:
-        if isinstance(statement, ast.Assert):
+        if isinstance(statement, ast.Assert) and not is_idle(statement):
             with suppress(*UNREAD):
                 yield assertion(known.visit(statement.test))
                 continue
@@ -135,9 +135,11 @@ def assertions(body: Iterable[ast.stmt]) -> Iterator[Assertion]:
 
 def is_idle(statement: ast.stmt) -> bool:
     """Whether it tests nothing and changes nothing: a definition, an import, a docstring, the call
-    of what is defined here, a main part."""
+    of what is defined here, a main part, ``assert True``."""
     if isinstance(statement, IDLE):
         return True
+    if isinstance(statement, ast.Assert):  # HumanEval's checks have it
+        return isinstance(statement.test, ast.Constant) and statement.test.value is True
     if isinstance(statement, ast.If):
         main = "__name__" in ast.unparse(statement.test)
         return main and not any(isinstance(node, ast.Assert) for node in ast.walk(statement))

@@ -13,8 +13,10 @@ ROOT = 1e-4
 NEARLY = math.nextafter(1e-5, 0)
 LONGEST_NUMBER = 400  # characters
 INTEGER = re.compile(r"[+-]?[0-9]+")
+# No zeros before it: "0101" for "101" is another text, and so are the minutes of "9 05".
 NUMERAL = re.compile(
-    r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE
+    r"[+-]?(?:(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)",
+    re.IGNORECASE,
 )
 
 Checker = Callable[[Any, Any, Any], bool]

@@ -17,6 +17,7 @@ from evenflow.rewards.code.names import (
     ASSIGNMENT,
     LINE,
     definitions,
+    masked,
     runs_on_input,
     tidied,
 )
@@ -30,6 +31,7 @@ CODE_FIRST = re.compile(
     re.MULTILINE,
 )
 """How a text begins that is code from its first line, or goes on with a function's stub."""
+ELEMENT_OPENS = re.compile(r"<code\b", re.IGNORECASE)
 ELEMENT = re.compile(
     r"<code\b(?P<attributes>[^>]{0,200})>(?P<code>[^<]*(?:<(?!/?code\b)[^<]*)*)</code>",
     re.IGNORECASE,
@@ -47,6 +49,13 @@ QUOTED = re.compile(
     r"^'{3}py(?:thon)?3?[ \t]*\n(?P<code>.*?)(?:^'{3}[ \t]*$|\Z)", re.MULTILINE | re.DOTALL
 )
 """What stands between quotes for a fence."""
+CLOSING = re.compile(
+    r"^(?:(?-i:\[(?:/PYTHON|DONE|END|/CODE)\])|</(?:answer|solution|python|code)>"
+    r"|\\end\{(?:lstlisting|minted|verbatim)\}|</s>|<(?:end_of_turn|eos)>)[ \t]*$"
+    r"|<[|｜][\w▁-]{1,40}[|｜]>",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""What ends a program without a fence, or a turn: alone in its line, or a model's token."""
 TOKENS = re.compile(r"\s*(?:<\|[\w-]{1,40}\|>)+\n?")
 TOKEN = re.compile(r"(?:<\|[\w-]{1,40}\|>|</s>)\Z")
 LONGEST_TOKEN = 44
@@ -76,6 +85,7 @@ def extract(text: str, entry_point: str | None = None) -> str:
     said = said.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
     said = without_tokens(said)
     asked = _called(said, entry_point)
+    said = _up_to_closing(said, asked)
     told = [(before, block) for before, block in _blocks(said) if block.content.strip()]
     blocks = [block for _, block in told]
     parts = [
@@ -116,6 +126,20 @@ def without_tokens(said: str) -> str:
     while found := TOKEN.search(bare := said.rstrip(), max(0, len(bare) - LONGEST_TOKEN)):
         said = bare[: found.start()]
     return said
+
+
+def _up_to_closing(said: str, asked: Asked) -> str:
+    """A text without fences up to a mark that closes what the prompt has opened (``[BEGIN]`` of
+    MBPP's), or ends a turn, where a program stands before it; else all of it."""
+    if any(mark in said for mark in FENCES) or not CLOSING.search(said):
+        return said
+    found = CLOSING.search(masked(said))
+    before = said[: found.start()] if found else ""
+    opened = ANSWER.search(before) or ELEMENT_OPENS.search(before)
+    if opened or not before.strip():
+        return said
+    code = flush(without_fences(before, asked.name), asked.name)
+    return before if is_whole(code, asked) or is_body(code) else said
 
 
 def _called(said: str, entry_point: str | None) -> Asked:

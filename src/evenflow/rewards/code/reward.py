@@ -40,14 +40,19 @@ def code(completions: list, tests: list, **columns: Any) -> list[float]:
     end = shortly_before()
     sandbox = Sandbox()
     answers = whole(completions, **columns)
-    texts = list(map(written, tests))
+    distinct = {id(each): each for each in tests}  # a group's answers share theirs
+    text_at = {place: written(each) for place, each in distinct.items()}
+    texts = [text_at[id(each)] for each in tests]
     problems = {text: parse(json.loads(text)) for text in dict.fromkeys(texts)}
     keys = [
         (extract(answer, problems[text].entry_point), text)
         for answer, text in zip(answers, texts, strict=True)
     ]
     unique = list(dict.fromkeys(keys))  # a policy repeats itself within a group
-    verdicts = ordered(lambda key: judge(key[0], problems[key[1]], sandbox, end), unique)
+    # All at once: behind one that never ends a few would wait for it, and all cores idle.
+    verdicts = ordered(
+        lambda key: judge(key[0], problems[key[1]], sandbox, end), unique, ahead=len(unique)
+    )
     found = dict(zip(unique, verdicts, strict=True))
     if late := sum(verdict.reason == LATE for verdict in found.values()):
         LOG.warning(
@@ -103,10 +108,15 @@ def grade_rows(
 
 
 def ordered(
-    function: Callable[[T], U], items: Iterable[T], workers: int | None = None
+    function: Callable[[T], U],
+    items: Iterable[T],
+    workers: int | None = None,
+    ahead: int | None = None,
 ) -> Iterator[U]:
-    """``map(function, items)`` over threads that each wait for a sandbox; a few items ahead."""
+    """``map(function, items)`` over threads that each wait for a sandbox; so many items are read
+    before the first of them is done, or a few a worker."""
     workers = workers or cores()
+    ahead = AHEAD * workers if ahead is None else ahead
     pending: deque[Future[U]] = deque()
     queue: SimpleQueue[tuple[Future[U], T] | None] = SimpleQueue()
 
@@ -127,7 +137,7 @@ def ordered(
         for item in items:
             pending.append(Future())
             queue.put((pending[-1], item))
-            if len(pending) > AHEAD * workers:
+            if len(pending) > ahead:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
