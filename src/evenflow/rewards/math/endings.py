@@ -9,7 +9,7 @@ from evenflow.rewards.math.wording import LONG_WORD, OTHER
 
 CHANGING = re.compile(
     rf"\b(?:{OTHER}|plus|over|or|if|but|than|to|base|mod|until|unless|when|where|while|except"
-    r"|cannot|neither|nor|might|may|could|would|thought|guess\w*|expect\w*|hoped|wanted|first|initially"
+    r"|cannot|neither|nor|none|nobody|hardly|might|may|maybe|perhaps|probably|could|would|thought|guess\w*|expect\w*|hoped|wanted|first|initially"
     r"|originally|previously|false|incorrect|unlikely|fail\w*)\b|n't\b",
     re.IGNORECASE,
 )
@@ -21,6 +21,7 @@ TOLD = re.compile(
     rf"(?P<value>{NUMBER})(?P<behind>(?:[\s,]+[A-Za-z'’]+){{0,20}})[\s.!]*",
     re.IGNORECASE,
 )
+CONCLUDES = re.compile(r"(?:so|thus|hence|therefore)\b", re.IGNORECASE)
 ONE = rf"(?:[A-Za-z](?:_\w)?\s?=\s?)?{NUMBER}"
 LABEL = r"(?:total|result|solution|answer)(?:\s\(in\s[a-z]{1,20}\))?[*_]{0,2}\s?[:→][*_\s]{0,4}"
 # A line that is a value: 18, (1, 2), "m = 1, n = 3", "**Total:** $18".
@@ -39,7 +40,7 @@ SAYS = re.compile(
     r"\s+(?:(?:an?|the|option|facing)\s+){0,2}\(?\Z",
     re.IGNORECASE,
 )
-WORDS = re.compile(r"\(?[A-J]\)?|[A-Za-z]{3,20}(?:\s[A-Za-z]{2,20}){0,2}")
+WORDS = re.compile(r"\(?[A-J]\)?|(?:no\s)?[A-Za-z]{3,20}(?:\s[A-Za-z]{2,20}){0,2}")
 SAID_OF_IT = re.compile(
     r"\b(?:is|are|was|were|has|have|would|could|if|but|except|unless|rather|instead|than)\b"
 )
@@ -80,8 +81,23 @@ def last_sentence_says(text: str) -> str | None:
     sentence = lines[start:].strip()
     found = pointed_out(sentence)
     if not found or not re.search(r"\d", found):
-        return _said_in_bold(sentence)
+        return _said_in_bold(sentence) or _concluded(sentence)
     return None if SAID_OF_IT.search(sentence.rpartition(found)[2]) else found
+
+
+def _concluded(sentence: str) -> str | None:
+    """18 dollars of "Therefore, she makes 18 dollars."."""
+    if not CONCLUDES.match(sentence) or not sentence.endswith("."):
+        return None
+    return None if (found := told(sentence)) == sentence else found
+
+
+def bold_says(text: str) -> str | None:
+    """What a short sentence has in bold print, where none of its words makes another value of it:
+    25% of "The price fell by **25%**."."""
+    if "**" not in text or not text.endswith((".", "!")) or CHANGING.search(text):
+        return None
+    return last_sentence_says(text)
 
 
 def _said_in_bold(sentence: str) -> str | None:
