@@ -19,7 +19,7 @@ CLAIM = re.compile(
     r"|\banswers\s+are\b[\s*:]{0,9}|\bfinal\s+(?:result|value)\s+is\b[\s*:]{0,9}|\bfinal\s+answer\s+[-–—]\s+"
     r"|结果(?:是|为)[\s*:：]{0,9}|\bans\.\s+"
     r"|\*\*(?:final\s+)?answer(?:\*\*[ \t]*\n\s|\.\*\*)[\s*]{0,9}"
-    r"|\b(?:correct|right|final)\s+(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}"
+    r"|\b(?:correct|right|final)\s+(?:option|choice|letter)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}"
     r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}(?=[\s$({]{0,9}(?-i:[A-J])\b(?!\s+[a-z]))"
     r"|(?:答案|选项|選項)[\s*]{0,9}(?:是|为|為|[:：】]|选(?=[\s*:：]{0,9}[A-J]))[\s*:：]{0,9}|(?<![\w])答[:：][\s*]{0,9}"
     r"|故?选[\s*:：]{0,9}(?=[A-J])|\bОтвет[\s*]{0,9}[:：][\s*]{0,9}|答え(?:は|[:：])[\s*:：]{0,9}|\b(?:respuesta|opción)(?:\s+(?:final|correcta))?\s+es\b[\s*:]{0,9}(?:la\s+opción[\s*]{1,9})?"
@@ -81,6 +81,10 @@ OTHERWISE = re.compile(
     r"|\A[,;]?\s+which\s+(?:must|should|has\s+to|needs\s+to)\s+(?:then\s+)?be\s+"
     r"(?:multiplied|divided|doubled|halved|squared|added|subtracted)\b.*"
 )
+INSTEAD = re.compile(
+    r"\A[\s*]{0,9}not\s+\S{1,30}\s+but\s+(?:rather\s+)?(?=\S{1,30}\s*(?:\n|\Z))", re.IGNORECASE
+)
+"""not 13 but 12"""
 WITH_NOUN = re.compile(r"[0-9]\s+[A-Za-z]{3}")
 SENTENCE_ENDS = re.compile(rf"\n|(?<!\\)(?!{FACTORIAL})[.!?。](?=\s|$)")
 # In a sentence about the answer it is what is printed bold, or what a verb says the answer is.
@@ -264,7 +268,7 @@ def _after(text: str, claim: re.Match[str]) -> str:
 
 def _of_claim(said: str) -> str:
     """What is claimed, of a text that begins with it."""
-    said = at_last(said)
+    said = INSTEAD.sub("", at_last(said))
     if display := FORMULA.match(said):
         return (display[1] or display[2] or display[3]).strip()
     if pointed := pointed_out(said):

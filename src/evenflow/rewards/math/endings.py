@@ -24,11 +24,12 @@ TOLD = re.compile(
 CONCLUDES = re.compile(r"(?:so|thus|hence|therefore)\b", re.IGNORECASE)
 ONE = rf"(?:[A-Za-z](?:_\w)?\s?=\s?)?{NUMBER}"
 LABEL = r"(?:total|result|solution|answer)(?:\s\(in\s[a-z]{1,20}\))?[*_]{0,2}\s?[:→][*_\s]{0,4}"
+LEADS = r"(?:∴|⇒|=>|=|(?:so|thus|hence|therefore)\b|因此|所以)[,，]?\s{0,2}"
 # A line that is a value: 18, (1, 2), "m = 1, n = 3", "**Total:** $18".
 LINE = re.compile(
-    rf"[*_]{{0,3}}(?P<label>{LABEL})?[*_]{{0,3}}"
+    rf"[*_]{{0,3}}(?P<label>{LABEL})?(?:{LEADS})?[*_]{{0,3}}"
     rf"(?P<value>\(\s?{NUMBER}(?:\s?,\s?{NUMBER}){{1,5}}\s?\)|{ONE}(?:,\s{ONE}){{0,5}}(?:\s[A-Za-z]{{3,12}})?)"
-    r"[*_.!\s]{0,4}",
+    r"[*_.!。\s]{0,4}",
     re.IGNORECASE,
 )
 ITEM = re.compile(r"[0-9]{1,3}[.)]\s*")

@@ -43,8 +43,11 @@ FINAL = re.compile(
     r"(?:final|correct|right|actual|revised|corrected|true)[\s*]{1,4}\Z",
     re.IGNORECASE,
 )
-FURTHER = re.compile(r"\?|\b(?:question|problem|exercise|human|user)\b", re.IGNORECASE)
-"""Another question begins."""
+FURTHER = re.compile(
+    r"\?|\b(?:question|problem|exercise|human|user)\b(?!\s+(?:asks|asked|wants|wanted|says|said)\b)",
+    re.IGNORECASE,
+)
+"""Another question begins; what "the question asks for" is this one."""
 # What a repeated instruction has: "Put the answer in \\boxed{}."
 EMPTY_BOX = re.compile(
     r"\\(?:boxed|fbox)\s?\{(?:[\s._…?]|\\[ ,;:!]|\\(?:quad|[lc]?dots)(?![a-z])){0,20}\}"
@@ -120,7 +123,7 @@ def said_at_last(text: str) -> str | None:
     if (said := spoken(text)) is None:
         return None
     said = EMPTY_BOX.sub(_unless_asked, _without_end(said.rstrip()))
-    return without_cut_off(own_turn(said, committed))
+    return without_cut_off(own_turn(said, lambda text: last_tagged(text) or committed(text)))
 
 
 def _without_end(text: str) -> str:

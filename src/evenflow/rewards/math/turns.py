@@ -15,7 +15,10 @@ TURNS = [
         r"\n(?:[#*\s]{0,9}(?:(?:Human|User|Question|Problem|Q|Instruction|问题|题目)\s?\*{0,2}[:：]|\[INST\])"
         r"|(?:user|human)\n)"
     ),
-    *(re.compile(rf"{who}:(?<=[.!?)}}$\]]\s{who}:)") for who in ("Human", "User", "Question")),
+    *(
+        re.compile(rf"{who}:(?:(?<=[.!?)}}$\]>]\s{who}:)|(?<=>{who}:))")
+        for who in ("Human", "User", "Question")
+    ),
     re.compile(r"<(?:\|im_start\||\|start_header_id\||start_of_turn)>\s?user\b"),
 ]
 MOST = 20
