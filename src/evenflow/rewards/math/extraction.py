@@ -91,8 +91,8 @@ def extract(text: str) -> str | None:
     ``<answer>…`` holds; the last ``\\boxed{…}`` or ``\\fbox{…}`` (a box that is cut off is no
     answer: what it was to revise is withdrawn); what follows the last ``####`` that is no heading;
     what follows the last "answer is" or "answer:" in its sentence; the formula that the last line
-    ends with; the whole text where it is nothing but a short answer. "Page 5" is not 5: no number
-    is picked out of prose.
+    ends with; the whole text where it is nothing but a short answer; what the last line or the last
+    sentence comes to (`endings`). "Page 5" is not 5: other numbers are not picked out of prose.
 
     Answers side by side, as in ``\\boxed{4} or \\boxed{5}``, are a list of them.
     """

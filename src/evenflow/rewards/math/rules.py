@@ -95,7 +95,11 @@ RULES = [
         r"^[^=]{0,60}(?:\\bmod|\bmod\b)\s*\}?\s*\{?\s*[0-9]+\s*\}?\s*\)?\s*=\s*(-?[0-9]+)\s*$",
         r"\1",
     ),
-    ("\\equiv", r"^[0-9^{}+\s!-]*\\equiv(?=[^=]*\bp?mod)", ""),
+    (
+        "\\equiv",
+        r"^(?:[0-9^{}()+\s!-]|\\(?:cdot|times|equiv)(?![a-z]))*\\equiv(?=[^=]*\bp?mod)",
+        "",
+    ),
     # (mod 7), \pmod7, \text{ mod }7
     ("mod", rf"(?:{TEXT}\{{)?\s*\(\s*{MOD}\s*\)\s*\}}?\s*$", r" \\pmod{\1}"),
     ("mod", rf"{MOD}\s*$", r" \\pmod{\1}"),
