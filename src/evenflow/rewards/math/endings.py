@@ -23,6 +23,10 @@ TOLD = re.compile(
 )
 CONCLUDES = re.compile(r"(?:so|thus|hence|therefore)\b", re.IGNORECASE)
 ONE = rf"(?:[A-Za-z](?:_\w)?\s?=\s?)?{NUMBER}"
+SOLVED = re.compile(
+    rf"[a-z]+,?\s+(?:we\s+(?:get|have|find)\s+)?(?P<value>[A-Za-z](?:_\w)?\s?=\s?{NUMBER})\.",
+    re.IGNORECASE,
+)
 LABEL = r"(?:total|result|solution|answer)(?:\s\(in\s[a-z]{1,20}\))?[*_]{0,2}\s?[:→][*_\s]{0,4}"
 LEADS = r"(?:∴|⇒|=>|=|(?:so|thus|hence|therefore)\b|因此|所以)[,，]?\s{0,2}"
 # A line that is a value: 18, (1, 2), "m = 1, n = 3", "**Total:** $18".
@@ -37,7 +41,7 @@ ITEM = re.compile(r"[0-9]{1,3}[.)]\s*")
 LETTER = re.compile(r"(?:\*\*(?:[Oo]ption\s)?\(?(?P<bold>[A-J])\)?\.?\*\*|\((?P<plain>[A-J])\))\.?")
 # Before a word or a letter in bold print that a sentence ends with.
 SAYS = re.compile(
-    r"(?:so|thus|hence|therefore|it\s+is|it['’]s)\b(?:.{0,80}\b(?:is|are|was|it['’]s|facing))?"
+    r"(?:so|thus|hence|therefore|it\s+is|it['’]s)\b(?:.{0,80}\b(?:is|are|was|it['’]s|facing|choose|pick|select))?"
     r"\s+(?:(?:an?|the|option|facing)\s+){0,2}\(?\Z",
     re.IGNORECASE,
 )
@@ -87,9 +91,11 @@ def last_sentence_says(text: str) -> str | None:
 
 
 def _concluded(sentence: str) -> str | None:
-    """18 dollars of "Therefore, she makes 18 dollars."."""
+    """18 dollars of "Therefore, she makes 18 dollars.", and x = 5 of "So x = 5."."""
     if not CONCLUDES.match(sentence) or not sentence.endswith("."):
         return None
+    if solved := SOLVED.fullmatch(sentence):
+        return solved["value"]
     return None if (found := told(sentence)) == sentence else found
 
 

@@ -39,7 +39,7 @@ LONGEST_END, MOST_ENDS = 50, 99
 TAG = re.compile(r"</?(?:final_?)?answer>", re.IGNORECASE)
 # "So the **final answer" at the beginning of its sentence: said here, and of this question.
 FINAL = re.compile(
-    r"(?:[.!]\s|\n|\A[\s$*.]*)[\s*_>]{0,9}(?:(?:so|thus|hence|therefore|the|my|our)\b[\s,*]{1,9}){0,3}"
+    r"(?:[.!]\s|\n|\A[\s$*.]*)[\s*_>]{0,9}(?:(?:so|thus|hence|therefore|actually|but|the|my|our)\b[\s,*]{1,9}){0,3}"
     r"(?:final|correct|right|actual|revised|corrected|true)[\s*]{1,4}\Z",
     re.IGNORECASE,
 )
