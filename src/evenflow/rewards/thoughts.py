@@ -32,6 +32,9 @@ MARKS = {
 """How thoughts begin and end, in any case; channels that are not the final one are thoughts."""
 ENDS = {opened.lower(): closed for opened, closed in MARKS.items()}
 MARK = re.compile("|".join(map(re.escape, (*MARKS, *MARKS.values()))), re.IGNORECASE)
+# How channels read where special tokens were left out: "analysisWe need …assistantfinalIt is …".
+CHANNEL = re.compile(r"\s*analysis(?=[A-Z])")
+FINAL = "assistantfinal"
 OPENED = re.compile(f"({'|'.join(map(re.escape, MARKS))})\\s*\\Z", re.IGNORECASE)
 QUOTES = "\"'`"
 LAST = 100
@@ -53,6 +56,10 @@ def spoken(response: str) -> str | None:
 def _end_of_thoughts(response: str) -> tuple[int, str]:
     """Where the last thought ends, and the mark of one that does not."""
     at = 0
+    if found := CHANNEL.match(response):
+        at = response.find(FINAL) + len(FINAL)
+        if at < len(FINAL):
+            return found.end(), found[0]
     for _ in range(MANY):
         found = _next_mark(response, at)
         if found is None:

@@ -19,13 +19,13 @@ CLAIM = re.compile(
     r"|\banswers\s+are\b[\s*:]{0,9}|\bfinal\s+(?:result|value)\s+is\b[\s*:]{0,9}|\bfinal\s+answer\s+[-–—]\s+"
     r"|结果(?:是|为)[\s*:：]{0,9}|\bans\.\s+"
     r"|\*\*(?:final\s+)?answer(?:\*\*[ \t]*\n\s|\.\*\*)[\s*]{0,9}"
-    r"|\b(?:correct|right|final)\s+(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}"
+    r"|\b(?:correct|right|final)\s+(?:option|choice|letter)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}"
     r"|\b(?:option|choice)[\s*]{0,9}(?:is\b|[:：])[\s*:]{0,9}(?=[\s$({]{0,9}(?-i:[A-J])\b(?!\s+[a-z]))"
     r"|(?:答案|选项|選項)[\s*]{0,9}(?:是|为|為|[:：】]|选(?=[\s*:：]{0,9}[A-J]))[\s*:：]{0,9}|(?<![\w])答[:：][\s*]{0,9}"
-    r"|故?选[\s*:：]{0,9}(?=[A-J])|\bОтвет[\s*]{0,9}[:：][\s*]{0,9}|答え(?:は|[:：])[\s*:：]{0,9}|\brespuesta(?:\s+final)?\s+es\b[\s*:]{0,9}"
+    r"|故?选[\s*:：]{0,9}(?=[A-J])|\bОтвет[\s*]{0,9}[:：][\s*]{0,9}|答え(?:は|[:：])[\s*:：]{0,9}|\b(?:respuesta|opción)(?:\s+(?:final|correcta))?\s+es\b[\s*:]{0,9}(?:la\s+opción[\s*]{1,9})?"
     r"|\b(?:Antwort|réponse(?:\s+finale)?|respuesta(?:\s+final)?|resposta(?:\s+final)?|risposta(?:\s+finale)?)"
-    r"[\s*]{0,3}[:：][\s*]{0,9}|\b(?:risposta\s+è|resposta\s+é)\s[\s*:]{0,9}|정답[은\s*]{0,3}[:：\s][\s*]{0,9}"
-    r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+finale)?\s+est\b(?:\s+donc\b)?[\s*:]{0,9}",
+    r"[\s*]{0,3}[:：][\s*]{0,9}|\b(?:risposta(?:\s+(?:finale|corretta|esatta))?\s+è|resposta(?:\s+(?:final|correta))?\s+é)\s[\s*:]{0,9}|정답[은\s*]{0,3}[:：\s][\s*]{0,9}"
+    r"|\bAntwort\s+(?:ist|lautet)\b[\s*:]{0,9}|\bréponse(?:\s+(?:finale|correcte|exacte))?\s+est\b(?:\s+donc\b)?[\s*:]{0,9}(?:l['’]option[\s*]{1,9})?",
     re.IGNORECASE,
 )
 # Before a claim of one more answer: "The answer is 1. The other answer is 5."
@@ -54,7 +54,7 @@ IS_ANSWER = re.compile(
     r"(?=[\s*]*(?:[.!](?:\s|$)|$)|\s+to\s+(?:the|this)\s+(?:question|problem)\b)"
 )
 SUBJECT = re.compile(
-    r"(?:\*\*(?P<bold>[^*\n]{1,80})\*\*|\$(?P<formula>[^$\n]{1,200})\$"
+    r"(?:\*\*(?P<bold>[^*\n]{1,80})\*\*|\$(?P<formula>[^$\n]{1,200})\$|\\\((?P<round>[^\n]{1,200}?)\\\)"
     r"|(?<![\w$\\.,/+*=(^-])(?P<number>-?\$?\d[\d,]*(?:[./]\d+)?%?))\s+\Z"
 )
 NOT_ALONE = re.compile(
@@ -81,21 +81,26 @@ OTHERWISE = re.compile(
     r"|\A[,;]?\s+which\s+(?:must|should|has\s+to|needs\s+to)\s+(?:then\s+)?be\s+"
     r"(?:multiplied|divided|doubled|halved|squared|added|subtracted)\b.*"
 )
+INSTEAD = re.compile(
+    r"\A[\s*]{0,9}not\s+\S{1,30}\s+but\s+(?:rather\s+)?(?=\S{1,30}\s*(?:\n|\Z))", re.IGNORECASE
+)
+"""not 13 but 12"""
 WITH_NOUN = re.compile(r"[0-9]\s+[A-Za-z]{3}")
 SENTENCE_ENDS = re.compile(rf"\n|(?<!\\)(?!{FACTORIAL})[.!?。](?=\s|$)")
 # In a sentence about the answer it is what is printed bold, or what a verb says the answer is.
 BOLD = re.compile(r"\*\*([^*\n]{1,200}?)\*\*")
-DOLLARS = re.compile(r"(?<!\\)\$((?:[^$\n\\]|\\.){1,200})\$")
+FORMULAS = re.compile(r"(?<!\\)\$((?:[^$\n\\]|\\.){1,200})\$|\\\(([^\n]{1,200}?)\\\)")
 VERBS = (
     r"(?:\b(?:is|are|was|were|be|equals?|equal\s+to|has|have|had|gets?|gives?|makes?|costs?|needs?"
-    r"|earns?|pays?|paid|spends?|spent|total\s+of)|[:=])"
+    r"|earns?|pays?|paid|spends?|spent|total\s+of|measures?|weighs?|takes?|requires?|contains?|uses?"
+    r"|becomes?|remains?)|[:=])"
 )
 VERB = re.compile(
     rf"(?:{VERBS}|\b(?:interval|point|pair|triple|vector|matrix|set|fraction|ratio))"
     r"(?:\s+(?:thus|then|therefore|hence|exactly|just|only))?\s*\Z",
     re.IGNORECASE,
 )
-DENYING = re.compile(rf"\b(?:{DENIED})\b", re.IGNORECASE)
+DENYING = re.compile(rf"\b(?:{DENIED})\b|n['’]t\b", re.IGNORECASE)
 # Said of an answer, and none itself.
 ABOUT = re.compile(
     r"(?:independent|found|obtained|given|determined|derived|computed|calculated|correct|right|unique"
@@ -234,7 +239,7 @@ def _first(text: str) -> tuple[str, int] | None:
         start = max(0, verb.start() - LONGEST)
         found = SUBJECT.search(text, start, verb.start())
         if found and not NOT_ALONE.search(text, start, found.start()):
-            return (found["bold"] or found["formula"] or found["number"]).strip(), verb.end()
+            return found[found.lastgroup or 0].strip(), verb.end()
     return None
 
 
@@ -263,7 +268,7 @@ def _after(text: str, claim: re.Match[str]) -> str:
 
 def _of_claim(said: str) -> str:
     """What is claimed, of a text that begins with it."""
-    said = at_last(said)
+    said = INSTEAD.sub("", at_last(said))
     if display := FORMULA.match(said):
         return (display[1] or display[2] or display[3]).strip()
     if pointed := pointed_out(said):
@@ -297,9 +302,10 @@ def pointed_out(said: str) -> str | None:
     where the answer itself stands first, or nothing is pointed out."""
     end = SENTENCE_ENDS.search(said)
     sentence = said[: end.start() if end else None][:LONGEST]
-    for mark, told in ((BOLD, None), (DOLLARS, VERB)):
+    for mark, told in ((BOLD, None), (FORMULAS, VERB)):
         spans = [
-            (found.start(), found[1].strip(), found.end()) for found in mark.finditer(sentence)
+            (found.start(), found[found.lastindex or 0].strip(), found.end())
+            for found in mark.finditer(sentence)
         ]
         if not spans:
             continue

@@ -9,7 +9,7 @@ from evenflow.rewards.math.wording import LONG_WORD, OTHER
 
 CHANGING = re.compile(
     rf"\b(?:{OTHER}|plus|over|or|if|but|than|to|base|mod|until|unless|when|where|while|except"
-    r"|cannot|neither|nor|might|may|could|would|thought|guess\w*|expect\w*|hoped|wanted|first|initially"
+    r"|cannot|neither|nor|none|nobody|hardly|might|may|maybe|perhaps|probably|could|would|thought|guess\w*|expect\w*|hoped|wanted|first|initially"
     r"|originally|previously|false|incorrect|unlikely|fail\w*)\b|n't\b",
     re.IGNORECASE,
 )
@@ -21,13 +21,19 @@ TOLD = re.compile(
     rf"(?P<value>{NUMBER})(?P<behind>(?:[\s,]+[A-Za-z'’]+){{0,20}})[\s.!]*",
     re.IGNORECASE,
 )
+CONCLUDES = re.compile(r"(?:so|thus|hence|therefore)\b", re.IGNORECASE)
 ONE = rf"(?:[A-Za-z](?:_\w)?\s?=\s?)?{NUMBER}"
+SOLVED = re.compile(
+    rf"[a-z]+,?\s+(?:we\s+(?:get|have|find)\s+)?(?P<value>[A-Za-z](?:_\w)?\s?=\s?{NUMBER})\.",
+    re.IGNORECASE,
+)
 LABEL = r"(?:total|result|solution|answer)(?:\s\(in\s[a-z]{1,20}\))?[*_]{0,2}\s?[:→][*_\s]{0,4}"
+LEADS = r"(?:∴|⇒|=>|=|(?:so|thus|hence|therefore)\b|因此|所以)[,，]?\s{0,2}"
 # A line that is a value: 18, (1, 2), "m = 1, n = 3", "**Total:** $18".
 LINE = re.compile(
-    rf"[*_]{{0,3}}(?P<label>{LABEL})?[*_]{{0,3}}"
+    rf"[*_]{{0,3}}(?P<label>{LABEL})?(?:{LEADS})?[*_]{{0,3}}"
     rf"(?P<value>\(\s?{NUMBER}(?:\s?,\s?{NUMBER}){{1,5}}\s?\)|{ONE}(?:,\s{ONE}){{0,5}}(?:\s[A-Za-z]{{3,12}})?)"
-    r"[*_.!\s]{0,4}",
+    r"[*_.!。\s]{0,4}",
     re.IGNORECASE,
 )
 ITEM = re.compile(r"[0-9]{1,3}[.)]\s*")
@@ -35,11 +41,11 @@ ITEM = re.compile(r"[0-9]{1,3}[.)]\s*")
 LETTER = re.compile(r"(?:\*\*(?:[Oo]ption\s)?\(?(?P<bold>[A-J])\)?\.?\*\*|\((?P<plain>[A-J])\))\.?")
 # Before a word or a letter in bold print that a sentence ends with.
 SAYS = re.compile(
-    r"(?:so|thus|hence|therefore|it\s+is|it['’]s)\b(?:.{0,80}\b(?:is|are|was|it['’]s|facing))?"
+    r"(?:so|thus|hence|therefore|it\s+is|it['’]s)\b(?:.{0,80}\b(?:is|are|was|it['’]s|facing|choose|pick|select))?"
     r"\s+(?:(?:an?|the|option|facing)\s+){0,2}\(?\Z",
     re.IGNORECASE,
 )
-WORDS = re.compile(r"\(?[A-J]\)?|[A-Za-z]{3,20}(?:\s[A-Za-z]{2,20}){0,2}")
+WORDS = re.compile(r"\(?[A-J]\)?|(?:no\s)?[A-Za-z]{3,20}(?:\s[A-Za-z]{2,20}){0,2}")
 SAID_OF_IT = re.compile(
     r"\b(?:is|are|was|were|has|have|would|could|if|but|except|unless|rather|instead|than)\b"
 )
@@ -80,8 +86,25 @@ def last_sentence_says(text: str) -> str | None:
     sentence = lines[start:].strip()
     found = pointed_out(sentence)
     if not found or not re.search(r"\d", found):
-        return _said_in_bold(sentence)
+        return _said_in_bold(sentence) or _concluded(sentence)
     return None if SAID_OF_IT.search(sentence.rpartition(found)[2]) else found
+
+
+def _concluded(sentence: str) -> str | None:
+    """18 dollars of "Therefore, she makes 18 dollars.", and x = 5 of "So x = 5."."""
+    if not CONCLUDES.match(sentence) or not sentence.endswith("."):
+        return None
+    if solved := SOLVED.fullmatch(sentence):
+        return solved["value"]
+    return None if (found := told(sentence)) == sentence else found
+
+
+def bold_says(text: str) -> str | None:
+    """What a short sentence has in bold print, where none of its words makes another value of it:
+    25% of "The price fell by **25%**."."""
+    if "**" not in text or not text.endswith((".", "!")) or CHANGING.search(text):
+        return None
+    return last_sentence_says(text)
 
 
 def _said_in_bold(sentence: str) -> str | None:

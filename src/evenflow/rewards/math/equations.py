@@ -22,11 +22,18 @@ CURVE = frozenset("xyz")
 """Names of coordinates: an equation in them has points, and no value."""
 # Of -x = 8 and 1/x = 8 the x is still to be found.
 UNSOLVED = re.compile(r"-[A-Za-z]|1/[A-Za-z]|\\frac\{1\}\{[A-Za-z]\}")
+# What stands for a value: a limit, f(2)+f(-2).
+VALUED = re.compile(
+    r"\\(?:lim|i{0,2}int|sum|prod|det)(?![a-z]).*"
+    r"|[-+]?[A-Za-z]\(-?[0-9]+\)(?:[-+][A-Za-z]\(-?[0-9]+\))*"
+)
 RELATION = re.compile(r"[<>]|\\(?:leq|geq|neq|in|notin|subset|setminus|mathbb|mid|equiv)(?![a-z])")
 LETTER = re.compile(r"[A-Za-z]")
 APPROX = r"\approx"
 APART = 1e-2
 """A relative distance that makes two numbers of a chain two answers."""
+NOTHING = 1e-14
+"""What floating point leaves of 0."""
 Same = Callable[[str, str], bool | None]
 """`equality.same`."""
 
@@ -50,6 +57,31 @@ def same_sides(gold: Sequence[str], said: Sequence[str], same: Same) -> bool | N
         return same(gold[1], said[0]) if _names_a_value(gold) else False
     answers = [same(side, said[0]) for side in gold]  # 0.56 = 56%
     return True if True in answers else None if None in answers else False
+
+
+COLLECTION = re.compile(
+    r"\\\{.*\\\}|[(\[][^=]*,[^=]*[)\]]|\\begin\{pmatrix\}(?:(?!\\begin).)*\\end\{pmatrix\}"
+)
+MULTIPLE = re.compile(r"(?:-|[0-9./]+|\\frac\{[0-9]+\}\{[0-9]+\})+[A-Za-z]")
+"""Of 2P the P is still to be found."""
+
+
+def last_side(gold: str, said: str, same: Same) -> str:
+    """``\\{1\\}`` of ``A\\cap B=\\{1\\}``, where the gold is a tuple, a set or a matrix, too; empty
+    where the other sides say something else."""
+    sides = sides_of(said)
+    if len(sides) < 2 or "=" in gold or len(split(said, (",", ";"))) > 1:
+        return ""
+    if not COLLECTION.fullmatch(gold) or not COLLECTION.fullmatch(sides[-1]):
+        return ""
+    if MULTIPLE.fullmatch(sides[0]):
+        return ""
+    for side in sides[:-1]:
+        named = LETTER.search(COMMAND.sub("", side).replace("{pmatrix}", "")) is not None
+        whole = parts(side)[0] != "list" or side.startswith("\\begin")
+        if whole and not named and COLLECTION.fullmatch(side) and same(gold, side) is not True:
+            return ""
+    return sides[-1]
 
 
 FUNCTION = re.compile(r"[fghFGH]('*|\^\{?-1\}?)\((?:[A-Za-z](?:,[A-Za-z])*|([^()]*))\)")
@@ -96,12 +128,13 @@ def _same_chains(gold: Sequence[str], said: Sequence[str], same: Same) -> bool |
 
 def _value_of(said: Sequence[str], gold: str, same: Same) -> bool | None:
     """Whether a chain has an expression's value: its last side, or what that is rounded from."""
-    if said[-1] == "0" and not NAME.fullmatch(said[0]):
+    found = NAME.fullmatch(said[0]) or VALUED.fullmatch(said[0]) or is_number(said[0])
+    if said[-1] == "0" and not found:
         return False  # x + y = 0 is not 0
     if len(said) == 2 and UNSOLVED.fullmatch(said[0]):
         return False
-    if len(said) == 2 and NAME.fullmatch(said[1]) and is_number(said[0]):  # 5 = x
-        return same(gold, said[0])
+    if NAME.fullmatch(said[-1]) and all(map(is_number, said[:-1])):  # 5 = x, 2 + 3 = 5 = x
+        return _value_of(said[:-1], gold, same)
     numbers = numbers_of(said)
     if numbers is None:
         return False  # 1/3 = 0.5 says two things
@@ -146,6 +179,6 @@ def numbers_of(sides: Sequence[str]) -> list[str] | None:
     found = [side for side in sides if is_number(side)]
     values = [complex(read(side).at({})) for side in found]
     size = max(map(abs, values), default=0.0)
-    if any(abs(value - values[-1]) > APART * size for value in values):
+    if any(abs(value - values[-1]) > max(APART * size, NOTHING) for value in values):
         return None
     return found

@@ -19,29 +19,35 @@ from evenflow.rewards.math.claims import (
     claimed,
 )
 from evenflow.rewards.math.denials import denied_elsewhere, revised
-from evenflow.rewards.math.endings import last_line_says, last_sentence_says, told
+from evenflow.rewards.math.endings import bold_says, last_line_says, last_sentence_says, told
 from evenflow.rewards.math.normalisation import normalise
 from evenflow.rewards.math.remarks import without_remark
+from evenflow.rewards.math.turns import own_turn, without_cut_off
 from evenflow.rewards.math.values import far_apart, is_number
 from evenflow.rewards.math.wording import AND, LONG_WORD
 from evenflow.rewards.thoughts import spoken
 
 LABEL = re.compile(r"^(?:\*\*)?(\(?[A-J]\)|[A-J][.:])\*\*")  # of a choice
 BARE = re.compile(r"^[*`]+|(?<![\^_*`])[*`]+$")  # Markdown's; the star of N^* stays
-# Tokens that end an answer, where they were decoded with it.
-ENDS = re.compile(
-    r"(?:\s{0,9}(?:<\|[\w-]{1,40}\|>|</s>|<eos>|<end_of_turn>|\$?\\(?:black)?square\$?|\$\\Box\$|[■□∎]|\bQ\.?E\.?D\b\.?"
-    r"|[✅✓✔☑✨★⭐\U0001f300-\U0001faff\ufe0f])){1,99}\Z"
+# Tokens and signs that end an answer, where they were decoded with it.
+END = re.compile(
+    r"(?:<\|[\w-]{1,40}\|>|</s>|<eos>|<end_of_turn>|\$?\\(?:black)?square\$?|\$\\Box\$|[■□∎]|\bQ\.?E\.?D\b\.?"
+    r"|[✅✓✔☑✨★⭐\U0001f300-\U0001faff\ufe0f])\Z"
 )
+LONGEST_END, MOST_ENDS = 50, 99
+"""Characters of one, and how many are taken off."""
 TAG = re.compile(r"</?(?:final_?)?answer>", re.IGNORECASE)
 # "So the **final answer" at the beginning of its sentence: said here, and of this question.
 FINAL = re.compile(
-    r"(?:[.!]\s|\n|\A[\s$*.]*)[\s*_>]{0,9}(?:(?:so|thus|hence|therefore|the|my|our)\b[\s,*]{1,9}){0,3}"
+    r"(?:[.!]\s|\n|\A[\s$*.]*)[\s*_>]{0,9}(?:(?:so|thus|hence|therefore|actually|but|the|my|our)\b[\s,*]{1,9}){0,3}"
     r"(?:final|correct|right|actual|revised|corrected|true)[\s*]{1,4}\Z",
     re.IGNORECASE,
 )
-FURTHER = re.compile(r"\?|\b(?:question|problem|exercise|human|user)\b", re.IGNORECASE)
-"""Another question begins."""
+FURTHER = re.compile(
+    r"\?|\b(?:question|problem|exercise|human|user)\b(?!\s+(?:asks|asked|wants|wanted|says|said)\b)",
+    re.IGNORECASE,
+)
+"""Another question begins; what "the question asks for" is this one."""
 # What a repeated instruction has: "Put the answer in \\boxed{}."
 EMPTY_BOX = re.compile(
     r"\\(?:boxed|fbox)\s?\{(?:[\s._…?]|\\[ ,;:!]|\\(?:quad|[lc]?dots)(?![a-z])){0,20}\}"
@@ -85,8 +91,8 @@ def extract(text: str) -> str | None:
     ``<answer>…`` holds; the last ``\\boxed{…}`` or ``\\fbox{…}`` (a box that is cut off is no
     answer: what it was to revise is withdrawn); what follows the last ``####`` that is no heading;
     what follows the last "answer is" or "answer:" in its sentence; the formula that the last line
-    ends with; the whole text where it is nothing but a short answer. "Page 5" is not 5: no number
-    is picked out of prose.
+    ends with; the whole text where it is nothing but a short answer; what the last line or the last
+    sentence comes to (`endings`). "Page 5" is not 5: other numbers are not picked out of prose.
 
     Answers side by side, as in ``\\boxed{4} or \\boxed{5}``, are a list of them.
     """
@@ -112,9 +118,20 @@ def _freed(found: str) -> str:
 
 
 def said_at_last(text: str) -> str | None:
-    """What is `spoken`, without the tokens that end it, and the empty boxes of an instruction."""
-    said = spoken(text)
-    return None if said is None else EMPTY_BOX.sub(_unless_asked, ENDS.sub("", said.rstrip()))
+    """What is `spoken`, up to the tokens that end it or to another turn, without the empty boxes of
+    an instruction."""
+    if (said := spoken(text)) is None:
+        return None
+    said = EMPTY_BOX.sub(_unless_asked, _without_end(said.rstrip()))
+    return without_cut_off(own_turn(said, lambda text: last_tagged(text) or committed(text)))
+
+
+def _without_end(text: str) -> str:
+    for _ in range(MOST_ENDS):
+        if not (end := END.search(text, max(0, len(text) - LONGEST_END))):
+            break
+        text = text[: end.start()].rstrip()
+    return text
 
 
 def _unless_asked(box: re.Match[str]) -> str:
@@ -208,13 +225,17 @@ def _stated(text: str) -> str | None:
         if whole or not _is_answer(text) or _solutions(tail, spans):
             return _last_of(tail, spans)
     if _is_answer(text):
-        return BOLD_WORDS.sub(r"\1", text)
+        return bold_says(text) or BOLD_WORDS.sub(r"\1", text)
     return last_line_says(tail) or last_sentence_says(tail)
 
 
 def _last_of(text: str, spans: list[tuple[int, str, int]]) -> str | None:
     """The last formula, with those beside it (but of "n = 3, x = 7" only x's, and both of "x = 1
     and x = 7"); None if denied."""
+    if solutions := _solutions(text, spans):
+        first = solutions[0][0]
+        denied = NEGATED.search(text, max(0, first - 40), first)
+        return None if denied else beside(text, solutions)
     start, last, _ = spans[-1]
     negated = NEGATED.search(text, max(0, start - 40), start)
     if negated or denied_elsewhere(text, start, spans[-1][2]):
@@ -222,8 +243,6 @@ def _last_of(text: str, spans: list[tuple[int, str, int]]) -> str | None:
     if len(spans) > 1:
         _, before, end = spans[-2]
         between = text[end:start]
-        if solutions := _solutions(text, spans):
-            return beside(text, solutions)
         either = EITHER.search(between) or ALSO.search(between)
         if "=" in before + last and not either:
             return last

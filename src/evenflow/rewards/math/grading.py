@@ -15,7 +15,7 @@ from evenflow.errors import UserError
 from evenflow.rewards.math.claims import LONGEST
 from evenflow.rewards.math.denials import says_another
 from evenflow.rewards.math.equality import same
-from evenflow.rewards.math.equations import same_named
+from evenflow.rewards.math.equations import last_side, same_named
 from evenflow.rewards.math.expressions import DEPTH
 from evenflow.rewards.math.extraction import extract
 from evenflow.rewards.math.normalisation import named, normalise
@@ -176,6 +176,7 @@ def _compare(gold: str, said: str, workers: Workers) -> Verdict | _Pending:
     if _depth(said) > DEPTH:
         return Verdict("wrong", "brackets nested too deep for an answer")
     try:
+        said = ("=" in said and last_side(gold, said, same)) or said
         answer = same(gold, said)
     except RecursionError:
         return Verdict("wrong", "nested too deep for an answer")
