@@ -8,7 +8,13 @@ import math
 import pytest
 import torch
 
-from evenflow.evaluation.exact import combine, exact_pass_at_k, exact_scores, solution_masses
+from evenflow.evaluation.exact import (
+    combine,
+    exact_pass_at_k,
+    exact_pass_at_ks,
+    exact_scores,
+    solution_masses,
+)
 from evenflow.evaluation.heldout import pass_at_k
 
 
@@ -76,11 +82,12 @@ def test_pass_at_every_k() -> None:
     """p = ½ and ¼: 1 − mean((½)^k, (¾)^k); k = 1 is the accuracy, k = 16 the table's."""
     questions = [[0.25, 0.25], [0.25]]
     for k in (1, 2, 3, 256):
-        assert exact_pass_at_k(questions, [k])[k] == pytest.approx(1 - (0.5**k + 0.75**k) / 2)
+        assert exact_pass_at_k(questions, k) == pytest.approx(1 - (0.5**k + 0.75**k) / 2)
+    assert exact_pass_at_ks(questions, (1, 2)) == {1: 0.375, 2: 1 - (0.25 + 0.5625) / 2}
     table = combine(questions)
-    assert exact_pass_at_k(questions, [1])[1] == pytest.approx(table.accuracy)
-    assert exact_pass_at_k(questions, [16])[16] == pytest.approx(table.pass_at_16)
-    assert exact_pass_at_k([[0.7, 0.3 + 1e-7]], [3]) == {3: 1.0}
+    assert exact_pass_at_k(questions, 1) == pytest.approx(table.accuracy)
+    assert exact_pass_at_k(questions, 16) == pytest.approx(table.pass_at_16)
+    assert exact_pass_at_k([[0.7, 0.3 + 1e-7]], 3) == 1.0
 
 
 def test_rounding_cannot_push_a_probability_over_one() -> None:

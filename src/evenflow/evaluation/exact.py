@@ -65,8 +65,13 @@ def solution_masses(
     return mass
 
 
-def exact_pass_at_k(questions: Iterable[Iterable[float]], ks: Iterable[int]) -> dict[int, float]:
-    """k → 1 − mean (1 − p)^k, p = Σ p_c: the chance that one of k answers is right."""
+def exact_pass_at_k(questions: Iterable[Iterable[float]], k: int) -> float:
+    """1 − mean (1 − p)^k, p = Σ p_c: the chance that one of k answers is right."""
+    return exact_pass_at_ks(questions, (k,))[k]
+
+
+def exact_pass_at_ks(questions: Iterable[Iterable[float]], ks: Iterable[int]) -> dict[int, float]:
+    """k → `exact_pass_at_k`, from one pass over the probabilities."""
     p = torch.tensor([sum(masses) for masses in questions], dtype=torch.float64).clamp(0, 1)
     return {k: (1 - (1 - p) ** k).mean().item() for k in ks}
 

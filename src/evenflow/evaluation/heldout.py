@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from evenflow.bounds import is_right
 from evenflow.data import Prompt
 from evenflow.evaluation.diversity import bigram_diversity
-from evenflow.evaluation.exact import KS, by_question, combine, exact_pass_at_k, solution_masses
+from evenflow.evaluation.exact import KS, by_question, combine, exact_pass_at_ks, solution_masses
 from evenflow.policy.policy import Policy
 from evenflow.rewards import Rewards
 from evenflow.rollout.engine import Engine, sample
@@ -73,7 +73,7 @@ class HeldOut:
             _, rows, _ = self._sampled(engine, self.prompts[: self.samples])
             masses = [of_question.values() for of_question in self.masses(policy)]
             table = combine(masses).table()
-            curve = {f"pass@{k}": value for k, value in exact_pass_at_k(masses, POWERS).items()}
+            curve = {f"pass@{k}": value for k, value in exact_pass_at_ks(masses, POWERS).items()}
             scores = {"accuracy": table["accuracy"], **curve, **table}
             right = [sum(of_question) for of_question in masses]
             return Evaluation(scores, rows, right, by_question(masses))

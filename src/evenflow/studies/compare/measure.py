@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from evenflow.config import EvaluationConfig, HeadConfig, TrainConfig, load
 from evenflow.errors import UserError
-from evenflow.evaluation.exact import KS, combine, exact_pass_at_k
+from evenflow.evaluation.exact import KS, combine, exact_pass_at_ks
 from evenflow.evaluation.heldout import count_right, pass_at_k
 from evenflow.policy.loading import (
     REFERENCE_FILE,
@@ -193,7 +193,7 @@ def exact_scores_of(masses: list[list[float]]) -> dict[str, float]:
         "accuracy": table.accuracy,
         "distinct@16": table.distinct_at_16,
         "effective_solutions": table.effective_solutions,
-        **{f"pass@{k}": value for k, value in exact_pass_at_k(masses, KS).items()},
+        **{f"pass@{k}": value for k, value in exact_pass_at_ks(masses, KS).items()},
     }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evenflow.evaluation.columns import COLUMNS, Column, written
-from evenflow.evaluation.exact import KS, exact_pass_at_k
+from evenflow.evaluation.exact import KS, exact_pass_at_ks
 from evenflow.evaluation.statistics import Estimate, estimate, estimate_of_share, paired
 from evenflow.studies.compare.measure import TEST
 from evenflow.yaml_text import write_value
@@ -145,7 +145,7 @@ def pass_at_k_csv(results: Results) -> str:
     writer.writerow(["questions", "algorithm", "k", "mean", "±"])
     every = range(1, KS[-1] + 1)
     for (label, name), by_seed in results.masses.items():
-        curves = [exact_pass_at_k(masses, every) for masses in by_seed.values()]
+        curves = [exact_pass_at_ks(masses, every) for masses in by_seed.values()]
         for k in every:
             found = estimate([curve[k] for curve in curves])
             assert found is not None
