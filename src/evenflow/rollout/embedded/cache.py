@@ -61,13 +61,13 @@ class RolloutLayer(HeldLayer):
         )
         return keys, values
 
-    def _prefill(self, *states: Tensor) -> tuple[Tensor, ...]:
+    def _prefill(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Hold what the next prompts have."""
         read = len(self.prefix[0]) - self.unread
-        for held, new in zip(self.prefix, states, strict=True):
+        for held, new in zip(self.prefix, (keys, values), strict=True):
             held[read : read + len(new)] = new
-        self.unread -= len(states[0])
-        return states
+        self.unread -= len(keys)
+        return keys, values
 
     def _buffer(self, like: Tensor, positions: int) -> Tensor:
         return like.new_empty(positions, self.slots.capacity, like.shape[1], like.shape[3])
