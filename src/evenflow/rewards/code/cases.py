@@ -148,13 +148,13 @@ def from_lines(name: Any, inputs: list[Any], outputs: list[Any]) -> dict[str, An
 
 def from_columns(cases: dict[str, Any], time_limit: float = APPS_TIME) -> dict[str, Any]:
     """Inputs and outputs as APPS writes them: values where a function is named (`fn_name`), which
-    may all stand in lists of one, else texts of programs, which may be lists of lines."""
+    may stand in lists of one, else texts of programs, which may be lists of lines."""
     inputs, outputs = cases.get("inputs"), cases.get("outputs")
     if name := cases.get("fn_name"):
         calls = len(inputs) if isinstance(inputs, list) else 1
-        # All of them: beside a list of two a list of one is the value itself.
+        # Beside a list of two a list of one is the value itself.
         wrapped = isinstance(outputs, list) and all(
-            isinstance(each, list) and len(each) == 1 for each in outputs
+            len(each) == 1 for each in outputs if isinstance(each, list)
         )
         return {
             "entry_point": name,
