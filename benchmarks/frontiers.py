@@ -21,6 +21,8 @@ from itertools import cycle
 from pathlib import Path
 from statistics import fmean
 
+import yaml
+
 from evenflow.evaluation.columns import COLUMNS, written
 from evenflow.evaluation.frontier import Frontiers, Point, read_csv, stops
 from evenflow.evaluation.statistics import estimate, paired
@@ -28,6 +30,7 @@ from evenflow.studies.compare.frontier import to_markdown
 from evenflow.studies.compare.tables import code
 
 ROOT = Path(__file__).parent.parent
+STUDIES = ROOT / "benchmarks" / "frontiers"
 RESULTS = ROOT / "docs" / "results"
 PAGE = RESULTS / "frontiers.md"
 TASKS = ("countdown", "programs")
@@ -310,6 +313,15 @@ def of_every_seed(found: Frontiers) -> Frontiers:
     return replace(found, points=whole)
 
 
+def of_algorithms(name: str, found: Frontiers) -> Frontiers:
+    """The curves that the study's file names; its csv holds others that were added, which may end
+    earlier."""
+    with (STUDIES / f"{name}.yaml").open() as file:
+        named = yaml.safe_load(file)["algorithms"]
+    points = {label: points for label, points in found.points.items() if label in named}
+    return replace(found, points=points)
+
+
 def draw() -> None:
     """A row a task, a panel a measure: each curve of the long runs, its mean over seeds, and its
     lowest to highest; the teacher that was given as many steps."""
@@ -370,7 +382,8 @@ def teach(panel, rows: list[dict[str, str]], measure: str, factor: float) -> Non
 if __name__ == "__main__":
     studies = {name: collect(name) for task in TASKS for name in (f"{task}_long", task)}
     for name, found in studies.items():
-        put(name, to_markdown(of_every_seed(found)).partition("\n")[2].strip())
+        own = of_algorithms(name, of_every_seed(found))
+        put(name, to_markdown(own).partition("\n")[2].strip())
     for task, seeds in {"countdown": (0, 1, 2, 3), "programs": (0, 1, 2, 3)}.items():
         put(f"field_{task}", field(studies[task], collect(f"field_{task}"), seeds=seeds))
     put("larger", field(collect("larger")))
