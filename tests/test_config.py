@@ -353,6 +353,10 @@ def test_settings_of_the_old_algorithm_go_with_it(tmp_path: Path) -> None:
             ["algorithm=maxrl", "objective.smoothing_wrong=0.2"],
             "objective.smoothing_wrong: advantage: relative divides by a group's mean reward",
         ),
+        (
+            ["algorithm=flowrl", "objective.reward=relative", "reward.overlong_share=0.2"],
+            "reward.overlong_share: reward: relative divides by a group's mean reward",
+        ),
     ],
 )
 def test_impossible_together(overrides: list[str], message: str) -> None:

@@ -194,6 +194,8 @@ def test_effective_inverse_temperature() -> None:
     nats, odds = effective_inverse_temperature(paper, length=200, accuracy=0.25)
     assert nats == pytest.approx(15 * 200 / math.sqrt(3 / 16))
     assert odds == math.inf
+    relative = Balance(scale="sum", reward="relative", inverse_temperature=2.0)  # 2·1/p
+    assert effective_inverse_temperature(relative, accuracy=0.25, right=3.0) == (8.0, math.exp(8.0))
 
 
 def test_a_gradient_left_on_the_reference_is_cut() -> None:

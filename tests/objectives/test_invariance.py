@@ -70,6 +70,7 @@ CHOICES = [
     ),
     Balance(log_z="group", scale="sum", guidance=0.3),
     Balance(log_z="flow", scale="sum", reward="centred", guidance=0.3, reference_weight=0),
+    Balance(log_z="group", reward="relative", prior_lift=1.0, duplicates="once", right_reward=0.5),
     *SURROGATES.values(),
     Surrogate(ratio="geometric", advantage="leave-one-out", epsilon_high=0.3),
     Surrogate(ratio="geometric-token", advantage="gae", gae_lambda=0.9, value_epsilon=None),

@@ -43,7 +43,11 @@ def kl_to_target(logits: Tensor, **which: float) -> Tensor:
 
 
 def expected_gradient(
-    choices: Balance, size: int, log_z: float | None = None, policy: Tensor = POLICY
+    choices: Balance,
+    size: int,
+    log_z: float | None = None,
+    policy: Tensor = POLICY,
+    rewards: Tensor = REWARDS,
 ) -> Tensor:
     """E over all groups of `size` answers of ∇ of the group's loss, the sampling held fixed."""
     logits = policy.clone().requires_grad_()
@@ -54,7 +58,7 @@ def expected_gradient(
         loss, _ = balance_loss(
             tokens[group],
             MASK[group],
-            REWARDS[group],
+            rewards[group],
             torch.zeros(size, dtype=torch.long),
             ref_logprobs=REF_TOKENS[group],
             log_z=None if log_z is None else torch.full((size,), log_z, dtype=torch.float64),
@@ -104,6 +108,20 @@ def test_centred_reward_with_group_log_z_is_raw() -> None:
     raw = expected_gradient(Balance(log_z="group", **CONSTANT), 3)
     centred = expected_gradient(Balance(log_z="group", **CONSTANT | {"reward": "centred"}), 3)
     assert_equal(centred, raw)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_relative_reward_raises_the_log_likelihood_of_being_right(size: int) -> None:
+    """With p the share of right answers, log p = −Σ (1 − p)^k/k; the first G − 1 terms are raised,
+    whose gradient is Σ_{k < G−1} (1 − p)^k·∇p."""
+    right = (REWARDS == 1).double()
+    choices = Balance(log_z="group", **CONSTANT | {"reward": "relative"})
+    got = expected_gradient(choices, size, rewards=right)
+    logits = POLICY.clone().requires_grad_()
+    p = (log_prob(logits).exp() * right).sum()
+    log_p = -sum((1 - p) ** k / k for k in range(1, size))
+    pull = (size - 1) / size / L * kl_gradient(beta=0)
+    assert_equal(got, 2 / L * (pull - BETA * gradient(log_p, logits)))
 
 
 @pytest.mark.parametrize("beta", [5.0, 0.7])

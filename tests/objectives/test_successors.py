@@ -27,18 +27,22 @@ SIZE = 4
 
 def advantages(choices: Surrogate, rewards: list[float], old: list[list[float]]) -> list[float]:
     """Of each answer of one group, in which all tokens of an answer share theirs."""
+    found = choices.prepare(one_group(rewards, old)).advantages
+    assert found is not None
+    torch.testing.assert_close(found, found[:, :1].expand_as(found))
+    return found[:, 0].tolist()
+
+
+def one_group(rewards: list[float], old: list[list[float]]) -> Answers:
+    """Answers to one question, whose log-probs are those that sampled them."""
     tokens = torch.tensor(old, dtype=torch.float64)
-    of = Answers(
+    return Answers(
         torch.ones_like(tokens).bool(),
         torch.tensor(rewards, dtype=torch.float64),
         torch.zeros(len(rewards)).long(),
         tokens,
         tokens,
     )
-    found = choices.prepare(of).advantages
-    assert found is not None
-    torch.testing.assert_close(found, found[:, :1].expand_as(found))
-    return found[:, 0].tolist()
 
 
 def expected_ascent(choices: Surrogate, rewards: Tensor, size: int) -> Tensor:
@@ -148,6 +152,8 @@ def test_maxrl_refuses_rewards_below_0() -> None:
     with pytest.raises(UserError, match="a reward is below 0; give rewards of 0 and more"):
         advantages(SURROGATES["maxrl"], [1.0, -1.0], [[-1.0], [-1.0]])
     assert advantages(SURROGATES["maxrl"], [0.0, 0.0], [[-1.0], [-1.0]]) == [0, 0]
+    with pytest.raises(UserError, match="reward: relative divides by a group's mean reward, and a"):
+        Balance(log_z="group", reward="relative").prepare(one_group([1.0, -1.0], [[-1.0], [-1.0]]))
 
 
 def test_ucpo_by_hand() -> None:

@@ -12,10 +12,14 @@ import torch
 from torch import Tensor
 
 from evenflow.bounds import is_right
-from evenflow.errors import UserError
 from evenflow.objectives.answers import Answers
 from evenflow.objectives.emphasis import rarity_weight
-from evenflow.objectives.groups import Normalisation, gain_of_best, normalise_rewards
+from evenflow.objectives.groups import (
+    Normalisation,
+    gain_of_best,
+    normalise_rewards,
+    refuse_negative,
+)
 
 if TYPE_CHECKING:
     from evenflow.objectives.surrogate import Surrogate
@@ -37,11 +41,8 @@ def prepare(answers: Answers, choices: Surrogate) -> Answers:
     if choices.needs.reference and answers.ref_logprobs is None:
         raise ValueError("kl_coefficient above 0 needs `ref_logprobs`; give them or set it to 0")
     rewards = answers.rewards.to(answers.old_logprobs.dtype)  # (N,)
-    if choices.advantage == "relative" and bool((rewards < 0).any()):
-        raise UserError(
-            "advantage: relative divides by a group's mean reward, and a reward is below 0; give "
-            "rewards of 0 and more, 0 and 1 best"
-        )
+    if choices.advantage == "relative":
+        refuse_negative(rewards, "advantage")
     right = is_right(rewards, choices.right_reward)
     smoothed = smoothing(answers, right, choices)
     if choices.smoothing_in == "reward":

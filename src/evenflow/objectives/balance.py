@@ -129,14 +129,16 @@ class Balance(Family):
     def facts(self, setting: Setting) -> list[tuple[str, str]]:
         """How much likelier a right answer is to become than a wrong one."""
         nats, odds = effective_inverse_temperature(self, right=setting.gain)
-        # Rewards normalised by their spread in the group have lost their weights.
-        weight = "" if self.reward == "group" or setting.gain == 1 else f"·{setting.gain:g}"
+        # Rewards divided by their spread or mean in the group have lost their weights.
+        divided = self.reward in ("group", "relative")
+        weight = "" if divided or setting.gain == 1 else f"·{setting.gain:g}"
         asked = f"{odds:,.3g} : 1" if math.isfinite(odds) else "beyond e^700 : 1"
         of_token = self.scale == "mean"
         text = (
             f"β{weight}/s = {nats:.3g} nats{' per token of the answer' if of_token else ''}: "
             f"right : wrong = {asked}, times the reference's odds"
             f"{' (one token, half the group right)' if of_token else ''}"
+            f"{' (half the group right)' if divided and not of_token else ''}"
         )
         return [("target", text)]
 
@@ -185,10 +187,14 @@ def effective_inverse_temperature(
     reference's.
 
     For two answers of `length` tokens with rewards r = `right` and 0. `length` matters for `scale:
-    mean` only, whose tilt grows with it; `accuracy` p for `reward: group` only, where the
-    normalised rewards are 1/√(p(1 − p)) apart, whatever r is.
+    mean` only, whose tilt grows with it; `accuracy` p for `reward: group` and `relative` only,
+    where the normalised rewards are 1/√(p(1 − p)) and 1/p apart, whatever r is.
     """
     s = {"mean": 1 / length, "sum": 1.0}.get(choices.scale, 1 / (choices.scale_length or 1.0))
-    gap = 1 / math.sqrt(accuracy * (1 - accuracy)) if choices.reward == "group" else right
+    gap = right
+    if choices.reward == "group":
+        gap = 1 / math.sqrt(accuracy * (1 - accuracy))
+    elif choices.reward == "relative":
+        gap = 1 / accuracy
     nats = choices.inverse_temperature * gap / s
     return nats, math.exp(nats) if nats < 700 else math.inf

@@ -15,6 +15,7 @@ from evenflow.objectives.objective import (
     Choices,
     Idle,
     Setting,
+    problems_of_relative,
     problems_of_right,
 )
 
@@ -42,8 +43,9 @@ class Family(Choices):
     """s, the factor of the log-probability: 1/|y|, 1, or 1/scale_length."""
     scale_length: PositiveFloat | None = None
     """L of `scale: constant`, in tokens."""
-    reward: Literal["group", "centred", "raw"] = "group"
-    """Reward normalisation: (r − mean)/std of the group, r − mean, or r."""
+    reward: Literal["group", "centred", "raw", "relative"] = "group"
+    """Reward normalisation: (r − mean)/std of the group, r − mean, r, or (r − mean)/mean, with
+    which log p, p a question's share of right answers, is raised in place of p (MaxRL)."""
     importance: Literal["none", "sequence", "geometric", "token"] = "sequence"
     """Level of the importance weight π/π_old: none, the product over tokens, its geometric mean, or
     one weight a token."""
@@ -184,6 +186,8 @@ class Family(Choices):
 
     def problems(self, setting: Setting) -> Iterator[str]:
         """A sentence for each combination with the recipe that cannot be."""
+        if self.reward == "relative":
+            yield from problems_of_relative("reward", {"reward.overlong_share": setting.overlong})
         yield from problems_of_right(self.asks_what_is_right, self.right_reward, setting)
         if setting.overlong and self.log_z == "offline":
             yield (

@@ -15,7 +15,7 @@ derivations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -121,22 +121,27 @@ def expected_signal(choices: Balance, rewards: Tensor, pi: Tensor, uniform: Tens
         return (rewards - (pi * rewards).sum()) * (1.0 if own_group else (size - 1) / size)
     levels, level_of = torch.unique(rewards, return_inverse=True)
     mass = torch.zeros_like(levels).index_add(0, level_of, pi)
-    signal = normalised_in_groups(levels, mass, uniform)[level_of]
+    signal = normalised_in_groups(levels, mass, uniform, choices.reward)[level_of]
     return signal * size / (size - 1) if own_group else signal
 
 
-def normalised_in_groups(levels: Tensor, mass: Tensor, uniform: Tensor) -> Tensor:
-    """(K,) E[(r − mean)/(std + 1e-6)] of an answer of each reward level beside G − 1 others.
+def normalised_in_groups(
+    levels: Tensor, mass: Tensor, uniform: Tensor, how: Literal["group", "relative"] = "group"
+) -> Tensor:
+    """(K,) E[(r − mean)/(std + 1e-6)], or E[(r − mean)/mean], of an answer of each reward level
+    beside G − 1 others.
 
     The others' levels are drawn with probability `mass` by inverting its sum at `uniform`.
     Shapes: levels, mass (K,), uniform (M, G − 1). For rewards 0 and 1 the gap between the two
-    levels is 1/√(p(1 − p)) for large G, and never more than about √G.
+    levels is 1/√(p(1 − p)), or 1/p, for large G, and never more than about √G, or G.
     """
     edges = mass.cumsum(0) / mass.sum()
     others = levels[torch.searchsorted(edges, uniform).clamp(max=len(levels) - 1)]  # (M, G − 1)
     size = uniform.shape[1] + 1
     # Sums with the level itself added, (M, K).
     mean = (others.sum(1)[:, None] + levels) / size
+    if how == "relative":
+        return torch.where(mean > 0, (levels - mean) / mean, 0.0).mean(0)
     squares = (others**2).sum(1)[:, None] + levels**2
     variance = ((squares - size * mean**2) / (size - 1)).clamp(min=0)
     # Equal rewards give exactly 0; rounding would leave a signal over a std of rounding errors.

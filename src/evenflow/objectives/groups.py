@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from evenflow.errors import UserError
+
 Normalisation = Literal["raw", "centred", "group", "leave-one-out", "relative"]
 STD_FLOOR = 1e-6
 
@@ -68,6 +70,15 @@ def normalise_rewards(rewards: Tensor, groups: Tensor, how: Normalisation) -> Te
         mean = group_sum(rewards, groups) / size
         return torch.where(mean > 0, centred / torch.where(mean > 0, mean, 1.0), 0.0)
     return centred / ((group_sum(centred**2, groups) / others).sqrt() + STD_FLOOR)
+
+
+def refuse_negative(rewards: Tensor, choice: str) -> None:
+    """UserError where a reward is below 0: `choice: relative` divides by a mean that is above."""
+    if bool((rewards < 0).any()):
+        raise UserError(
+            f"{choice}: relative divides by a group's mean reward, and a reward is below 0; give "
+            "rewards of 0 and more, 0 and 1 best"
+        )
 
 
 def gain_of_best(rewards: Tensor, groups: Tensor, k: int) -> Tensor:

@@ -204,6 +204,17 @@ def problems_of_right(asking: str, right_reward: float, setting: Setting) -> Ite
         )
 
 
+def problems_of_relative(choice: str, taken_off: Mapping[str, bool]) -> Iterator[str]:
+    """A sentence for each setting, by name, that takes something off rewards which `choice:
+    relative` divides by their mean."""
+    for name, is_set in taken_off.items():
+        if is_set:
+            yield (
+                f"{name}: {choice}: relative divides by a group's mean reward, which could "
+                "come to about 0 or below; leave one of them out"
+            )
+
+
 class Choices(BaseModel):
     """An objective whose fields are choices: frozen, strict about names and types, every number
     finite.

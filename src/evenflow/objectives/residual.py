@@ -15,7 +15,7 @@ from evenflow.objectives import subtrajectory
 from evenflow.objectives.answers import Answers, divergences, require_shape
 from evenflow.objectives.emphasis import question_weight, rarity_weight
 from evenflow.objectives.exponentials import LARGEST, exponential_minus_one
-from evenflow.objectives.groups import group_max, normalise_rewards
+from evenflow.objectives.groups import group_max, normalise_rewards, refuse_negative
 from evenflow.objectives.log_z import group_log_z, leave_one_out_log_z
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def prepare(answers: Answers, choices: Balance) -> Answers:
             raise ValueError("share must be 1 / how often an answer occurs: above 0, at most 1")
     rewards = answers.rewards.to(answers.old_logprobs.dtype)
     right = is_right(rewards, choices.right_reward)
+    if choices.reward == "relative":
+        refuse_negative(rewards, "reward")
     signal = normalise_rewards(rewards, answers.groups, choices.reward)
     if choices.guidance > 0:
         signal = guided(signal, rewards, answers, choices)

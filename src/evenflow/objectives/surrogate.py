@@ -29,6 +29,7 @@ from evenflow.objectives.objective import (
     Needs,
     Scores,
     Setting,
+    problems_of_relative,
     problems_of_right,
 )
 from evenflow.objectives.summary import summarise_weights, weighted_mean
@@ -193,12 +194,8 @@ class Surrogate(Choices):
             "objective.kl_in: reward": self.kl_in == "reward" and self.kl_coefficient > 0,
             "objective.smoothing_wrong": self.smoothing_wrong > 0 and self.smoothing_in == "reward",
         }
-        for name, is_set in taken_off.items():
-            if is_set and self.advantage == "relative":
-                yield (
-                    f"{name}: advantage: relative divides by a group's mean reward, which could "
-                    "come to about 0 or below; leave one of them out"
-                )
+        if self.advantage == "relative":
+            yield from problems_of_relative("advantage", taken_off)
         yield from problems_of_right(self.asks_what_is_right, self.right_reward, setting)
 
     def idle(self, setting: Setting, preset: Choices) -> Idle:

@@ -83,17 +83,30 @@ def test_nothing_moves_at_the_fixed_point(changes: dict) -> None:
     assert still.norm() < 1e-8
 
 
+@pytest.mark.parametrize("reward", ["group", "relative"])
 @pytest.mark.parametrize("log_z", ["group", "head"])
 @pytest.mark.parametrize("scale", ["sum", "mean"])
-def test_normalised_rewards_rest_at_the_self_consistent_target(log_z: str, scale: str) -> None:
+def test_normalised_rewards_rest_at_the_self_consistent_target(
+    log_z: str, scale: str, reward: str
+) -> None:
     """Up to the error of the mean over drawn groups, about 1/√DRAWS."""
-    changes = {"reward": "group", "log_z": log_z, "scale": scale, "inverse_temperature": 0.5}
+    changes = {"reward": reward, "log_z": log_z, "scale": scale, "inverse_temperature": 0.5}
     choices = Balance(**BASE | changes)
     point = fixed_point(choices, LOG_REF, REWARDS, LENGTHS, SIZE)
     assert point.change < 1e-3
     still = expected_gradient(choices, point.log_pi, point.log_z)
     elsewhere = expected_gradient(choices, LOG_REF, point.log_z)
     assert still.norm() < 0.05 * elsewhere.norm()
+
+
+def test_relative_rewards_rest_where_log_p_and_the_prior_balance() -> None:
+    """In a large group the gap between right and wrong is 1/p: logit p = logit p₀ + β/p."""
+    choices = Balance(log_z="head", **BASE | {"reward": "relative", "inverse_temperature": 0.8})
+    rewards = torch.tensor([1.0, 0.0, 0.0, 1.0]).double()
+    point = fixed_point(choices, LOG_REF, rewards, LENGTHS, 2048)
+    p = float(point.log_pi.exp() @ rewards)  # p₀ = 0.1 + 0.2
+    assert math.log(p / (1 - p)) == pytest.approx(math.log(0.3 / 0.7) + 0.8 / p, abs=5e-3)
+    assert p == pytest.approx(0.61, abs=0.05)
 
 
 def test_raw_rewards_rest_at_the_closed_form() -> None:
@@ -121,6 +134,17 @@ def test_binary_rewards_in_a_group_of_three_by_counting() -> None:
     expected = (0.7**2 * 2 + 2 * 0.3 * 0.7 * 1) / math.sqrt(3)
     assert right == pytest.approx(expected, abs=5e-3)
     assert wrong == pytest.approx(-(0.3**2 * 2 + 2 * 0.3 * 0.7 * 1) / math.sqrt(3), abs=5e-3)
+
+
+def test_relative_rewards_in_a_group_of_three_by_counting() -> None:
+    """A right answer beside two others has r̃ = 2, ½, 0 for 0, 1, 2 right ones, a wrong one 0, −1,
+    −1, by hand."""
+    p = 0.3
+    uniform = torch.rand(200_000, 2, generator=torch.Generator().manual_seed(1)).double()
+    levels, mass = torch.tensor([0.0, 1.0]).double(), torch.tensor([1 - p, p]).double()
+    wrong, right = normalised_in_groups(levels, mass, uniform, "relative").tolist()
+    assert right == pytest.approx(0.7**2 * 2 + 2 * 0.3 * 0.7 * 0.5, abs=5e-3)
+    assert wrong == pytest.approx(-(1 - 0.7**2), abs=5e-3)
 
 
 def test_group_normalisation_is_the_objectives_own() -> None:
