@@ -126,16 +126,15 @@ PRESETS: dict[str, Preset] = {
         Balance(
             log_z="group",
             scale="sum",
-            reward="raw",
+            reward="relative",
             importance="none",
             truncation="none",
-            inverse_temperature=6.0,
+            inverse_temperature=2.0,
             prior_lift=1.0,
             duplicates="once",
-            question_weight="root",
         ),
-        "this library's: trajectory balance, arXiv 2503.18929; right answers asked for alike, "
-        "copies counted once, hard questions counted more (docs/results/frontiers.md)",
+        "this library's: trajectory balance, arXiv 2503.18929, on MaxRL's rewards; right answers "
+        "asked for alike, copies counted once (docs/results/frontiers.md)",
     ),
     "grpo": Preset(
         Surrogate(kl_coefficient=0.04),
