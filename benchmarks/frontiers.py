@@ -46,6 +46,7 @@ LIFTED = "prior_lift=1:duplicates=once"
 NAMES = {
     f"tba:{LIFTED}": "tba, lift, once",
     f"tba:{LIFTED}:question_weight=inverse": "tba, lift, once, 1/p̂",
+    f"tba:{LIFTED}:question_weight=root": "tba, lift, once, 1/√p̂",
     f"subtb:flow_base=group:flow_decay=0.95:{LIFTED}:question_weight=inverse": (
         "subtb, lift, once, 1/p̂"
     ),

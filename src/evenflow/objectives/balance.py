@@ -166,8 +166,9 @@ class Balance(Family):
 
     @property
     def rests_at_target(self) -> bool:
-        """Raw rewards alone do: normalised ones grow where their spread falls."""
-        return self.reward == "raw"
+        """Raw rewards do, and relative ones, whose gap 1/p falls to that of raw ones as the policy
+        gets right; those divided by their spread grow where it falls."""
+        return self.reward in ("raw", "relative")
 
     def true_log_z(self, right: Sequence[float], setting: Setting) -> float | None:
         """mean of log Z(x) = s·log(1 + p(x)·(e^{β/s} − 1)), that is s·log Σ π_ref·e^{βr/s} for
