@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,26 @@ def test_a_place_is_refused_before_the_model_is_read(
     assert "file/model: cannot write there" in said
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     assert "exists already" in refused(capsys, "export", str(trained), str(tmp_path / "link"))
+
+
+def test_what_float16_cannot_hold_is_not_written(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    weight = next(iter(model.state_dict()))
+    copy = tmp_path / "large"
+    shutil.copytree(tiny_model, copy)
+    for value, fits in ((65504.0, True), (-65536.0, False)):
+        with torch.no_grad():
+            model.state_dict()[weight].view(-1)[3] = value
+        model.save_pretrained(copy)
+        target = tmp_path / f"half{fits}"
+        if fits:
+            assert main(["export", str(copy), str(target), "--dtype", "float16"]) == 0
+            written = AutoModelForCausalLM.from_pretrained(target, dtype="auto")
+            assert written.state_dict()[weight].view(-1)[3] == value
+            continue
+        said = refused(capsys, "export", str(copy), str(target), "--dtype", "float16")
+        assert f"--dtype: {weight} has values beyond 65504" in said
+        assert not target.exists()
+        assert main(["export", str(copy), str(target), "--dtype", "bfloat16"]) == 0

@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from transformers import (
     AutoModelForCausalLM,
+    BertConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
     Qwen3NextConfig,
+    RobertaConfig,
     T5Config,
     T5ForConditionalGeneration,
 )
 
+from evenflow.policy.policy import Policy
 from evenflow.rollout import Sampling
+from evenflow.rollout.embedded.engine import EmbeddedEngine
 from evenflow.rollout.embedded.generate import generate
 
 V = 24
@@ -94,3 +99,28 @@ def test_learned_prompts_are_refused(llama):
     model = peft.get_peft_model(llama, config)
     with pytest.raises(ValueError, match=r"prepends learned prompts.*use LoRA instead"):
         generate(model, [[3]], 1, REQUEST, seed=0)
+
+
+@pytest.mark.parametrize("kind", [RobertaConfig, BertConfig])
+def test_positions_that_do_not_begin_at_0(kind) -> None:
+    """RoBERTa's begin behind its padding token's id, BERT's, else the same, at 0."""
+    torch.manual_seed(0)
+    config = kind(
+        vocab_size=V,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        is_decoder=True,
+    )
+    engine = EmbeddedEngine(None, 4)
+    model = AutoModelForCausalLM.from_config(config).train()  # with its dropout
+    engine.update(Policy(model), 0)
+    if kind is BertConfig:
+        assert engine.limits([]).vocabulary == V
+        assert model.training
+        return
+    for _ in range(2):
+        with pytest.raises(ValueError, match="RobertaForCausalLM does not count the positions"):
+            engine.limits([])

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evenflow.errors import UserError
 from evenflow.inputs import expanded
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 HELP = "write a checkpoint as a plain model, a LoRA adapter merged in"
 
@@ -60,6 +65,7 @@ def run(options: Namespace) -> None:
             scratch.mkdir(parents=True)
         # An adapter is merged in float32 and the sum rounded, rather than the parts.
         model = load_model(path, torch.float32).to(dtype)
+        require_range(model, dtype)
         with writing(folder):
             save_model(model, load_tokenizer(path), scratch)
             if card := card_of(Path(path)):
@@ -72,3 +78,17 @@ def run(options: Namespace) -> None:
         from evenflow.training.hub import push
 
         print(f"pushed: {push(folder, options.push)}")
+
+
+def require_range(model: nn.Module, dtype: torch.dtype) -> None:
+    """UserError where a weight is beyond the type that the model was converted to: float16 ends at
+    65504, and what is larger would be written as infinite."""
+    import torch
+
+    for name, value in model.named_parameters():
+        if not value.isfinite().all():
+            kind = str(dtype).removeprefix("torch.")
+            raise UserError(
+                f"--dtype: {name} has values beyond {torch.finfo(dtype).max:g}, the largest that "
+                f"{kind} holds; take bfloat16 or float32"
+            )

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from evenflow.policy.cacheable import cache_argument, taken
+from evenflow.policy.policy import evaluating
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.embedded.cache import RolloutCache
 
@@ -123,6 +124,29 @@ class Decoder:
                 inputs["position_ids"] = columns[:, past:].clamp(min=0)
         output = self.model(input_ids=ids, use_cache=True, **inputs)
         return output.logits[:, -1]
+
+
+@torch.no_grad()
+def check_positions(model: PreTrainedModel) -> None:
+    """Raise ``ValueError`` for a model that does not count its positions from 0, tried out: RoBERTa
+    and its like count the tokens that are not padding, from behind the padding token's id. Told
+    positions from 0, as behind padding, they would be another model."""
+    if "position_ids" not in taken(model):
+        return
+    ids = torch.arange(1, 7, device=model.device)[None] % vocabulary(model)
+    with evaluating(model):
+        own = model(input_ids=ids, use_cache=False).logits.float()
+        try:
+            places = torch.arange(6, device=model.device)[None]
+            told = model(input_ids=ids, position_ids=places, use_cache=False).logits.float()
+        except (ValueError, TypeError, RuntimeError, IndexError):
+            return  # in a shape of its own
+    tolerance = 1e-3 if model.dtype == torch.float32 else 0.05
+    if (told - own).abs().mean() > tolerance * own.std():
+        raise ValueError(
+            f"{type(model).__name__} does not count the positions of its tokens from 0 (as models "
+            "of RoBERTa's family do not): its answers would have wrong log-probs; use another model"
+        )
 
 
 def pads_unseen(model: PreTrainedModel) -> bool:

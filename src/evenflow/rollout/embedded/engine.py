@@ -14,6 +14,7 @@ from evenflow.policy.policy import Policy
 from evenflow.policy.reach import reach, remark
 from evenflow.policy.stops import vocabulary
 from evenflow.rollout.decoding import texts_of
+from evenflow.rollout.embedded.decoder import check_positions
 from evenflow.rollout.embedded.generate import generate
 from evenflow.rollout.embedded.refill import TOKEN_BYTES
 from evenflow.rollout.embedded.static import StaticDecoding
@@ -40,6 +41,7 @@ class EmbeddedEngine:
         self.tokenizer, self.max_batch, self.decoding = tokenizer, max_batch, decoding
         self.static = StaticDecoding()
         self.policy: Policy | None = None
+        self.tried: type[PreTrainedModel] | None = None
         self.version = 0
 
     def update(self, policy: Policy, version: int) -> None:
@@ -48,9 +50,13 @@ class EmbeddedEngine:
 
     def limits(self, prompts: Sequence[Prompt]) -> Limits:
         """The model's positions and vocabulary. ValueError for a model whose state the key/value
-        cache cannot hold."""
+        cache cannot hold, or whose positions do not begin at 0."""
         model = self._model
         check_model(model)
+        if self.tried is not type(model):  # once, and so before anything samples beside
+            with cast(Policy, self.policy).autocast():
+                check_positions(model)
+            self.tried = type(model)
         limit = reach(model, [len(prompt.ids) for prompt in prompts]) if prompts else None
         return Limits(
             positions=limit,
