@@ -125,7 +125,7 @@ def others(own: str = "best") -> str:
     for task in TASKS:
         found = read_csv(RESULTS / f"frontiers_{task}_long.csv")
         for label, points in found.points.items():
-            if label in (own, found.baseline):
+            if label == own:
                 continue
             seeds = found.seeds(label)
             alike = [point for point in found.points[own] if point.seed in seeds]
