@@ -16,6 +16,7 @@ from evenflow.releases import newer_than_tested
 from evenflow.terminal import (
     complain,
     drop_output,
+    ended_by_signals,
     prepare_streams,
     printable,
     system_error,
@@ -120,8 +121,9 @@ class StandardError(logging.StreamHandler):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 if it went well, 2 with a sentence on what the user can mend, and as shells
-    expect 128 + the number of the signal that ended it (a reader like `| head` that has seen enough
-    is SIGPIPE). What else goes wrong is a defect of ours and raises."""
+    expect 128 + the number of the signal that ended it, with its temporary files removed (a reader
+    like `| head` that has seen enough is SIGPIPE). What else goes wrong is a defect of ours and
+    raises."""
     prepare_streams()
     options = None
     try:
@@ -130,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             handler = StandardError()
             handler.setFormatter(Lines("%(name)s: %(message)s"))
             logging.getLogger("evenflow").handlers = [handler]
-            commands.ALL[options.command].run(options)
+            with ended_by_signals():
+                commands.ALL[options.command].run(options)
     except UserError as error:
         said = str(error)
         if hasattr(options, "model"):  # what is a setting elsewhere is an argument here

@@ -1,12 +1,17 @@
-"""The terminal: what may be printed there, and standard streams that are closed, full or broken."""
+"""The terminal: what may be printed there, standard streams that are closed, full or broken,
+and the signals that end a command."""
 
 from __future__ import annotations
 
 import io
 import os
 import re
+import signal
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but tab and newline (the escape that begins a terminal's commands is one),
@@ -67,3 +72,24 @@ def system_error(error: OSError) -> str:
     if len(place) > 200:
         place = f"{place[:100]}…{place[-80:]}"
     return f"{place}: {reason}"
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a terminal that closes end the work as Ctrl-C does, by an exception, so that
+    what cleans up behind it has its turn: SystemExit, with the status that shells expect."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and sys.stdout.isatty():
+            drop_output()  # to a terminal that is gone nothing can be written
+        raise SystemExit(128 + number)
+
+    main = threading.current_thread() is threading.main_thread()
+    ends = (signal.SIGTERM, signal.SIGHUP) if main else ()  # elsewhere there is nothing to set
+    kept = [number for number in ends if signal.getsignal(number) == signal.SIG_IGN]  # by nohup
+    previous = {number: signal.signal(number, leave) for number in ends if number not in kept}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from evenflow.cli import main
+from evenflow.rewards import math
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ROWS = [
@@ -163,3 +167,28 @@ def test_a_file_that_grows_meanwhile_is_graded_as_far_as_it_was_counted(
     assert main(["grade", str(file), "--kind", "math", "--out", str(out)]) == 0
     assert "4 responses" in capsys.readouterr().out
     assert [row["reason"] for row in graded(out)] == [str(row["gold"]) for row in ROWS]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_it_leaves_nothing_behind(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C does: what cleans up, of this command and of all others, has its turn."""
+    out = tmp_path / "out" / "out.jsonl"
+    seen = []
+
+    def grade_rows(rows: Iterable[dict]) -> Iterator[tuple[str, str]]:
+        yield from (("right", "") for _ in islice(rows, 2))
+        seen.extend(path.name for path in out.parent.iterdir())
+        os.kill(os.getpid(), number)
+        yield from (("right", "") for _ in rows)
+
+    monkeypatch.setattr(math, "grade_rows", grade_rows)
+    before = signal.getsignal(number)
+    file = written(tmp_path / "in.jsonl", ROWS)
+    with pytest.raises(SystemExit) as ended:
+        main(["grade", file, "--kind", "math", "--out", str(out)])
+    assert ended.value.code == 128 + number
+    assert seen == [".out.jsonl.tmp"]
+    assert not list(out.parent.iterdir())
+    assert signal.getsignal(number) == before

@@ -75,7 +75,7 @@ def no_field(
     if prefix + unknown in (everywhere := list(everywhere)):
         section, _, field = unknown.rpartition(".")
         return f"{prefix}{unknown}: in a file a section holds its fields, {section}: {{{field}: …}}"
-    unknown, known = _cut(unknown), list(known)
+    unknown, known = _cut(unknown), list(dict.fromkeys(known))  # a study has some of a recipe's
     close = [f"{prefix}{name}" for name in difflib.get_close_matches(unknown, known, n=1)]
     leaves = {name: name.rpartition(".")[2] for name in everywhere}
     alike = difflib.get_close_matches(unknown, leaves.values(), n=1, cutoff=0.8)

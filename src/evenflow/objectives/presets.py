@@ -245,7 +245,13 @@ def preset(name: str) -> Preset:
             f"algorithm: there is no preset {name!r}; {hint}there are {', '.join(PRESETS)}, and "
             "my_module:MyObjective"
         )
-    kind = load_object(name, "algorithm")
+    try:
+        kind = load_object(name, "algorithm")
+    except UserError as error:
+        if module not in PRESETS:  # a module may have a preset's name
+            raise
+        hint = f"a setting of the preset {module} is written {module}:{family}=…"
+        raise UserError(f"{error}; {hint}") from None
     is_function = isroutine(kind)
     if is_function and _wants_arguments(kind):
         raise UserError(NO_CLASS.format(name=name))

@@ -7,8 +7,7 @@ import ctypes
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import FrameType
 from typing import Self
 
@@ -60,27 +59,6 @@ class Interrupt:
                 f"\n{signal.Signals(number).name}: finishing this {self.piece}, then saving; once "
                 "more to stop at once (what was saved before stays)"
             )
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a terminal that closes end the work as Ctrl-C does, by an exception, so that
-    what cleans up behind it has its turn: SystemExit, with the status that shells expect."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP and sys.stdout.isatty():
-            drop_output()  # to a terminal that is gone nothing can be written
-        raise SystemExit(128 + number)
-
-    main = threading.current_thread() is threading.main_thread()
-    ends = (signal.SIGTERM, signal.SIGHUP) if main else ()  # elsewhere there is nothing to set
-    kept = [number for number in ends if signal.getsignal(number) == signal.SIG_IGN]  # by nohup
-    previous = {number: signal.signal(number, leave) for number in ends if number not in kept}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def end_with_parent() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from evenflow.commands.compare import parse
 from evenflow.config import CompareConfig, check
 from evenflow.config.study import split
 from evenflow.errors import UserError
@@ -114,6 +115,7 @@ def test_folders_of_long_labels_have_names_that_a_disk_takes() -> None:
         ("flowrl:reward=raw:reward=centred", "objective.reward stands there twice"),
         ([{"flowrl": {"reward": "raw", "objective.reward": "raw"}}], "reward stands there twice"),
         ("tba:5", "there is no preset 'tba:5'"),
+        ("grpo:clip", "no module 'grpo'.*a setting of the preset grpo is written grpo:clip=…"),
         ("tba:=5", "there is no preset 'tba:=5'"),
         (["tba:x=\x1b[31m"], "has a character that no table can show"),
         (["tba\n- |"], "has a character that no table can show"),
@@ -132,6 +134,14 @@ def test_folders_of_long_labels_have_names_that_a_disk_takes() -> None:
 def test_refusals(algorithms: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         variants(algorithms)
+
+
+def test_each_field_that_there_is_is_named_once() -> None:
+    with pytest.raises(UserError, match="there is no such field; there are: recipe, ") as refused:
+        parse(["countdown", "qqqq=2", "algorithms=tba"])
+    named = str(refused.value).partition("there are: ")[2].split(", ")
+    assert "output" in named
+    assert len(set(named)) == len(named)
 
 
 def test_a_search_is_a_grid() -> None:

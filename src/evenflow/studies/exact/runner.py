@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from evenflow.errors import UserError
 from evenflow.run.console import Display, console
 from evenflow.run.files import finite, write_atomic, writing
-from evenflow.run.interrupt import end_with_parent, ended_by_signals
+from evenflow.run.interrupt import end_with_parent
 from evenflow.studies.exact.training import Run, train
 
 
@@ -75,7 +75,6 @@ def run_all(runs: list[Run], folder: Path, jobs: int) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import PyTorch
     context = multiprocessing.get_context("spawn")
     with (
-        ended_by_signals(),
         Display("exact", len(runs), done) as display,
         ProcessPoolExecutor(jobs, mp_context=context, initializer=quiet_worker) as pool,
     ):
