@@ -240,7 +240,7 @@ def ahead(own: str = "best") -> str:
         rows = unlike(task)
         for questions in dict.fromkeys(row["questions"] for row in rows):
             found = of_ends([row for row in rows if row["questions"] == questions])
-            for point in found.points[own]:
+            for point in found.points.get(own, []):
                 dial, _, value = point.variant.rpartition(":")[2].partition("=")
                 told = [task, questions, f"{DIALS[dial]} {value}", str(point.seed)]
                 cells = []
